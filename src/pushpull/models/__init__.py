@@ -1,0 +1,1 @@
+"""The detectors by name."""

@@ -1,0 +1,191 @@
+"""The carriers that cross module borders.
+
+Shape letters: B clips, T video frames, S audio samples (16 kHz), H = W = 112 pixels, D embedding,
+A = 4T audio feature rows. Values: waveform in [-1, 1], faces in grey levels 0..255. Boxes are
+(x1, y1, x2, y2) in pixels of the upright picture, as floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pushpull.errors import ShapeError
+
+__all__ = ["FACE_SIZE", "SAMPLE_RATE_HZ", "Batch", "Clip", "Output", "Track", "length_mask"]
+
+SAMPLE_RATE_HZ = 16_000
+FACE_SIZE = 112
+
+
+def length_mask(lengths: Tensor, size: int) -> Tensor:
+    """Mask (B, size), true where an element lies inside its clip."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Track:
+    """One face followed through consecutive video frames.
+
+    Attributes:
+        track_id: Number of the track in its video, from 0.
+        frames: Frame numbers (N,) int64, consecutive.
+        timestamps_s: Presentation time of each frame (N,) float64.
+        boxes: Smoothed boxes (N, 4) float64, pixels of the upright picture.
+        detected: True where a detector saw the face (N,) bool; false where interpolated or tracked.
+    """
+
+    track_id: int
+    frames: NDArray[np.int64]
+    timestamps_s: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    detected: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        n = len(self.frames)
+        if n == 0 or self.boxes.shape != (n, 4) or len(self.timestamps_s) != n:
+            raise ShapeError(
+                f"track {self.track_id}: {n} frames, {len(self.timestamps_s)} timestamps and boxes "
+                f"{self.boxes.shape}; expected N > 0 frames, N timestamps and boxes (N, 4)"
+            )
+        if len(self.detected) != n or not np.all(np.diff(self.frames) == 1):
+            raise ShapeError(f"track {self.track_id}: frames must be consecutive, one flag each")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clip:
+    """One face track as a detector sees it.
+
+    Attributes:
+        waveform: Audio under the track (S,) float32 in [-1, 1] at 16 kHz.
+        faces: Grey face crops (T, 112, 112), uint8 or float 0..255.
+        fps: Video frames per second.
+        speaking: Labels (T,) int64, 1 where the face speaks audibly; None if not known.
+    """
+
+    waveform: Tensor
+    faces: Tensor
+    fps: float
+    speaking: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.waveform.dim() != 1 or self.waveform.numel() == 0:
+            raise ShapeError(f"waveform is {tuple(self.waveform.shape)}; expected (S,) with S > 0")
+        if self.faces.dim() != 3 or self.faces.shape[0] == 0:
+            raise ShapeError(f"faces is {tuple(self.faces.shape)}; expected (T, H, W) with T > 0")
+        if not self.fps > 0:
+            raise ShapeError(f"fps is {self.fps}; expected a positive number")
+        if self.speaking is not None and self.speaking.shape != self.faces.shape[:1]:
+            raise ShapeError(
+                f"speaking is {tuple(self.speaking.shape)}; expected ({self.faces.shape[0]},)"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Clips of any lengths, padded with zeros at their ends.
+
+    Attributes:
+        waveform: (B, S) float in [-1, 1], 16 kHz.
+        faces: (B, T, H, W) float grey levels 0..255.
+        n_samples: Valid samples of each clip (B,) int64.
+        n_frames: Valid frames of each clip (B,) int64.
+        fps: Video frames per second of each clip (B,) float64.
+        speaking: Labels (B, T) int64 or None; padded frames are 0.
+    """
+
+    waveform: Tensor
+    faces: Tensor
+    n_samples: Tensor
+    n_frames: Tensor
+    fps: Tensor
+    speaking: Tensor | None = None
+
+    @classmethod
+    def from_clips(cls, clips: Sequence[Clip]) -> Batch:
+        """Pad clips to one batch, faces as float32."""
+        if not clips:
+            raise ShapeError("no clips; expected at least one")
+        n_samples = torch.tensor([c.waveform.shape[0] for c in clips])
+        n_frames = torch.tensor([c.faces.shape[0] for c in clips])
+        s, t = int(n_samples.max()), int(n_frames.max())
+        speaking = None
+        if all(c.speaking is not None for c in clips):
+            speaking = torch.stack(
+                [
+                    F.pad(c.speaking, (0, t - len(c.speaking)))
+                    for c in clips
+                    if c.speaking is not None
+                ]
+            )
+        return cls(
+            waveform=torch.stack([F.pad(c.waveform, (0, s - len(c.waveform))) for c in clips]),
+            faces=torch.stack(
+                [F.pad(c.faces.float(), (0, 0, 0, 0, 0, t - len(c.faces))) for c in clips]
+            ),
+            n_samples=n_samples,
+            n_frames=n_frames,
+            fps=torch.tensor([c.fps for c in clips], dtype=torch.float64),
+            speaking=speaking,
+        )
+
+    @property
+    def mask(self) -> Tensor:
+        """Valid frames (B, T) bool."""
+        return length_mask(self.n_frames, self.faces.shape[1])
+
+    @property
+    def audio_mask(self) -> Tensor:
+        """Valid samples (B, S) bool."""
+        return length_mask(self.n_samples, self.waveform.shape[1])
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a detector is called with: `detector(**batch.inputs)`."""
+        return {
+            "waveform": self.waveform,
+            "faces": self.faces,
+            "fps": self.fps,
+            "n_samples": self.n_samples,
+            "n_frames": self.n_frames,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Output:
+    """What every detector returns. Values on padded frames mean nothing.
+
+    Attributes:
+        logits: (B, T, 2), class 0 not speaking, class 1 speaking; from both modalities.
+        mask: Valid frames (B, T) bool.
+        logits_a: (B, T, 2) of the audio head, where the model has one.
+        logits_v: (B, T, 2) of the visual head, where the model has one.
+        e_a: Audio embeddings (B, T, D) before fusion.
+        e_v: Visual embeddings (B, T, D) before fusion.
+        z_a: Audio embeddings after cross-attention, where the model has it.
+        z_v: Visual embeddings after cross-attention, where the model has it.
+    """
+
+    logits: Tensor
+    mask: Tensor
+    logits_a: Tensor | None = None
+    logits_v: Tensor | None = None
+    e_a: Tensor | None = None
+    e_v: Tensor | None = None
+    z_a: Tensor | None = None
+    z_v: Tensor | None = None
+
+    @property
+    def score(self) -> Tensor:
+        """Log-odds of speaking (B, T): the logit difference, which does not saturate."""
+        return self.logits[..., 1] - self.logits[..., 0]
