@@ -1,0 +1,119 @@
+"""What several detectors share: masks, batch norm that sees valid frames only, fused convolutions.
+
+A mask is (B, T), true on valid frames, or None where no clip of the batch is padded; None is the
+fast path. Tensors with time last are (B, C, ..., T).
+
+In eval mode batch norm is an affine map, so a convolution and the batch norm behind it are one
+convolution. It is made from the parameters at each call: gradients to all parameters stay right
+and nothing can go stale.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+from pushpull.errors import ConfigError
+from pushpull.schema import length_mask
+
+__all__ = [
+    "batch_norm",
+    "conv2d_bn",
+    "masked",
+    "normalise_faces",
+    "pack",
+    "scale_shift",
+    "unpack",
+    "valid_mask",
+]
+
+
+def valid_mask(lengths: Tensor, size: int) -> Tensor | None:
+    """Mask (B, size) of what lies inside each clip, or None if everything does."""
+    if int(lengths.min()) == size:
+        return None
+    return length_mask(lengths, size)
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """`x` (B, C, ..., T) with zeros on padded frames, as a convolution pads a clip's end."""
+    if mask is None:
+        return x
+    inside = mask.view(mask.shape[0], *[1] * (x.dim() - 2), mask.shape[1])
+    return x.masked_fill(~inside, 0.0)
+
+
+def pack(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The valid frames (N, ...) of `x` (B, T, ...), clip after clip."""
+    return x.flatten(0, 1) if mask is None else x[mask]
+
+
+def unpack(x: Tensor, mask: Tensor | None, shape: tuple[int, int]) -> Tensor:
+    """Packed frames (N, ...) back at their places (B, T, ...), zeros on padded frames."""
+    if mask is None:
+        return x.view(*shape, *x.shape[1:])
+    out = x.new_zeros((*shape, *x.shape[1:]))
+    return out.index_put((mask,), x)
+
+
+def normalise_faces(faces: Tensor) -> Tensor:
+    """Grey levels 0..255 as the published models take them: zero mean, unit variance on AVA.
+
+    The constants are TalkNet's (TaoRuijie/TalkNet-ASD), kept by Light-ASD and LR-ASD.
+    """
+    return faces * (1 / (255 * 0.1688)) - 0.4161 / 0.1688
+
+
+def scale_shift(bn: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Batch norm in eval mode as `x * scale + shift`, each (C,)."""
+    weight, bias, mean, var = bn.weight, bn.bias, bn.running_mean, bn.running_var
+    if mean is None or var is None:
+        raise ConfigError("batch norm without running statistics cannot be used in eval mode")
+    scale = weight * torch.rsqrt(var + bn.eps)
+    return scale, bias - mean * scale
+
+
+def conv2d_bn(
+    x: Tensor,
+    weight: Tensor,
+    bn: BatchNorm,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Convolution without bias, then batch norm; one convolution in eval mode.
+
+    Args:
+        x: (B, C, H, W), preferably channels-last in memory.
+        weight: (C_out, C, h, w); a Conv3d that mixes no frames passes its weight without that axis.
+        bn: The batch norm behind the convolution.
+        stride: Of the convolution.
+        padding: Of the convolution.
+        mask: Valid frames (B, W) where the last axis is time; only batch statistics need it.
+    """
+    if bn.training:
+        return batch_norm(F.conv2d(x, weight, None, stride, padding), bn, mask)
+    scale, shift = scale_shift(bn)
+    return F.conv2d(x, weight * scale.view(-1, 1, 1, 1), shift, stride, padding)
+
+
+def batch_norm(x: Tensor, bn: BatchNorm, mask: Tensor | None = None) -> Tensor:
+    """Batch norm of `x` (B, C, ..., T); in training mode the statistics skip padded frames."""
+    if mask is None or not bn.training:
+        return _plain_batch_norm(x, bn)
+    frames = x.movedim(-1, 1)
+    normed = _plain_batch_norm(frames[mask], bn)
+    return unpack(normed, mask, (x.shape[0], x.shape[-1])).movedim(1, -1)
+
+
+def _plain_batch_norm(x: Tensor, bn: BatchNorm) -> Tensor:
+    # nn.BatchNorm1d/2d/3d differ only in the rank they accept; packed frames have another one.
+    if bn.training and bn.num_batches_tracked is not None:
+        bn.num_batches_tracked.add_(1)
+    momentum = 0.0 if bn.momentum is None else bn.momentum
+    return F.batch_norm(
+        x, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, momentum, bn.eps
+    )
