@@ -1,20 +1,50 @@
-"""Outputs that are whole or not there, and files fetched once into a cache.
+"""Outputs that are whole or not there, and public files fetched once, with a checksum.
 
-`PUSHPULL_CACHE` moves the cache; a file already there with the right checksum is never fetched
-again.
+A known file is looked for in the cache and then in the folders of `PUSHPULL_WEIGHTS_PATH`; only if
+no copy has the right checksum is the network touched. `PUSHPULL_CACHE` moves the cache.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pushpull.errors import OutputError
+from pushpull.errors import CheckpointError, OutputError
 
-__all__ = ["output_dir", "written_whole"]
+__all__ = [
+    "KnownFile",
+    "cache_dir",
+    "fetch",
+    "find",
+    "output_dir",
+    "search_dirs",
+    "sha256_of",
+    "written_whole",
+]
+
+TIMEOUT_S = 15.0
+"""Longest silence of a server before a fetch gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A public file, known by its checksum.
+
+    Attributes:
+        name: Where it lies below the cache or a search folder, with `/` between folders. Its last
+            part is the published file name.
+        url: Where it is fetched from.
+        sha256: Checksum of the content, hexadecimal.
+    """
+
+    name: str
+    url: str
+    sha256: str
 
 
 def output_dir(path: Path) -> Path:
@@ -53,3 +83,116 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """Folder of fetched files: `PUSHPULL_CACHE`, else the platform's place for caches."""
+    chosen = os.environ.get("PUSHPULL_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    import pooch
+
+    return Path(pooch.os_cache("pushpull"))
+
+
+def search_dirs() -> tuple[Path, ...]:
+    """Folders of `PUSHPULL_WEIGHTS_PATH`, in its order; files in them are read, never written."""
+    chosen = os.environ.get("PUSHPULL_WEIGHTS_PATH", "")
+    return tuple(Path(d).expanduser().absolute() for d in chosen.split(os.pathsep) if d)
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file's content, hexadecimal.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as e:
+        raise CheckpointError(f"{path}: cannot be read ({e.strerror})") from e
+    return digest.hexdigest()
+
+
+def find(known: KnownFile) -> Path | None:
+    """A copy on this machine with the right checksum, without touching the network.
+
+    Looks for `name` in the cache and in the search folders, and in the latter for the bare file
+    name too.
+    """
+    candidates = [cache_dir() / known.name]
+    for folder in search_dirs():
+        candidates += [folder / known.name, folder / Path(known.name).name]
+    for path in candidates:
+        if path.is_file() and sha256_of(path) == known.sha256:
+            return path
+    return None
+
+
+def fetch(known: KnownFile) -> Path:
+    """Path of a known file on this machine, downloaded into the cache if it is nowhere.
+
+    A file in the cache with another checksum is replaced. A download is checked before it takes
+    its name, so an interrupted or altered one leaves nothing behind.
+
+    Raises:
+        CheckpointError: If it cannot be fetched, or what came has another checksum.
+        OutputError: If the cache cannot be written.
+    """
+    found = find(known)
+    if found is not None:
+        return found
+    target = cache_dir() / known.name
+    stale = f" (the file now there has sha256 {sha256_of(target)})" if target.is_file() else ""
+    by_hand = (
+        f"put the file at {target}{stale} yourself, sha256 {known.sha256}, or name a folder that "
+        "holds it in PUSHPULL_WEIGHTS_PATH"
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OutputError(
+            f"{target.parent}: cannot be made ({e.strerror}); set PUSHPULL_CACHE to a folder that "
+            "can be written"
+        ) from e
+    with written_whole(target) as temporary:
+        _download(known, temporary, by_hand)
+        got = sha256_of(temporary)
+        if got != known.sha256:
+            raise CheckpointError(
+                f"{known.url}: what was fetched has sha256 {got}, expected {known.sha256}; it was "
+                f"thrown away: try again, or {by_hand}"
+            )
+    return target
+
+
+def _download(known: KnownFile, path: Path, by_hand: str) -> None:
+    import pooch
+    import requests
+
+    pooch.get_logger().info("Fetching %s from %s", known.name, known.url)
+    try:
+        pooch.HTTPDownloader(timeout=TIMEOUT_S)(known.url, str(path), None)
+    except requests.RequestException as e:
+        raise CheckpointError(
+            f"{known.name}: cannot be fetched from {known.url} ({_reason(e)}); {by_hand}"
+        ) from e
+
+
+def _reason(error: Exception) -> str:
+    """A failed request in a few words; the library's own text runs over several lines."""
+    import requests
+
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP status {response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "timed out"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return type(error).__name__
