@@ -116,9 +116,7 @@ def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_dir() == Path.home() / "here"
 
 
-def test_search_folders_keep_their_order(
-    self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_folders_keep_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = (tmp_path / "b", tmp_path / "a")
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", os.pathsep.join(map(str, (*folders, ""))))
     assert search_dirs() == folders
@@ -170,7 +168,7 @@ def test_a_file_in_a_search_folder_is_used_where_it_lies(
 
 
 def test_other_content_in_a_search_folder_is_left_alone(
-    self, cache: Path, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "here" / "a.model"
     path.parent.mkdir()
@@ -204,7 +202,7 @@ def test_a_broken_download_leaves_nothing(cache: Path, server: FileServer) -> No
 
 
 def test_a_failed_download_keeps_what_was_there_and_says_what_it_is(
-    self, cache: Path, server: FileServer
+    cache: Path, server: FileServer
 ) -> None:
     server.cut.add("a.model")
     path = cache / "family" / "a.model"
@@ -237,7 +235,7 @@ def test_an_interrupt_leaves_nothing(cache: Path, server: FileServer) -> None:
 
 
 def test_a_silent_server_is_given_up(
-    self, cache: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    cache: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "TIMEOUT_S", 0.2)
     server.stalled.add("a.model")
@@ -265,7 +263,7 @@ def test_offline_the_message_says_how_to_do_it_by_hand(cache: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_made_is_named(
-    self, tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path / "file"))
@@ -275,7 +273,7 @@ def test_a_cache_that_cannot_be_made_is_named(
 
 
 def test_a_fetched_file_is_as_readable_as_any_new_file(
-    self, cache: Path, server: FileServer, tmp_path: Path
+    cache: Path, server: FileServer, tmp_path: Path
 ) -> None:
     (tmp_path / "plain").write_text("")
     assert fetch(known(server)).stat().st_mode == (tmp_path / "plain").stat().st_mode
