@@ -142,7 +142,7 @@ def test_a_file_in_the_cache_needs_no_network(cache: Path) -> None:
     assert fetch(KnownFile("family/a.model", "http://127.0.0.1:9/a.model", SHA256)) == path
 
 
-def test_other_content_under_the_name_is_replaced(self, cache: Path, server: FileServer) -> None:
+def test_other_content_under_the_name_is_replaced(cache: Path, server: FileServer) -> None:
     path = cache / "family" / "a.model"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"other")
@@ -185,7 +185,7 @@ def test_find_never_asks_the_server(cache: Path, server: FileServer) -> None:
     assert server.requests == ["a.model"]
 
 
-def test_altered_content_is_refused_and_thrown_away(self, cache: Path, server: FileServer) -> None:
+def test_altered_content_is_refused_and_thrown_away(cache: Path, server: FileServer) -> None:
     with pytest.raises(CheckpointError) as error:
         fetch(known(server, sha256=OTHER))
     message = str(error.value)
