@@ -1,0 +1,18 @@
+"""Video and audio in and out, by FFmpeg through PyAV."""
+
+from pushpull.media.audio import read_waveform, slice_audio, write_wav
+from pushpull.media.encode import VideoWriter
+from pushpull.media.probe import Orientation, VideoInfo, probe
+from pushpull.media.video import Frame, read_frames
+
+__all__ = [
+    "Frame",
+    "Orientation",
+    "VideoInfo",
+    "VideoWriter",
+    "probe",
+    "read_frames",
+    "read_waveform",
+    "slice_audio",
+    "write_wav",
+]

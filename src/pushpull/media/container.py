@@ -1,0 +1,283 @@
+"""Opening a media file and taking its packets, with every failure as one clear line.
+
+Corrupt packets are skipped and counted; a file of which more than a tenth is corrupt, or that ends
+well before the length its header states, is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pushpull.errors import MediaError
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet, VideoStream
+    from av.container import InputContainer
+
+__all__ = [
+    "LONGEST_GAP_S",
+    "RESTART_S",
+    "Damage",
+    "OnDamage",
+    "audio_stream",
+    "is_flush",
+    "opened",
+    "packet_time_s",
+    "packets",
+    "reason",
+    "video_stream",
+]
+
+OnDamage = Callable[[str], None]
+
+LONGEST_GAP_S = 3600.0
+"""Timestamps that jump forward by more are taken for broken, not for a pause."""
+
+RESTART_S = 1.0
+"""Timestamps that jump back by more have started anew: two recordings joined in one file."""
+
+TRUNCATED_S = 0.5
+DAMAGED_SHARE = 0.1
+MOST_ERRORS = 100
+# Their headers hold no length: FFmpeg takes the last timestamp, so the end is the end.
+HEADERLESS = {"mpeg", "mpegts", "mpegvideo"}
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[InputContainer]:
+    """Open a media file for reading.
+
+    Raises:
+        MediaError: If there is no such file, or it is none that FFmpeg reads.
+    """
+    import av
+
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise MediaError(f"{path}: no such file")
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise MediaError(f"{path}: is {kind}; expected a video file")
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: is empty (0 bytes); expected a video; copy it again")
+        # The protocol prefix keeps a colon in a file name from being read as a protocol. Tags in
+        # old encodings are common and not worth an error.
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except av.error.InvalidDataError as e:
+        raise MediaError(
+            f"{path}: is not a media file that FFmpeg reads, or is damaged or cut off so that it "
+            "cannot be opened; expected a video; check that it plays, or copy it again"
+        ) from e
+    except (OSError, av.error.FFmpegError, ValueError) as e:
+        raise MediaError(f"{path}: cannot be opened ({reason(e)})") from e
+    with container:
+        # FFmpeg draws text files as pictures of a terminal; nobody means that.
+        if container.format.name == "tty":
+            raise MediaError(f"{path}: is a text file; expected a video")
+        yield container
+
+
+def reason(e: Exception) -> str:
+    """What an exception of PyAV or the system says, without numbers and file names."""
+    return str(getattr(e, "strerror", None) or e)
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The main video stream; cover pictures do not count.
+
+    Raises:
+        MediaError: If there is none, or this build of FFmpeg cannot decode it.
+    """
+    from av.stream import Disposition
+
+    best = container.streams.best("video")
+    if best is None or best.disposition & Disposition.attached_pic:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise MediaError(f"{path}: has no video stream (it has: {kinds}); expected a video")
+    stream: VideoStream = decodable(best, path)
+    return stream
+
+
+def audio_stream(container: InputContainer, path: Path) -> AudioStream:
+    """The main audio stream.
+
+    Raises:
+        MediaError: If there is none, or this build of FFmpeg cannot decode it.
+    """
+    best = container.streams.best("audio")
+    if best is None:
+        raise MediaError(
+            f"{path}: has no audio stream; expected a video with sound; add its sound with "
+            "ffmpeg -i VIDEO -i SOUND -c:v copy OUT.mp4"
+        )
+    stream: AudioStream = decodable(best, path)
+    return stream
+
+
+def decodable(stream: Any, path: Path) -> Any:
+    if stream.codec_context is None:
+        raise MediaError(
+            f"{path}: the {stream.type} stream is in a codec that this FFmpeg cannot decode; "
+            "expected e.g. H.264 and AAC; convert it with ffmpeg -i IN OUT.mp4"
+        )
+    return stream
+
+
+class Damage:
+    """Counts the packets of one stream that cannot be decoded, and decides when it is too much.
+
+    Args:
+        path: File, for messages.
+        what: `video` or `audio`.
+        on_damage: Called once at the end with one line if anything was damaged; by default the
+            line is logged as a warning.
+    """
+
+    def __init__(self, path: Path, what: str, on_damage: OnDamage | None) -> None:
+        self.path, self.what = path, what
+        self.on_damage = on_damage or log.warning
+        self.n_packets = self.n_damaged = 0
+        self.first_s: float | None = None
+
+    def decode(self, packet: Packet[Any]) -> list[Any]:
+        """Frames of a packet; none if it is damaged."""
+        import av
+
+        self.n_packets += not is_flush(packet)
+        try:
+            frames: list[Any] = packet.decode()
+        except EOFError:
+            return []
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError):
+            self.damaged(packet_time_s(packet))
+            return []
+        if any(frame.is_corrupt for frame in frames):
+            self.damaged(frames[0].time)
+        return frames
+
+    def damaged(self, time_s: float | None) -> None:
+        """Count one packet that is damaged."""
+        self.n_damaged += 1
+        if self.first_s is None:
+            self.first_s = time_s
+        # Long files fail early, short ones in `finish`.
+        if self.n_damaged >= MOST_ERRORS and self.is_too_much:
+            raise self.error()
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether more is damaged than a result should be built on."""
+        return self.n_damaged > DAMAGED_SHARE * self.n_packets
+
+    def finish(self) -> None:
+        """Say what was skipped.
+
+        Raises:
+            MediaError: If too much was.
+        """
+        if self.n_damaged and self.is_too_much:
+            raise self.error()
+        if self.n_damaged:
+            self.on_damage(f"{self.summary()}; they were skipped or patched")
+
+    def summary(self) -> str:
+        """What was damaged, as the beginning of a line."""
+        where = "" if self.first_s is None else f", the first at {self.first_s:.2f} s"
+        return (
+            f"{self.path}: {self.n_damaged} of {self.n_packets} {self.what} packets are damaged"
+            f"{where}"
+        )
+
+    def error(self) -> MediaError:
+        """The error that says so."""
+        return MediaError(
+            f"{self.summary()}; expected at most one in {1 / DAMAGED_SHARE:.0f}; copy the file "
+            "again, or save what can be saved with ffmpeg -err_detect ignore_err -i IN OUT.mp4"
+        )
+
+
+def packets(container: InputContainer, path: Path) -> Iterator[Packet[Any]]:
+    """Every packet of every stream in file order, then an empty one per stream to flush decoders.
+
+    Raises:
+        MediaError: If the file cannot be read on, or ends before the length that it states.
+    """
+    import av
+
+    end_s = 0.0
+    n_errors = 0
+    while True:
+        try:
+            for packet in container.demux():
+                if is_flush(packet):
+                    # Whoever skipped unreadable stretches has said so; the end may be one.
+                    if n_errors == 0:
+                        check_complete(container, path, end_s)
+                elif packet.size == 0:
+                    # A frame that the recorder dropped; a decoder would take it for the end.
+                    continue
+                else:
+                    start_s = packet_time_s(packet)
+                    if start_s is not None:
+                        length_s = float((packet.duration or 0) * packet.time_base)
+                        end_s = max(end_s, start_s + length_s)
+                yield packet
+            return
+        except av.error.InvalidDataError as e:
+            # One unreadable stretch: demuxers go on behind it.
+            n_errors += 1
+            if n_errors > MOST_ERRORS:
+                raise MediaError(
+                    f"{path}: cannot be read beyond {end_s:.2f} s ({reason(e)}); copy it again"
+                ) from e
+        except (OSError, av.error.FFmpegError) as e:
+            raise MediaError(f"{path}: cannot be read beyond {end_s:.2f} s ({reason(e)})") from e
+
+
+def is_flush(packet: Packet[Any]) -> bool:
+    """Whether this is the empty packet with which PyAV ends a stream."""
+    return packet.size == 0 and packet.dts is None and packet.pts is None
+
+
+def packet_time_s(packet: Packet[Any]) -> float | None:
+    """The container's time of a packet; None where it has none."""
+    stamp = packet.dts if packet.pts is None else packet.pts
+    return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
+
+
+def check_complete(container: InputContainer, path: Path, end_s: float) -> None:
+    """Compare where the packets end with what the header states."""
+    stated_s = stated_duration_s(container)
+    if stated_s is None or container.format.name in HEADERLESS:
+        return
+    missing_s = stated_s - end_s
+    rate = next((s.average_rate for s in container.streams.video if s.average_rate), None)
+    # The last frame of a slow video may be stated longer than its packet says.
+    slack_s = TRUNCATED_S + (2 / float(rate) if rate else 0.0)
+    if missing_s > slack_s:
+        raise MediaError(
+            f"{path}: is cut off: it ends at {end_s:.2f} s, its header says {stated_s:.2f} s; "
+            "copy it again, or keep what is there with ffmpeg -i IN -c copy OUT.mkv"
+        )
+
+
+def stated_duration_s(container: InputContainer) -> float | None:
+    """Length of the file as its header has it."""
+    if container.format.name == "avi":
+        # FFmpeg shortens the duration of a cut avi; the header's number of frames stays.
+        lengths = [
+            float(s.frames / s.average_rate)
+            for s in container.streams.video
+            if s.frames and s.average_rate
+        ]
+        return max(lengths, default=None)
+    return container.duration / 1_000_000 if container.duration else None

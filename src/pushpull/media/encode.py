@@ -1,0 +1,383 @@
+"""Writing videos: H.264 and AAC in mp4 for people, FFV1 for programs that need every bit.
+
+Pictures go in one by one with their times; sound is taken from another file or a waveform and
+interleaved, so that memory does not grow with length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.errors import ConfigError, OutputError, ShapeError
+from pushpull.media.audio import placed_sound
+from pushpull.media.container import audio_stream, opened, packet_time_s, reason
+from pushpull.media.probe import VideoInfo, probe
+from pushpull.schema import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from av import AudioStream, Packet, VideoFrame, VideoStream
+    from av.container import OutputContainer
+
+__all__ = ["VideoWriter"]
+
+# 24, 25, 30, 50 and 60 frames per second and their 1000/1001 variants: exact, or within 6 us.
+TICK = Fraction(1, 90_000)
+# In order of preference; builds of FFmpeg without x264 may have the other.
+H264_ENCODERS = {
+    "libx264": {"preset": "superfast", "crf": "20"},
+    "libopenh264": {"b": "4M"},
+}
+COPIED_CODECS = {"aac", "mp3"}
+# Streaming formats may hold timestamps that jump, which a copy would hand on.
+COPIED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
+AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+# A decoder needs a packet or two before the one that it plays first.
+PREROLL_S = 0.1
+CHUNK = 1024
+
+
+class VideoWriter:
+    """Writes frames, and the sound of another file or a waveform, to a video.
+
+    A context manager. If its block raises, the file is removed. The file grows in place: give it a
+    temporary name (`pushpull.files.written_whole`) where a whole file or none is wanted.
+
+    Args:
+        path: File to write; `.mp4` plays everywhere, `.mkv` and `.mov` work too; lossless wants
+            `.mkv`, which rounds times to milliseconds.
+        width: Pixels of the pictures. H.264 needs even sizes: odd ones are padded by repeating the
+            last column or row.
+        height: Pixels of the pictures.
+        fps: Frames per second, the expected mean where `write` is given times.
+        audio: A file whose sound is taken, time 0 at its first frame (AAC and MP3 are copied,
+            everything else becomes AAC at the original rate); or a waveform (S,) in [-1, 1]; or
+            None. A file without sound gives a video without.
+        audio_rate_hz: Samples per second of a waveform.
+        codec: `h264`, or `ffv1`: grey pictures, kept exactly.
+
+    Raises:
+        OutputError: If the file cannot be written, or this FFmpeg has no encoder for it.
+        ConfigError: If width, height or fps is not positive.
+        MediaError: If the sound cannot be read.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        width: int,
+        height: int,
+        fps: float,
+        audio: str | Path | NDArray[np.float32] | None = None,
+        audio_rate_hz: int = SAMPLE_RATE_HZ,
+        codec: Literal["h264", "ffv1"] = "h264",
+    ) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        if not (width > 0 and height > 0 and fps > 0):
+            raise ConfigError(f"video of {width} x {height} at {fps} fps; expected numbers above 0")
+        self.path = Path(path)
+        self.shape = (height, width)
+        self.codec = codec
+        self.period_s = 1 / fps
+        self.last_pts: int | None = None
+        self.reformatter = VideoReformatter()
+        self.sound: Iterator[Packet[Any]] = iter(())
+        self.waiting: Packet[Any] | None = None
+        # Undone in reverse: close what is open, then remove the file.
+        self.undo = ExitStack()
+        info = None
+        if isinstance(audio, (str, Path)):
+            info = probe(audio)
+            if self.path.exists() and self.path.samefile(audio):
+                raise OutputError(f"{path}: its sound comes from itself; choose another name")
+        try:
+            with self.writing():
+                # Where FFmpeg cannot write, Python says why in clearer words.
+                self.path.open("wb").close()
+                self.undo.callback(self.path.unlink, missing_ok=True)
+                self.container = self.output_container()
+                self.undo.callback(self.container.close)
+                self.video = self.video_stream(fps)
+                if info is not None and info.has_audio:
+                    self.sound = self.sound_of(info)
+                elif isinstance(audio, np.ndarray):
+                    stream = self.aac_stream(audio_rate_hz, "mono")
+                    self.sound = encoded(stream, chunks(audio), audio_rate_hz)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def write(self, image: NDArray[np.uint8], time_s: float | None = None) -> None:
+        """Add a picture.
+
+        Args:
+            image: RGB (H, W, 3) or grey (H, W) uint8.
+            time_s: When it is shown; one period after the one before by default. Must increase.
+
+        Raises:
+            ShapeError: If the picture has another size.
+            ConfigError: If times do not increase.
+            OutputError: If the file cannot be written.
+        """
+        from av import VideoFrame
+
+        if (
+            image.shape[:2] != self.shape
+            or image.dtype != np.uint8
+            or image.shape[2:] not in {(), (3,)}
+        ):
+            raise ShapeError(
+                f"picture is {image.dtype} {image.shape}; expected uint8 {self.shape} or "
+                f"{(*self.shape, 3)}"
+            )
+        if time_s is None:
+            time_s = 0.0
+            if self.last_pts is not None:
+                time_s = float(self.last_pts * TICK) + self.period_s
+        pts = round(time_s / TICK)
+        if self.last_pts is not None and pts <= self.last_pts:
+            raise ConfigError(
+                f"frame at {time_s} s after one at {float(self.last_pts * TICK)} s; expected times "
+                "that increase"
+            )
+        self.last_pts = pts
+        pixel_format = "rgb24" if image.ndim == 3 else "gray"
+        with self.writing():
+            frame = VideoFrame.from_ndarray(self.padded(image), format=pixel_format)
+            frame = self.encodable(frame)
+            frame.pts, frame.time_base = pts, TICK
+            self.container.mux(self.video.encode(frame))
+            self.mux_sound(until_s=time_s)
+
+    def close(self) -> None:
+        """Finish the file.
+
+        Raises:
+            OutputError: If it cannot be written, or has no picture.
+        """
+        try:
+            if self.last_pts is None:
+                raise OutputError(f"{self.path}: no picture was written; expected at least one")
+            with self.writing():
+                self.container.mux(self.video.encode(None))
+                self.mux_sound(until_s=None)
+                self.container.close()
+        except BaseException:
+            self.abandon()
+            raise
+        self.undo.pop_all()
+
+    def abandon(self) -> None:
+        """Stop, and remove the file."""
+        # Whatever is wrong has been said; the stack goes on after a failure.
+        with suppress(Exception):
+            self.undo.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn failures to write into one line."""
+        import av
+
+        try:
+            yield
+        except (OSError, av.error.FFmpegError) as e:
+            raise OutputError(f"{self.path}: cannot be written ({reason(e)})") from e
+
+    def output_container(self) -> OutputContainer:
+        """The container that the suffix stands for."""
+        import av
+
+        # The index goes to the front, so that a browser starts before all is there.
+        options = {"movflags": "+faststart"} if self.path.suffix in {".mp4", ".mov"} else {}
+        try:
+            return av.open(f"file:{self.path}", "w", container_options=options)
+        except ValueError as e:
+            raise OutputError(
+                f"{self.path}: no video container has that suffix; expected .mp4 or .mkv"
+            ) from e
+
+    def video_stream(self, fps: float) -> VideoStream:
+        """The video stream, set up for the codec."""
+        rate = Fraction(fps).limit_denominator(1001)
+        stream: Any
+        height, width = self.shape
+        if self.codec == "ffv1":
+            stream = self.container.add_stream("ffv1", rate=rate, options={"level": "3"})
+            stream.pix_fmt = "gray"
+        else:
+            name = h264_encoder(self.path)
+            stream = self.container.add_stream(name, rate=rate, options=H264_ENCODERS[name])
+            stream.pix_fmt = "yuv420p"
+            width, height = width + width % 2, height + height % 2
+            # BT.709, limited range, said in the file so that players do not guess.
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = 1
+            context.color_range = 1
+        stream.width, stream.height = width, height
+        stream.codec_context.time_base = TICK
+        added: VideoStream = stream
+        return added
+
+    def padded(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The picture in the size of the stream."""
+        height, width = self.shape
+        more = (self.video.height - height, self.video.width - width)
+        if more != (0, 0):
+            rows_columns = [(0, more[0]), (0, more[1])]
+            image = np.pad(image, rows_columns + [(0, 0)] * (image.ndim - 2), mode="edge")
+        return np.ascontiguousarray(image)
+
+    def encodable(self, frame: VideoFrame) -> VideoFrame:
+        """The frame in the pixel format of the stream."""
+        from av.video.reformatter import ColorRange, Colorspace
+
+        if self.codec == "ffv1":
+            return self.reformatter.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG)
+        return self.reformatter.reformat(
+            frame,
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+
+    def aac_stream(self, rate_hz: int, layout: str) -> AudioStream:
+        """An AAC stream, at the next rate that AAC has."""
+        rate_hz = next((r for r in AAC_RATES_HZ if r >= rate_hz), AAC_RATES_HZ[-1])
+        stream = self.container.add_stream("aac", rate=rate_hz)
+        stream.layout = layout
+        stream.bit_rate = 96_000 * stream.layout.nb_channels
+        return stream
+
+    def sound_of(self, info: VideoInfo) -> Iterator[Packet[Any]]:
+        """Packets of a file's sound, copied where possible."""
+        if info.audio_codec in COPIED_CODECS and info.container in COPIED_CONTAINERS:
+            source = self.undo.enter_context(opened(info.path))
+            template = audio_stream(source, info.path)
+            stream = self.container.add_stream_from_template(template)
+            return copied(source.demux(template), stream, info.start_s)
+        layout = "mono" if info.channels == 1 else "stereo"
+        stream = self.aac_stream(info.audio_rate_hz or SAMPLE_RATE_HZ, layout)
+        pieces = placed_sound(
+            info.path,
+            start_s=info.start_s,
+            rate_hz=stream.rate,
+            layout=layout,
+            # Whoever made the pictures has heard of it.
+            on_damage=lambda line: None,
+        )
+        return encoded(stream, filled(pieces), stream.rate)
+
+    def mux_sound(self, *, until_s: float | None) -> None:
+        """Write the sound that belongs before a time, or the rest."""
+        while True:
+            if self.waiting is None:
+                self.waiting = next(self.sound, None)
+            packet = self.waiting
+            if packet is None:
+                return
+            start_s = packet_time_s(packet) or 0.0
+            if until_s is not None and start_s > until_s:
+                return
+            self.container.mux(packet)
+            self.waiting = None
+
+
+def h264_encoder(path: Path) -> str:
+    """The best H.264 encoder that this FFmpeg has.
+
+    Raises:
+        OutputError: If it has none.
+    """
+    from av.codec import codecs_available
+
+    for name in H264_ENCODERS:
+        if name in codecs_available:
+            return name
+    raise OutputError(
+        f"{path}: this FFmpeg has no H.264 encoder ({', '.join(H264_ENCODERS)}); install the "
+        "wheels of PyAV: pip install --force-reinstall --only-binary :all: av"
+    )
+
+
+def copied(
+    source: Iterator[Packet[Any]], stream: AudioStream, start_s: float
+) -> Iterator[Packet[Any]]:
+    """Packets of a file moved to another's stream, time start_s becoming 0."""
+    last_dts: int | None = None
+    for packet in source:
+        if packet.dts is None or packet.pts is None:
+            continue
+        shift = round(start_s / packet.time_base)
+        packet.pts -= shift
+        packet.dts -= shift
+        end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        # Containers refuse times that do not increase.
+        if end_s < -PREROLL_S or (last_dts is not None and packet.dts <= last_dts):
+            continue
+        last_dts = packet.dts
+        packet.stream = stream
+        yield packet
+
+
+def chunks(waveform: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """A waveform (S,) in pieces (1, N)."""
+    if waveform.ndim != 1:
+        raise ShapeError(f"waveform is {waveform.shape}; expected (S,)")
+    for start in range(0, len(waveform), CHUNK):
+        yield waveform[None, start : start + CHUNK]
+
+
+def filled(
+    pieces: Iterator[tuple[int, NDArray[np.float32]]],
+) -> Iterator[NDArray[np.float32]]:
+    """Placed pieces (channels, N) with silence in the holes, from sample 0."""
+    position = 0
+    for start, piece in pieces:
+        while position < start:
+            silence = np.zeros((len(piece), min(CHUNK, start - position)), np.float32)
+            position += silence.shape[1]
+            yield silence
+        position += piece.shape[1]
+        yield piece
+
+
+def encoded(
+    stream: AudioStream, pieces: Iterator[NDArray[np.float32]], rate_hz: int
+) -> Iterator[Packet[Any]]:
+    """Packets of consecutive pieces (channels, N)."""
+    from av import AudioFrame
+
+    position = 0
+    for piece in pieces:
+        frame = AudioFrame.from_ndarray(
+            np.ascontiguousarray(piece, np.float32), format="fltp", layout=stream.layout.name
+        )
+        frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
+        frame.pts = position
+        position += piece.shape[1]
+        yield from stream.encode(frame)
+    yield from stream.encode(None)

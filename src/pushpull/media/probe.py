@@ -1,0 +1,233 @@
+"""What a video file holds, without decoding more than its first frame."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.errors import MediaError
+from pushpull.media.container import (
+    Damage,
+    opened,
+    packet_time_s,
+    packets,
+    video_stream,
+)
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.container import InputContainer
+
+__all__ = ["UPRIGHT", "Orientation", "VideoInfo", "frame_time_s", "orientation_of", "probe"]
+
+HIGHEST_FPS = 250.0
+"""Rates above are a container's tick, not a frame rate (browser recordings state 1000)."""
+
+FALLBACK_FPS = 25.0
+"""For one-frame videos and streams without any timestamps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How stored pixels become an upright picture: swap axes first, then flip.
+
+    Attributes:
+        transpose: Whether rows and columns are swapped.
+        flip_x: Whether left and right are then swapped.
+        flip_y: Whether top and bottom are then swapped.
+    """
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def from_matrix(cls, matrix: tuple[int, ...]) -> Orientation:
+        """The nearest quarter turn of a display matrix (a, b, u, c, d, v, x, y, w).
+
+        A stored pixel (p, q) is shown at (a p + c q, b p + d q): ISO/IEC 14496-12 section 8.3.2.
+        """
+        a, b, _, c, d, *_ = matrix
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return cls(transpose=True, flip_x=c < 0, flip_y=b < 0)
+        return cls(flip_x=a < 0, flip_y=d < 0)
+
+    @property
+    def rotation_deg(self) -> int:
+        """Clockwise turn that makes the picture upright: 0, 90, 180 or 270."""
+        if self.transpose:
+            return 90 if self.flip_x else 270
+        return 180 if self.flip_y else 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right are swapped too, before the turn."""
+        return self.transpose ^ self.flip_x ^ self.flip_y
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Upright width and height of a stored picture."""
+        return (height, width) if self.transpose else (width, height)
+
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The upright picture of a stored one (H, W) or (H, W, 3)."""
+        if self == UPRIGHT:
+            return image
+        if self.transpose:
+            image = image.swapaxes(0, 1)
+        if self.flip_x:
+            image = image[:, ::-1]
+        if self.flip_y:
+            image = image[::-1]
+        return np.ascontiguousarray(image)
+
+
+UPRIGHT = Orientation()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoInfo:
+    """What a video file holds.
+
+    Attributes:
+        path: The file.
+        width: Pixels of the upright picture.
+        height: Pixels of the upright picture.
+        fps: Frames per second on average, as the container has it.
+        duration_s: Length of the picture in seconds.
+        n_frames: Expected number of frames, for progress; decoding alone tells the true one.
+        start_s: The container's time of the first frame. All other times of this package count
+            from that frame.
+        orientation: How stored pixels become upright.
+        container: FFmpeg's name of the format.
+        video_codec: FFmpeg's name.
+        has_audio: Whether there is an audio stream.
+        audio_codec: FFmpeg's name; None without sound, or where no decoder knows it.
+        audio_rate_hz: Samples per second; None without sound.
+        channels: Number of audio channels; None without sound.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    n_frames: int
+    start_s: float
+    orientation: Orientation
+    container: str
+    video_codec: str
+    has_audio: bool
+    audio_codec: str | None = None
+    audio_rate_hz: int | None = None
+    channels: int | None = None
+
+    @property
+    def rotation_deg(self) -> int:
+        """Clockwise turn that makes stored pictures upright: 0, 90, 180 or 270."""
+        return self.orientation.rotation_deg
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Look into a video file.
+
+    Containers that state no length or frame rate (browser recordings, raw streams) are read through
+    once, without decoding.
+
+    Raises:
+        MediaError: If the file cannot be opened, has no video stream, or no frame can be decoded.
+    """
+    path = Path(path)
+    with opened(path) as container:
+        video = video_stream(container, path)
+        first = first_frame(container, path)
+        start_s = frame_time_s(first)
+        pace = stated_pace(container, video)
+        sound = container.streams.best("audio")
+        context: Any = None if sound is None else sound.codec_context
+        orientation = orientation_of(first)
+        width, height = orientation.size(first.width, first.height)
+        duration_s, fps = pace or counted_pace(path)
+        return VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            fps=fps,
+            duration_s=duration_s,
+            n_frames=max(1, round(duration_s * fps)),
+            start_s=start_s,
+            orientation=orientation,
+            container=container.format.name,
+            video_codec=video.codec_context.codec.canonical_name,
+            has_audio=sound is not None,
+            audio_codec=context.codec.canonical_name if context else None,
+            audio_rate_hz=context.rate if context else None,
+            channels=context.layout.nb_channels if context else None,
+        )
+
+
+def first_frame(container: InputContainer, path: Path) -> VideoFrame:
+    """Decode one frame from the start.
+
+    Raises:
+        MediaError: If there is none.
+    """
+    video = video_stream(container, path)
+    damage = Damage(path, "video", lambda line: None)
+    for packet in packets(container, path):
+        if packet.stream is video:
+            frames: list[VideoFrame] = damage.decode(packet)
+            if frames:
+                return frames[0]
+    damage.finish()
+    raise MediaError(f"{path}: has a video stream but no frame in it; expected at least one")
+
+
+def frame_time_s(frame: VideoFrame) -> float:
+    """The container's time of a frame; 0 where it has none."""
+    stamp = frame.dts if frame.pts is None else frame.pts
+    return 0.0 if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """How a decoded frame is to be turned, by the display matrix that its container holds."""
+    # Typed as a mapping, but iterates over its values.
+    items: Any = frame.side_data
+    for item in items:
+        if item.type.name == "DISPLAYMATRIX":
+            return Orientation.from_matrix(struct.unpack("=9i", bytes(item)))
+    return UPRIGHT
+
+
+def stated_pace(container: InputContainer, video: VideoStream) -> tuple[float, float] | None:
+    """Duration in seconds and frames per second as the header has them, if it does."""
+    rate = video.average_rate or video.guessed_rate
+    if video.duration and video.time_base:
+        duration_s = float(video.duration * video.time_base)
+    elif container.duration:
+        duration_s = container.duration / 1_000_000
+    else:
+        return None
+    if not rate or not 0 < rate <= HIGHEST_FPS:
+        return None
+    return duration_s, float(rate)
+
+
+def counted_pace(path: Path) -> tuple[float, float]:
+    """Duration in seconds and frames per second by reading all packets."""
+    times_s = []
+    with opened(path) as container:
+        video = video_stream(container, path)
+        for packet in packets(container, path):
+            time_s = packet_time_s(packet)
+            if packet.stream is video and time_s is not None:
+                times_s.append(time_s)
+    if len(times_s) < 2 or max(times_s) <= min(times_s):
+        n_frames = max(1, len(times_s))
+        return n_frames / FALLBACK_FPS, FALLBACK_FPS
+    fps = (len(times_s) - 1) / (max(times_s) - min(times_s))
+    return len(times_s) / fps, fps
