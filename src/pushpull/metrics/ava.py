@@ -1,0 +1,85 @@
+r"""Average precision as AVA-ActiveSpeaker defines it, and the range that ties alone allow.
+
+Rows are ranked by descending score. With P positives, the k-th of them at rank r_k (from 1),
+
+    AP = 1/P sum_k max_{j >= k} j / r_j,
+
+the area under the precision-recall curve whose precision is made to fall monotonically (VOC 2010),
+one point per row. The published number is in percent and called mAP, though there is one class.
+
+Rows with equal scores have no order of their own. The official tool leaves them to an unstable sort
+(its number then depends on the numpy version and the processor); here they keep the order in which
+they are given. AP falls as any r_k grows, so over all orders of tied rows it is largest with the
+positives of every tied group first and smallest with them last: `low` and `high`, both attained.
+
+Source: the official `get_ava_active_speaker_performance.py`, after ActivityNet's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pushpull.errors import ShapeError
+
+__all__ = ["PrecisionRange", "average_precision", "precision_range"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRange:
+    """Average precision in percent: with ties in the given order, and what ties alone allow."""
+
+    map: float
+    low: float
+    high: float
+
+
+def average_precision(scores: ArrayLike, speaking: ArrayLike) -> float:
+    """AVA's average precision in percent, 0..100; tied rows keep the order given.
+
+    Args:
+        scores: (N,), higher means speaking; infinities are allowed.
+        speaking: (N,) bool, true on positives.
+
+    Raises:
+        ShapeError: If the lengths differ, a score is NaN, or nothing is positive.
+    """
+    return precision_range(scores, speaking).map
+
+
+def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
+    """`average_precision`, with the smallest and largest value over all orders of tied rows.
+
+    Args and errors as `average_precision`.
+    """
+    s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
+    if s.ndim != 1 or s.shape != y.shape:
+        raise ShapeError(f"scores is {s.shape}, speaking {y.shape}; expected (N,) both")
+    if np.isnan(s).any():
+        raise ShapeError(f"score {int(np.isnan(s).argmax())} is NaN; expected numbers")
+    if not y.any():
+        raise ShapeError(f"none of {len(y)} rows is positive; average precision needs one")
+    order = np.argsort(-s, kind="stable")
+    s, y = s[order], y[order]
+    ranks = np.flatnonzero(y) + 1
+    # Tied groups: first row, rows and positives of the group of every positive.
+    starts = np.flatnonzero(np.concatenate([[True], s[1:] != s[:-1]]))
+    if len(starts) == len(s):
+        exact = envelope_mean(ranks)
+        return PrecisionRange(exact, exact, exact)
+    sizes = np.diff(np.append(starts, len(s)))
+    positives = np.add.reduceat(y.astype(np.int64), starts)
+    before = np.cumsum(positives) - positives
+    group = np.repeat(np.arange(len(starts)), positives)
+    nth = np.arange(1, len(ranks) + 1) - before[group]
+    first = starts[group] + nth
+    last = first + (sizes - positives)[group]
+    return PrecisionRange(envelope_mean(ranks), envelope_mean(last), envelope_mean(first))
+
+
+def envelope_mean(ranks: NDArray[np.int64]) -> float:
+    """Mean over positives of the largest precision at or after them, percent."""
+    precision = np.arange(1, len(ranks) + 1) / ranks
+    return float(100 * np.maximum.accumulate(precision[::-1]).mean())

@@ -1,0 +1,56 @@
+"""AVA's average precision as a torchmetrics metric, which merges over processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from pushpull.errors import ShapeError
+from pushpull.metrics.ava import average_precision
+
+__all__ = ["AVAAveragePrecision"]
+
+
+class AVAAveragePrecision(Metric):
+    """AVA's average precision in percent over all frames seen; see `average_precision`.
+
+    Tied scores keep the order in which they came; over processes, that of the ranks.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    scores: list[Tensor]
+    speaking: list[Tensor]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("scores", default=[], dist_reduce_fx="cat")
+        self.add_state("speaking", default=[], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, speaking: Tensor, mask: Tensor | None = None) -> None:
+        """Add frames.
+
+        Args:
+            scores: Any shape, such as (B, T).
+            speaking: The same shape, 1 or true on speaking frames.
+            mask: The same shape, true on the frames that count; all by default.
+        """
+        if scores.shape != speaking.shape or (mask is not None and mask.shape != scores.shape):
+            raise ShapeError(
+                f"scores is {tuple(scores.shape)}, speaking {tuple(speaking.shape)}, mask "
+                f"{None if mask is None else tuple(mask.shape)}; expected one shape"
+            )
+        keep = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+        self.scores.append(scores.detach()[keep].double())
+        self.speaking.append(speaking[keep].bool())
+
+    def compute(self) -> Tensor:
+        """Percent, float64; needs at least one speaking frame."""
+        scores, speaking = dim_zero_cat(self.scores), dim_zero_cat(self.speaking)
+        value = average_precision(scores.cpu().numpy(), speaking.cpu().numpy())
+        return torch.tensor(value, dtype=torch.float64, device=scores.device)

@@ -1,0 +1,97 @@
+"""Long tracks in bounded memory: the heavy visual encoder window by window.
+
+`visual_local` of a frame depends on `visual_context` frames around it, so windows that overlap by
+that much give what one pass over the whole clip gives. What sees the whole clip (`visual_global`,
+`fuse`, the audio encoder) is light and runs once, over embeddings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushpull.errors import ShapeError
+from pushpull.models.detector import Detector
+from pushpull.schema import Clip, Output
+
+__all__ = ["VisualStream", "detect_clip", "score_track"]
+
+WINDOW_FRAMES = 50
+
+
+class VisualStream:
+    """Encodes the faces of one track as they come.
+
+    Args:
+        detector: In eval mode; its device and type are used.
+        window: Frames encoded at once besides their context. Memory grows with it.
+    """
+
+    def __init__(self, detector: Detector, *, window: int = WINDOW_FRAMES) -> None:
+        self.detector = detector
+        self.window = window
+        self.waiting: list[Tensor] = []
+        self.n_waiting = 0
+        self.encoded: list[Tensor] = []
+        # Frames before the first waiting one that are kept for context only.
+        self.before = 0
+
+    def push(self, faces: Tensor) -> None:
+        """Take further faces (n, 112, 112), uint8 or float 0..255, which may be any number."""
+        if faces.dim() != 3:
+            raise ShapeError(f"faces is {tuple(faces.shape)}; expected (n, H, W)")
+        # A copy, since callers reuse or drop what they pushed.
+        self.waiting.append(faces.clone())
+        self.n_waiting += len(faces)
+        while self.n_waiting >= self.before + self.window + self.detector.visual_context:
+            self._encode(last=False)
+
+    def finish(self) -> Tensor:
+        """Encode what is left; the local visual features (1, T, D) of the whole track."""
+        if self.n_waiting > self.before:
+            self._encode(last=True)
+        if not self.encoded:
+            raise ShapeError("no faces were pushed; expected at least one frame")
+        return torch.cat(self.encoded, 1)
+
+    def _encode(self, *, last: bool) -> None:
+        faces = torch.cat(self.waiting)
+        context = self.detector.visual_context
+        stop = len(faces) if last else self.before + self.window
+        parameter = next(self.detector.parameters())
+        part = faces[: stop + context].to(parameter.device, parameter.dtype)[None]
+        with torch.inference_mode():
+            local = self.detector.visual_local(
+                part, torch.tensor([part.shape[1]], device=part.device)
+            )
+        # Frames before and after the window saw an end that is not the clip's.
+        self.encoded.append(local[:, self.before : stop].clone())
+        keep = max(0, stop - context)
+        self.waiting = [faces[keep:].clone()]
+        self.n_waiting = len(faces) - keep
+        self.before = stop - keep
+
+
+def score_track(detector: Detector, waveform: Tensor, local: Tensor, *, fps: float) -> Output:
+    """Scores of one track from its sound (S,) and its local visual features (1, T, D)."""
+    parameter = next(detector.parameters())
+    device = parameter.device
+    n_frames = torch.tensor([local.shape[1]], device=device)
+    sound = waveform.to(device, parameter.dtype)[None]
+    with torch.inference_mode():
+        features = detector.front_end(
+            sound,
+            torch.tensor([sound.shape[1]], device=device),
+            n_frames,
+            torch.tensor([fps], dtype=torch.float64),
+        )
+        e_a = detector.encode_audio(features, n_frames)
+        return detector.fuse(e_a, detector.visual_global(local, n_frames), n_frames)
+
+
+def detect_clip(detector: Detector, clip: Clip) -> Output:
+    """Scores of one clip of any length, as `detector(...)` gives them, in bounded memory."""
+    stream = VisualStream(detector)
+    for faces in clip.faces.split(WINDOW_FRAMES):
+        stream.push(faces)
+    return score_track(detector, clip.waveform, stream.finish(), fps=clip.fps)

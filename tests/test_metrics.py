@@ -1,0 +1,134 @@
+"""Average precision: worked examples, laws, and the torch metric over processes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pushpull.errors import ShapeError
+from pushpull.metrics import average_precision, precision_range
+from pushpull.metrics.torch_metric import AVAAveragePrecision
+
+
+def test_speaking_not_audible_counts_as_negative_in_the_worked_example():
+    speaking = [False, True, False, True, False, True]
+    assert average_precision([0.95, 0.9, 0.1, 0.2, 0.8, 0.3], speaking) == pytest.approx(60)
+
+
+def reference(scores, speaking):
+    """The official definition, one curve point per row, as its formula reads."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    hits = np.cumsum([speaking[i] for i in order])
+    precision = [0.0, *(hits / np.arange(1, len(order) + 1)), 0.0]
+    recall = [0.0, *(hits / hits[-1]), 1.0]
+    for i in range(len(precision) - 2, -1, -1):
+        precision[i] = max(precision[i], precision[i + 1])
+    return 100 * sum((recall[i] - recall[i - 1]) * precision[i] for i in range(1, len(recall)))
+
+
+rankings = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=7).filter(
+    lambda rows: any(speaking for _, speaking in rows)
+)
+
+
+@given(rankings)
+@settings(deadline=None)
+def test_it_equals_the_definition_and_its_range_holds_every_order_of_ties(rows):
+    values = [
+        reference([s for s, _ in order], [y for _, y in order])
+        for order in itertools.permutations(rows)
+    ]
+    result = precision_range([s for s, _ in rows], [y for _, y in rows])
+    assert result.map == pytest.approx(reference(*zip(*rows, strict=True)), abs=1e-9)
+    assert result.low == pytest.approx(min(values), abs=1e-9)
+    assert result.high == pytest.approx(max(values), abs=1e-9)
+
+
+@given(rankings)
+@settings(deadline=None)
+def test_only_the_order_of_scores_matters(rows):
+    scores = np.array([s for s, _ in rows], float)
+    speaking = np.array([y for _, y in rows])
+    assert average_precision(np.tanh(scores) * 7 - 2, speaking) == average_precision(
+        scores, speaking
+    )
+
+
+@given(rankings)
+@settings(deadline=None)
+def test_perfect_scores_give_a_hundred(rows):
+    speaking = np.array([y for _, y in rows])
+    assert average_precision(speaking.astype(float), speaking) == 100
+
+
+@pytest.mark.parametrize(
+    ("scores", "speaking", "message"),
+    [
+        ([1, 2], [True], r"scores is \(2,\), speaking \(1,\)"),
+        ([1, float("nan")], [True, False], "score 1 is NaN"),
+        ([1, 2], [False, False], "none of 2 rows is positive"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(scores, speaking, message):
+    with pytest.raises(ShapeError, match=message):
+        average_precision(scores, speaking)
+
+
+def test_the_torch_metric_agrees_over_batches_with_masks():
+    torch.manual_seed(0)
+    metric = AVAAveragePrecision()
+    kept_scores, kept_speaking = [], []
+    for t in (5, 9, 2):
+        scores, speaking = torch.randn(3, t), torch.rand(3, t) < 0.4
+        mask = torch.rand(3, t) < 0.8
+        metric.update(scores, speaking, mask)
+        kept_scores.append(scores[mask])
+        kept_speaking.append(speaking[mask])
+    want = average_precision(torch.cat(kept_scores).double(), torch.cat(kept_speaking))
+    assert metric.compute().item() == pytest.approx(want, abs=1e-12)
+
+
+def test_the_torch_metric_refuses_unlike_shapes():
+    with pytest.raises(ShapeError, match=r"scores is \(2, 3\), speaking \(2, 4\)"):
+        AVAAveragePrecision().update(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def score_one_half(rank, port, path):
+    """A process of two: sees every second frame, writes what the merged metric says."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+    scores, speaking = frames()
+    metric = AVAAveragePrecision()
+    metric.update(scores[rank::2], speaking[rank::2])
+    (path / f"{rank}.txt").write_text(repr(metric.compute().item()))
+    torch.distributed.destroy_process_group()
+
+
+def frames():
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(101, generator=generator), torch.rand(101, generator=generator) < 0.3
+
+
+def test_two_processes_merge_to_the_score_of_all_frames(tmp_path):
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=score_one_half, args=(rank, port, tmp_path)) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    scores, speaking = frames()
+    want = average_precision(scores.double(), speaking)
+    for rank in range(2):
+        assert float((tmp_path / f"{rank}.txt").read_text()) == pytest.approx(want, abs=1e-12)
