@@ -211,7 +211,7 @@ def load_weights(name_or_path: str | Path, device: str | torch.device = "auto") 
     state, header = read_state(path)
     sha256 = sha256_of(path)
     known = BY_SHA256.get(sha256)
-    detector = assemble(state, header, path, expect=known.model if known else None)
+    detector = assemble(state, header, path)
     said = header.get("metadata", {})
     return LoadedWeights(
         detector=detector.to(place),

@@ -231,6 +231,7 @@ def test_a_model_is_recognised_even_if_entries_are_missing(drop: int, published:
 
 def test_foreign_keys_name_no_model() -> None:
     assert looks_like(nn.LSTM(2, 2).state_dict()) is None
+    assert looks_like(["audioEncoder.w", "visualEncoder.w", "decoder.w", "loss.w"]) is None
 
 
 # Bad files
@@ -510,7 +511,7 @@ def test_metadata_that_json_cannot_hold_leaves_no_file(path: Path) -> None:
 
 
 def test_a_detector_that_could_not_be_built_again_is_not_saved(path: Path) -> None:
-    class Mine(type(build("lr_asd"))):  # type: ignore[misc]
+    class Mine(type(build("lr_asd"))):
         pass
 
     with pytest.raises(CheckpointError, match=r"a Mine is none of the models .*lr_asd"):
