@@ -1,1 +1,45 @@
 """The detectors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pushpull.errors import UnknownName
+from pushpull.models.detector import Detector
+from pushpull.models.light_asd import LightASD
+from pushpull.models.lr_asd import LRASD
+from pushpull.models.talknet import NcTalkNet, SpecTalkNet, TalkNet
+
+__all__ = [
+    "LRASD",
+    "MODELS",
+    "Detector",
+    "LightASD",
+    "NcTalkNet",
+    "SpecTalkNet",
+    "TalkNet",
+    "build",
+]
+
+MODELS: dict[str, Callable[..., Detector]] = {
+    "talknet": TalkNet,
+    "spec_talknet": SpecTalkNet,
+    "nc_talknet": NcTalkNet,
+    "light_asd": LightASD,
+    "lr_asd": LRASD,
+}
+
+
+def build(name: str, **options: object) -> Detector:
+    """A detector with fresh weights.
+
+    Args:
+        name: One of `MODELS`.
+        options: Its keyword arguments, as `Detector.config` gives them.
+
+    Raises:
+        UnknownName: If there is no such model.
+    """
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
+    return MODELS[name](**options)

@@ -10,6 +10,8 @@ and nothing can go stale.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,6 +24,7 @@ __all__ = [
     "batch_norm",
     "conv2d_bn",
     "masked",
+    "max_pool_relu",
     "normalise_faces",
     "pack",
     "scale_shift",
@@ -96,24 +99,66 @@ def conv2d_bn(
     """
     if bn.training:
         return batch_norm(F.conv2d(x, weight, None, stride, padding), bn, mask)
+    if weight.numel() > x.numel():
+        # Few frames through a wide layer: scaling what comes out is the smaller work.
+        return batch_norm(F.conv2d(x, weight, None, stride, padding), bn)
     scale, shift = scale_shift(bn)
     return F.conv2d(x, weight * scale.view(-1, 1, 1, 1), shift, stride, padding)
 
 
 def batch_norm(x: Tensor, bn: BatchNorm, mask: Tensor | None = None) -> Tensor:
     """Batch norm of `x` (B, C, ..., T); in training mode the statistics skip padded frames."""
-    if mask is None or not bn.training:
-        return _plain_batch_norm(x, bn)
-    frames = x.movedim(-1, 1)
-    normed = _plain_batch_norm(frames[mask], bn)
+    if not bn.training:
+        # F.batch_norm would keep `x` for the backward pass even where no parameter is trained.
+        scale, shift = (v.to(x.dtype).view(-1, *[1] * (x.dim() - 2)) for v in scale_shift(bn))
+        return torch.addcmul(shift, x, scale)
+    if mask is None:
+        return _train_batch_norm(x, bn)
+    normed = _train_batch_norm(x.movedim(-1, 1)[mask], bn)
     return unpack(normed, mask, (x.shape[0], x.shape[-1])).movedim(1, -1)
 
 
-def _plain_batch_norm(x: Tensor, bn: BatchNorm) -> Tensor:
+def _train_batch_norm(x: Tensor, bn: BatchNorm) -> Tensor:
     # nn.BatchNorm1d/2d/3d differ only in the rank they accept; packed frames have another one.
-    if bn.training and bn.num_batches_tracked is not None:
+    if bn.num_batches_tracked is not None:
         bn.num_batches_tracked.add_(1)
     momentum = 0.0 if bn.momentum is None else bn.momentum
     return F.batch_norm(
-        x, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, momentum, bn.eps
+        x, bn.running_mean, bn.running_var, bn.weight, bn.bias, True, momentum, bn.eps
     )
+
+
+def max_pool_relu(x: Tensor) -> Tensor:
+    """ReLU, then the maximum over 3 x 3 with stride 2 and padding 1, of (N, C, H, W).
+
+    The two commute, so ReLU has a quarter of the work; and only what the backward pass needs is
+    kept, which is not the input.
+    """
+    pooled: Tensor = _MaxPoolReLU.apply(x)  # type: ignore[no-untyped-call]
+    return pooled
+
+
+class _MaxPoolReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        pooled, place = F.max_pool2d_with_indices(x, (3, 3), (2, 2), (1, 1))
+        pooled = pooled.relu_()
+        ctx.save_for_backward(pooled, place.int())
+        ctx.shape = x.shape
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        pooled, place = ctx.saved_tensors
+        layout = (
+            torch.channels_last
+            if pooled.is_contiguous(memory_format=torch.channels_last)
+            else torch.contiguous_format
+        )
+        # The operator asks for the input but looks only at its shape and layout.
+        like = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
+        grad = torch.where(pooled > 0, grad, 0.0)
+        back: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            grad, like, [3, 3], [2, 2], [1, 1], [1, 1], False, place.long()
+        )
+        return back
