@@ -24,8 +24,11 @@ __all__ = [
     "COLUMNS",
     "LABELS",
     "AvaTable",
+    "Problem",
+    "Summary",
     "read_table",
     "read_tables",
+    "summarise",
     "write_predictions",
 ]
 
@@ -269,7 +272,9 @@ def bad_field(data: bytes, names: Sequence[str], first_line: int, error: Excepti
         for name, value in zip(names, fields, strict=True):
             if name in numeric and value and not is_number(value):
                 return f"line {number}: {name} is '{value[:40]}'; expected a number"
-    return f"lines from {first_line}: cannot be parsed as csv ({' '.join(str(error).split())[:200]})"
+    return (
+        f"lines from {first_line}: cannot be parsed as csv ({' '.join(str(error).split())[:200]})"
+    )
 
 
 def write_predictions(
@@ -305,3 +310,130 @@ def write_predictions(
     }
     options = csv.WriteOptions(quoting_style="needed")
     csv.write_csv(pa.table(columns), path, write_options=options)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something a check found: what, how often, and the first places."""
+
+    what: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a set of annotation files holds.
+
+    Attributes:
+        files: Files read.
+        videos: Different videos.
+        tracks: Different entities, which are face tracks.
+        rows: Faces times frames.
+        labels: Rows by label.
+        hours: Sum of the lengths of all tracks.
+        track_frames: Quantiles 0, 0.25, 0.5, 0.75, 1 of the rows of a track.
+        track_s: The same of the length of a track in seconds.
+        tracks_by_fps: Tracks by frame rate, the median interval rounded to whole frames a second.
+        speaking_tracks: Tracks in which at least one row is SPEAKING_AUDIBLE.
+        problems: What the checks found.
+    """
+
+    files: int
+    videos: int
+    tracks: int
+    rows: int
+    labels: dict[str, int]
+    hours: float
+    track_frames: tuple[int, ...]
+    track_s: tuple[float, ...]
+    tracks_by_fps: dict[int, int]
+    speaking_tracks: int
+    problems: tuple[Problem, ...]
+
+
+def summarise(path: str | Path) -> Summary:
+    """Read, check and count all annotation files of a file, folder or tar archive.
+
+    Raises:
+        AnnotationError: If there is no csv file, or one cannot be read as a table.
+    """
+    findings: dict[str, list[tuple[int, str]]] = {}
+    labels = np.zeros(len(LABELS), np.int64)
+    frames: list[NDArray[np.int64]] = []
+    lengths_s: list[NDArray[np.float64]] = []
+    rates_hz: list[NDArray[np.float64]] = []
+    videos: set[str] = set()
+    entities: set[str] = set()
+    files = speaking_tracks = 0
+    for table in read_tables(path):
+        files += 1
+        for what, rows in check(table).items():
+            findings.setdefault(what, []).append(
+                (len(rows), f"{table.source}, {table.describe(rows)}")
+            )
+        twice = entities.intersection(table.entities)
+        if twice:
+            example = f"{table.source}, {min(twice)}"
+            findings.setdefault("entities that other files hold too", []).append(
+                (len(twice), example)
+            )
+        videos.update(table.videos)
+        entities.update(table.entities)
+        labels += np.bincount(table.label, minlength=len(LABELS))
+        order = np.lexsort((table.timestamps_s, table.entity))
+        starts = np.flatnonzero(np.diff(table.entity[order], prepend=-1))
+        n = np.diff(np.append(starts, len(order)))
+        time_s = table.timestamps_s[order]
+        span_s = time_s[starts + n - 1] - time_s[starts]
+        rate_hz = (n - 1)[n > 1] / np.maximum(span_s[n > 1], 1e-9)
+        frames.append(n)
+        # A track ends when its last frame is over.
+        frame_s = np.where(n > 1, span_s / np.maximum(n - 1, 1), 0.0)
+        lengths_s.append(span_s + frame_s)
+        rates_hz.append(rate_hz)
+        speaking_tracks += int(np.logical_or.reduceat(table.speaking[order], starts).sum())
+    track_frames, track_s = np.concatenate(frames), np.concatenate(lengths_s)
+    fps, counts = np.unique(np.rint(np.concatenate(rates_hz)).astype(int), return_counts=True)
+    quantiles = (0, 0.25, 0.5, 0.75, 1)
+    return Summary(
+        files=files,
+        videos=len(videos),
+        tracks=len(entities),
+        rows=int(labels.sum()),
+        labels=dict(zip(LABELS, labels.tolist(), strict=True)),
+        hours=float(track_s.sum() / 3600),
+        track_frames=tuple(int(x) for x in np.quantile(track_frames, quantiles)),
+        track_s=tuple(round(float(x), 2) for x in np.quantile(track_s, quantiles)),
+        tracks_by_fps=dict(zip(fps.tolist(), counts.tolist(), strict=True)),
+        speaking_tracks=speaking_tracks,
+        problems=tuple(
+            Problem(what, sum(n for n, _ in found), found[0][1]) for what, found in findings.items()
+        ),
+    )
+
+
+def check(table: AvaTable) -> dict[str, NDArray[np.int64]]:
+    """Rows of a table that break what an annotation file promises, by what they break."""
+    boxes, entity, time_s = table.boxes, table.entity, table.timestamps_s
+    outside = ((boxes < 0) | (boxes > 1)).any(1)
+    empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    order = np.lexsort((time_s, entity))
+    same = np.flatnonzero(np.diff(entity[order]) == 0)
+    repeated = order[same + 1][time_s[order[same + 1]] == time_s[order[same]]]
+    follows = np.flatnonzero(entity[1:] == entity[:-1]) + 1
+    backwards = follows[time_s[follows] < time_s[follows - 1]]
+    # Official entities are named VIDEO_START_END:NUMBER.
+    pairs = np.unique(np.stack([entity, table.video], 1), axis=0)
+    foreign = {
+        int(e) for e, v in pairs.tolist() if not table.entities[e].startswith(table.videos[v])
+    }
+    strangers = np.isin(entity, list(foreign)) if foreign else np.zeros(len(table), bool)
+    found = {
+        "boxes outside 0..1": np.flatnonzero(outside),
+        "boxes without area": np.flatnonzero(empty),
+        "rows repeated": np.sort(repeated),
+        "timestamps that go back": backwards,
+        "entities not named after their video": np.flatnonzero(strangers),
+    }
+    return {what: rows for what, rows in found.items() if len(rows)}
