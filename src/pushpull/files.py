@@ -98,7 +98,7 @@ def cache_dir() -> Path:
 def search_dirs() -> tuple[Path, ...]:
     """Folders of `PUSHPULL_WEIGHTS_PATH`, in its order; files in them are read, never written."""
     chosen = os.environ.get("PUSHPULL_WEIGHTS_PATH", "")
-    return tuple(Path(d).expanduser().absolute() for d in chosen.split(os.pathsep) if d)
+    return tuple(Path(d).expanduser().resolve() for d in chosen.split(os.pathsep) if d)
 
 
 def sha256_of(path: Path) -> str:
