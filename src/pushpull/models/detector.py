@@ -11,6 +11,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pushpull.errors import ShapeError
 from pushpull.schema import FACE_SIZE, Output
@@ -85,6 +86,8 @@ class Detector(nn.Module):
             n_samples = torch.full((b,), s, device=waveform.device)
         fps_ = torch.as_tensor(fps, dtype=torch.float64).expand(b)
         features = self.front_end(waveform, n_samples, n_frames, fps_)
+        # Faces may be padded beyond the longest clip.
+        features = F.pad(features, (0, 0, 0, 4 * faces.shape[1] - features.shape[1]))
         return self.from_features(features, faces, n_frames=n_frames)
 
     def from_features(
