@@ -1,0 +1,282 @@
+"""The `pushpull` command: reads arguments, calls one public function, writes its result.
+
+Results go to stdout, progress and notes to stderr. Exit code 0: done; 1: something that the
+message explains; 2: wrong usage. Heavy modules are imported inside the commands, so that
+`score` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pushpull.errors import PushPullError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="pushpull",
+    help="Detect who is speaking in a video, and find out how robust the detector is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at and prepare data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class DetectorChoice(str, Enum):
+    """Face detectors; auto is yunet where its model file can be had, else dlib."""
+
+    auto = "auto"
+    dlib = "dlib"
+    yunet = "yunet"
+
+
+class CropChoice(str, Enum):
+    """Face crops; auto is the better one for the weights, as docs/real-clips.md measured."""
+
+    auto = "auto"
+    ava = "ava"
+    demo = "demo"
+
+
+class DeviceChoice(str, Enum):
+    """Devices; auto is cuda where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Weights = Annotated[
+    str, typer.Option("--weights", "-w", help="Known name (see `pushpull weights`) or a path.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line and exit code 1."""
+    try:
+        app()
+    except PushPullError as e:
+        complain(e)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain("stopped; finished files are kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`| head`): nothing is left to say.
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def complain(message: object) -> None:
+    """One line on stderr."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201
+
+
+def say(text: str) -> None:
+    """A result line on stdout."""
+    print(text)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        from pushpull import __version__
+
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """Detect who is speaking in a video, and find out how robust the detector is."""
+
+
+@app.command()
+def detect(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    weights: Weights = "light-asd-ava",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-out"
+    ),
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    video: Annotated[bool, typer.Option(help="Write the annotated mp4.")] = True,
+    allow_silent: Annotated[
+        bool, typer.Option(help="Score a video whose sound is silent instead of refusing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find every face and say for each frame whether it is speaking.
+
+    Writes NAME.mp4, NAME.csv, NAME.json and NAME.rttm for each video. A video that cannot be done
+    is reported, the others are done all the same, and the exit code is 1.
+    """
+    from pushpull.detection import detect as detect_video
+    from pushpull.detection import output_names, summary, write_outputs
+    from pushpull.files import output_dir
+    from pushpull.weights import load_weights
+
+    names = output_names(videos, out)
+    output_dir(out)
+    loaded = load_weights(weights, device=device.value)
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, name in zip(videos, names, strict=True):
+        try:
+            with progress_bar(path.name) as report:
+                result = detect_video(
+                    path,
+                    loaded,
+                    name=name,
+                    detector=detector.value,
+                    crop=crop.value,
+                    allow_silent=allow_silent,
+                    progress=report,
+                )
+                outputs = write_outputs(result, out, video=video, progress=report)
+        except PushPullError as e:
+            failed += 1
+            complain(e)
+            records.append({"video": str(path), "error": str(e)})
+            continue
+        records.append({**summary(result), "outputs": {k: str(p) for k, p in outputs.items()}})
+        if not as_json:
+            for line in summary_lines(records[-1]):
+                say(line)
+    if as_json:
+        say(json.dumps(records, indent=1))
+    if failed:
+        note(f"{failed} of {len(videos)} videos failed")
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    ground_truth: Annotated[Path, typer.Argument(metavar="GROUND_TRUTH.csv")],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.csv")],
+    allow_missing: Annotated[
+        bool,
+        typer.Option(help="Drop rows that only one file has, as the official tool does silently."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Average precision of AVA-ActiveSpeaker, in percent, and the range that ties allow."""
+    from dataclasses import asdict
+
+    from pushpull.scoring import score_files
+
+    result = score_files(ground_truth, predictions, allow_missing=allow_missing)
+    if as_json:
+        say(json.dumps(asdict(result)))
+        return
+    say(f"mAP {result.map:.4f} %   {result.rows} rows, {result.positives} speaking")
+    if result.map_high > result.map_low:
+        say(f"ties alone allow {result.map_low:.4f} to {result.map_high:.4f} %")
+    missing = result.missing_predictions + result.missing_ground_truth
+    if missing:
+        note(f"{missing} rows stand in one file only and were left out")
+
+
+@app.command()
+def weights(as_json: JsonFlag = False) -> None:
+    """List the public weights that are known by name, and which are on this machine."""
+    from pushpull.weights import list_weights
+
+    rows = list_weights()
+    if as_json:
+        say(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        say(f"{row['name']:20} {row['model']:10} {row['licence']:8} {row['where']}")
+
+
+@data_app.command()
+def stats(
+    source: Annotated[
+        Path, typer.Argument(metavar="PATH", help="AVA csv file, folder of them, or tar archive.")
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Check and summarise AVA-ActiveSpeaker annotation files."""
+    from dataclasses import asdict
+
+    from pushpull.annotations import summarise
+
+    result = asdict(summarise(source))
+    if as_json:
+        say(json.dumps(result))
+        return
+    for name, value in result.items():
+        if name == "problems":
+            for problem in value:
+                say(f"problem: {problem['count']} {problem['what']}, first {problem['example']}")
+        elif isinstance(value, dict):
+            say(f"{name}: " + ", ".join(f"{k} {v}" for k, v in value.items()))
+        elif isinstance(value, (tuple, list)):
+            low, *quartiles, high = value
+            say(f"{name}: min {low}, quartiles {' '.join(map(str, quartiles))}, max {high}")
+        else:
+            say(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def summary_lines(record: dict[str, Any]) -> Iterator[str]:
+    """The short form of one result for people."""
+    seconds = record["seconds"]
+    yield (
+        f"{record['video']}: {len(record['tracks'])} faces in {record['duration_s']:.1f} s of video"
+        f", done in {sum(seconds.values()):.1f} s"
+    )
+    for track in record["tracks"]:
+        yield (
+            f"  {track['track_id']}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "
+            f"{100 * track['speaking_share']:.0f} % of frames, mean score {track['mean_score']:.2f}"
+        )
+    for remark in record["notes"]:
+        yield f"  note: {remark}"
+    for path in record["outputs"].values():
+        yield f"  {path}"
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on stderr: `report(stage, done, total)`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as p:
+        task = p.add_task("", total=None, title=title)
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            p.update(task, description=stage, completed=done, total=total)
+
+        yield report
