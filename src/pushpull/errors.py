@@ -7,7 +7,11 @@ PushPullError
 ├── ConfigError        a setting that cannot be (also a ValueError)
 │   └── UnknownName    a name that no table holds
 ├── CheckpointError    weights that cannot be loaded
+├── BudgetError        an adversary outside its budget, range or valid part
+├── GradientError      a gradient that is not there or not finite
 └── OutputError        a result that cannot be written
+
+BudgetWarning is for a budget too small to hold any adversary: no error, but no robustness either.
 
 Every message says what was got, what was expected, where (path, line, field) and what to do.
 """
@@ -18,8 +22,11 @@ from collections.abc import Iterable
 
 __all__ = [
     "AnnotationError",
+    "BudgetError",
+    "BudgetWarning",
     "CheckpointError",
     "ConfigError",
+    "GradientError",
     "MediaError",
     "OutputError",
     "PushPullError",
@@ -57,6 +64,18 @@ class UnknownName(ConfigError):
 
 class CheckpointError(PushPullError):
     """Weights cannot be loaded."""
+
+
+class BudgetError(PushPullError):
+    """An adversary lies outside its budget, its valid range or its clip."""
+
+
+class BudgetWarning(UserWarning):
+    """A budget is smaller than what the input can be changed by."""
+
+
+class GradientError(PushPullError):
+    """A gradient does not exist or is not finite."""
 
 
 class OutputError(PushPullError):

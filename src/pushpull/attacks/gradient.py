@@ -1,0 +1,72 @@
+"""Steps along the gradient: one loop, of which FGSM, BIM, MIM and PGD are settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from pushpull.attacks.search import Search, at_least_one
+from pushpull.attacks.space import Deltas
+from pushpull.errors import ConfigError
+
+__all__ = ["ascend"]
+
+
+def ascend(
+    search: Search,
+    generator: torch.Generator,
+    *,
+    steps: int = 5,
+    alpha: Mapping[str, float] | None = None,
+    decay: float = 0.0,
+    random_start: bool = False,
+    n_restarts: int = 1,
+) -> None:
+    """Step `alpha` along the gradient's direction in the norm, and back into the region.
+
+    Args:
+        search: What is attacked.
+        generator: Source of random starts.
+        steps: Gradients taken from each start.
+        alpha: Length of a step of each modality; eps / steps by default, as Push-Pull's authors
+            took (their published adversaries have moved 1, 3 or 5 steps of eps / 5).
+        decay: Share of the accumulated gradient that is kept (Dong et al., CVPR 2018: 1). What is
+            accumulated is divided by its L1 norm first, for each row of each modality.
+        random_start: Start anywhere in the region, not at the clean point (Madry et al., ICLR
+            2018).
+        n_restarts: Starts.
+
+    Raises:
+        ConfigError: If a count is not positive, or starts would all be the same.
+    """
+    at_least_one("steps", steps)
+    at_least_one("n_restarts", n_restarts)
+    if n_restarts > 1 and not random_start:
+        raise ConfigError(f"n_restarts is {n_restarts} with random_start=False: all starts are one")
+    if alpha is None:
+        alpha = {name: region.ball.eps / steps for name, region in search.regions.items()}
+    for _ in range(n_restarts):
+        deltas = search.random_start(generator) if random_start else search.start
+        momentum: Deltas = {}
+        for _ in range(steps):
+            _, gradients = search.gradient(deltas)
+            if decay:
+                momentum = _accumulated(search, momentum, gradients, decay)
+                gradients = momentum
+            for name, region in search.regions.items():
+                step = region.direction(gradients[name]).mul_(alpha[name])
+                deltas[name] = region.project(step.add_(deltas[name]))
+        search.loss(deltas)
+
+
+def _accumulated(search: Search, momentum: Deltas, gradients: Deltas, decay: float) -> Deltas:
+    kept = {}
+    for name, region in search.regions.items():
+        gradient = region.valid(gradients[name])
+        norms = gradient.flatten(1).abs().sum(1)
+        norms = norms.where(norms > 0, 1.0).view(-1, *[1] * (gradient.dim() - 1))
+        kept[name] = gradient / norms
+        if name in momentum:
+            kept[name].add_(momentum[name], alpha=decay)
+    return kept

@@ -1,0 +1,121 @@
+"""Square attack with a budget for each modality: random search, scores only.
+
+A query changes one modality in one window of time, or of time and picture, and keeps the change
+where the loss rose. Windows shrink on the published schedule.
+
+Source: Andriushchenko et al., "Square Attack", ECCV 2020. Ours are: windows that reach over time,
+one modality to a query, and noise of random bandwidth in place of a constant on the waveform, since
+pre-emphasis takes a constant away. For L2, the published window-to-window exchange is replaced by
+an added window, scaled back into the ball.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushpull.attacks.search import Search, at_least_one
+from pushpull.errors import ConfigError
+from pushpull.threat import Region
+
+__all__ = ["square"]
+
+# Queries of 10 000 at which the share of a changed window is halved.
+HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+LONGEST_HOLD = 5
+
+
+def square(
+    search: Search,
+    generator: torch.Generator,
+    *,
+    steps: int = 5000,
+    p_init: float = 0.8,
+    n_restarts: int = 1,
+) -> None:
+    """Random windows, each kept for the groups whose loss it raises.
+
+    Args:
+        search: What is attacked; only its losses are asked for.
+        generator: Source of all windows and signs.
+        steps: Queries of each start.
+        p_init: Share of the elements that the first windows cover.
+        n_restarts: Starts.
+
+    Raises:
+        ConfigError: If a count is not positive or `p_init` is not in 0..1.
+    """
+    at_least_one("steps", steps)
+    at_least_one("n_restarts", n_restarts)
+    if not 0 < p_init <= 1:
+        raise ConfigError(f"p_init is {p_init}; expected a share of the elements, above 0, up to 1")
+    names = list(search.regions)
+    for _ in range(n_restarts):
+        deltas = {name: _stripes(region, generator) for name, region in search.regions.items()}
+        loss = search.loss(deltas)
+        for i in range(1, steps):
+            share = p_init / 2 ** sum(i / steps > at / 10_000 for at in HALVED_AT)
+            name = names[_integer(len(names), generator)]
+            changed = _changed(search.regions[name], deltas[name], share, generator)
+            tried = {**deltas, name: changed}
+            tried_loss = search.loss(tried)
+            deltas = search.pick(tried_loss > loss, tried, deltas)
+            loss = torch.maximum(tried_loss, loss)
+
+
+def _stripes(region: Region, generator: torch.Generator) -> Tensor:
+    """A point of the full budget with one sign for each column of each frame, or each sample."""
+    shape = list(region.clean.shape)
+    shape[2:-1] = [1] * len(shape[2:-1])
+    signs = _signs(shape, region, generator).expand_as(region.clean)
+    everywhere = torch.ones_like(signs, dtype=torch.bool)
+    return _with(region, torch.zeros_like(region.clean), signs, everywhere, 1.0)
+
+
+def _changed(region: Region, delta: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """`delta` with a new sign in one window of each row."""
+    inside = _windows(region, share, generator)
+    rows, size = region.clean.shape[:2]
+    if region.clean.dim() > 2:
+        signs = _signs([rows, *[1] * (region.clean.dim() - 1)], region, generator)
+    else:
+        hold = 2 ** _integer(LONGEST_HOLD, generator)
+        signs = _signs([rows, -(-size // hold)], region, generator)
+        signs = signs.repeat_interleave(hold, 1)[:, :size]
+    return _with(region, delta, signs, inside, share)
+
+
+def _with(region: Region, delta: Tensor, signs: Tensor, inside: Tensor, share: float) -> Tensor:
+    if region.ball.norm == "linf":
+        return torch.where(inside, region.to_edge(signs > 0), delta)
+    # An addition as long as the budget at first, of less and less energy as windows shrink.
+    added = region.valid(torch.where(inside, signs, 0.0))
+    norms = torch.linalg.vector_norm(added.flatten(1), dim=1).clamp(min=1.0)
+    length = region.ball.eps * share**0.5 / norms
+    return region.project(delta + added * length.view(-1, *[1] * (delta.dim() - 1)))
+
+
+def _windows(region: Region, share: float, generator: torch.Generator) -> Tensor:
+    """Windows (N, L, ...) that cover this share of each row's valid elements, at random places."""
+    shape = region.clean.shape
+    side = share ** (1 / (len(shape) - 1))
+    inside = torch.ones((), dtype=torch.bool, device=region.clean.device)
+    for axis in range(1, len(shape)):
+        lengths = region.lengths.cpu() if axis == 1 else torch.full((shape[0],), shape[axis])
+        sides = (side * lengths).round().clamp(min=1)
+        first = (torch.rand(shape[0], generator=generator) * (lengths - sides + 1)).floor()
+        place = torch.arange(shape[axis])
+        within = (place >= first[:, None]) & (place < (first + sides)[:, None])
+        view = [shape[0], *[1] * (len(shape) - 1)]
+        view[axis] = shape[axis]
+        inside = inside & within.view(view).to(inside.device)
+    return inside
+
+
+def _signs(shape: list[int], region: Region, generator: torch.Generator) -> Tensor:
+    coins = torch.rand(shape, generator=generator) < 0.5
+    return torch.where(coins, 1.0, -1.0).to(region.clean)
+
+
+def _integer(below: int, generator: torch.Generator) -> int:
+    return int(torch.randint(below, (), generator=generator))
