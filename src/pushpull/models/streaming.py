@@ -92,6 +92,6 @@ def score_track(detector: Detector, waveform: Tensor, local: Tensor, *, fps: flo
 def detect_clip(detector: Detector, clip: Clip) -> Output:
     """Scores of one clip of any length, as `detector(...)` gives them, in bounded memory."""
     stream = VisualStream(detector)
-    for faces in clip.faces.split(WINDOW_FRAMES):
+    for faces in torch.split(clip.faces, WINDOW_FRAMES):
         stream.push(faces)
     return score_track(detector, clip.waveform, stream.finish(), fps=clip.fps)

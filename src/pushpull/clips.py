@@ -1,0 +1,166 @@
+"""From tracks to what a detector sees: grey crops of 112 x 112 and a constant time grid.
+
+Two conventions say which part of the picture around a box becomes the crop (`CROPS`):
+`ava` is the whole box, as the crops of AVA-ActiveSpeaker that detectors are trained on; `demo` is
+the lower face, as the published demo cuts it from its own boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.media import Frame
+from pushpull.schema import FACE_SIZE, Track
+
+__all__ = ["CROPS", "ClipGrid", "Crop", "clip_grid", "crop_faces", "crop_tracks"]
+
+PADDING = 110
+"""Grey level beyond the picture, the published demo's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A window relative to a box.
+
+    Attributes:
+        name: Name in `CROPS`.
+        square: Whether lengths are in halves of the longer side, else of each side.
+        left: Window edges from the box centre, in those halves.
+        top: As left.
+        right: As left.
+        bottom: As left.
+    """
+
+    name: str
+    square: bool
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def windows(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Windows (N, 4) of boxes (N, 4)."""
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        half = (boxes[:, 2:] - boxes[:, :2]) / 2
+        if self.square:
+            half = np.repeat(half.max(1, keepdims=True), 2, 1)
+        low = centre + half * np.array([self.left, self.top])
+        high = centre + half * np.array([self.right, self.bottom])
+        return np.concatenate([low, high], 1)
+
+
+CROPS = {
+    crop.name: crop
+    for crop in (
+        Crop("ava", square=False, left=-1, top=-1, right=1, bottom=1),
+        # The demo cuts a window of 1.4 half sizes, 0.4 lower, and keeps the middle of it.
+        Crop("demo", square=True, left=-0.7, top=-0.3, right=0.7, bottom=1.1),
+    )
+}
+
+
+def crop_faces(
+    image: NDArray[np.uint8], boxes: NDArray[np.float64], crop: Crop
+) -> NDArray[np.uint8]:
+    """Crops (N, 112, 112) of a grey picture (H, W) around boxes (N, 4).
+
+    Windows larger than the crop are averaged over pixels, smaller ones interpolated linearly.
+    """
+    import cv2
+
+    faces = np.empty((len(boxes), FACE_SIZE, FACE_SIZE), np.uint8)
+    for i, (x1, y1, x2, y2) in enumerate(crop.windows(boxes)):
+        shrink = max(1, int(np.ceil(max(x2 - x1, y2 - y1) / FACE_SIZE)))
+        # Sampled `shrink` times finer, then averaged: no aliasing, and sub-pixel positions kept.
+        pixels = FACE_SIZE * shrink
+        step_x, step_y = (x2 - x1) / pixels, (y2 - y1) / pixels
+        affine = np.array([[step_x, 0, x1 + step_x / 2 - 0.5], [0, step_y, y1 + step_y / 2 - 0.5]])
+        fine = cv2.warpAffine(
+            image,
+            affine,
+            (pixels, pixels),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=PADDING,
+        )
+        faces[i] = (
+            fine
+            if shrink == 1
+            else cv2.resize(fine, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
+        )
+    return faces
+
+
+def crop_tracks(
+    frames: Iterable[Frame], tracks: Sequence[Track], crop: Crop
+) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """Cut all tracks out of a video in one pass: (track_id, frame, face (112, 112)) in time order.
+
+    Args:
+        frames: The video from its first frame.
+        tracks: Faces to cut out.
+        crop: Which part of the box.
+    """
+    by_frame: dict[int, list[tuple[int, NDArray[np.float64]]]] = {}
+    for track in tracks:
+        for frame, box in zip(track.frames.tolist(), track.boxes, strict=True):
+            by_frame.setdefault(frame, []).append((track.track_id, box))
+    for frame in frames:
+        here = by_frame.get(frame.index)
+        if here:
+            faces = crop_faces(frame.gray(), np.array([box for _, box in here]), crop)
+            for (track_id, _), face in zip(here, faces, strict=True):
+                yield track_id, frame.index, face
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClipGrid:
+    """The constant frame rate at which a detector sees a track.
+
+    Attributes:
+        fps: Frames per second of the grid.
+        frame_of_grid: For each grid frame the track frame that it shows (T,), never falling.
+        grid_of_frame: For each track frame the grid frame whose score it takes (N,).
+    """
+
+    fps: float
+    frame_of_grid: NDArray[np.int64]
+    grid_of_frame: NDArray[np.int64]
+
+
+JITTER = 0.25
+"""Frames may be off a constant rate by this part of a frame and still count as constant."""
+USUAL_FPS = (12.0, 32.0)
+MODEL_FPS = 25.0
+
+
+def clip_grid(timestamps_s: NDArray[np.float64]) -> ClipGrid:
+    """The grid for a track's timestamps (N,), rising.
+
+    A constant rate between 12 and 32 frames a second is kept: each frame is a grid frame, and the
+    audio front end is told the rate, as the published models take AVA. Anything else, variable
+    rates and those far from what the models were trained on, is shown at 25 frames a second, each
+    grid frame the nearest real one.
+    """
+    n = len(timestamps_s)
+    if n == 1:
+        return ClipGrid(
+            fps=MODEL_FPS, frame_of_grid=np.zeros(1, int), grid_of_frame=np.zeros(1, int)
+        )
+    times_s = timestamps_s - timestamps_s[0]
+    fps = float((n - 1) / times_s[-1])
+    drift = np.abs(times_s * fps - np.arange(n)).max()
+    if drift <= JITTER and USUAL_FPS[0] <= fps <= USUAL_FPS[1]:
+        every = np.arange(n)
+        return ClipGrid(fps=fps, frame_of_grid=every, grid_of_frame=every)
+    grid_s = np.arange(max(1, round((times_s[-1] + 1 / fps) * MODEL_FPS))) / MODEL_FPS
+    middle_s = (times_s[1:] + times_s[:-1]) / 2
+    return ClipGrid(
+        fps=MODEL_FPS,
+        frame_of_grid=np.searchsorted(middle_s, grid_s),
+        grid_of_frame=np.minimum(np.rint(times_s * MODEL_FPS).astype(np.int64), len(grid_s) - 1),
+    )

@@ -1,0 +1,30 @@
+"""Who is speaking in a video: the pipeline, its results, and the files they become."""
+
+from pushpull.detection.outputs import as_json, rttm_lines, summary, write_outputs
+from pushpull.detection.pipeline import (
+    EncodedTrack,
+    detect,
+    encode_tracks,
+    output_names,
+    score_tracks,
+)
+from pushpull.detection.render import Overlay
+from pushpull.detection.results import Detection, Progress, ScoredTrack, Turn, turns_of
+
+__all__ = [
+    "Detection",
+    "EncodedTrack",
+    "Overlay",
+    "Progress",
+    "ScoredTrack",
+    "Turn",
+    "as_json",
+    "detect",
+    "encode_tracks",
+    "output_names",
+    "rttm_lines",
+    "score_tracks",
+    "summary",
+    "turns_of",
+    "write_outputs",
+]

@@ -1,0 +1,158 @@
+"""Writing a detection: csv for the AVA score, json for programs, rttm for diarization, mp4 to see.
+
+All files of one video appear together or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pushpull.annotations import write_predictions
+from pushpull.detection.render import Overlay
+from pushpull.detection.results import Detection, Progress
+from pushpull.files import written_whole
+from pushpull.media import VideoWriter, read_frames
+
+__all__ = ["as_json", "rttm_lines", "summary", "write_outputs"]
+
+VERSIONED = ("pushpull", "torch", "numpy", "av", "opencv-python-headless", "dlib-bin")
+
+
+def write_outputs(
+    detection: Detection,
+    out: Path,
+    *,
+    video: bool = True,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Path]:
+    """Write NAME.csv, NAME.json, NAME.rttm and NAME.mp4 into a folder.
+
+    Args:
+        detection: The scores.
+        out: An existing folder.
+        video: Whether to draw and encode the mp4.
+        progress: Called with the stage, frames encoded and frames expected.
+
+    Raises:
+        OutputError: If something cannot be written; then none of the files is there.
+        MediaError: If the video cannot be read again.
+    """
+    suffixes = ["csv", "json", "rttm"] + (["mp4"] if video else [])
+    paths = {suffix: out / f"{detection.name}.{suffix}" for suffix in suffixes}
+    with ExitStack() as stack:
+        temporary = {s: stack.enter_context(written_whole(p)) for s, p in paths.items()}
+        write_csv(detection, temporary["csv"])
+        temporary["json"].write_text(json.dumps(as_json(detection), indent=1, allow_nan=False))
+        temporary["rttm"].write_text("".join(rttm_lines(detection)), encoding="utf-8")
+        if video:
+            write_video(detection, temporary["mp4"], progress)
+    return paths
+
+
+def write_csv(detection: Detection, path: Path) -> None:
+    """One row per face and frame, boxes relative to the picture and inside it."""
+    info = detection.info
+    size = np.array([info.width, info.height] * 2, float)
+    tracks = [scored.track for scored in detection.tracks]
+    write_predictions(
+        path,
+        video_id=detection.name,
+        entity_ids=[
+            detection.entity_id(scored)
+            for scored in detection.tracks
+            for _ in range(len(scored.track))
+        ],
+        timestamps_s=np.concatenate([track.timestamps_s for track in tracks]),
+        boxes=np.clip(np.concatenate([track.boxes for track in tracks]) / size, 0, 1),
+        scores=np.concatenate([scored.scores for scored in detection.tracks]),
+    )
+
+
+def write_video(detection: Detection, path: Path, progress: Progress) -> None:
+    """The video with boxes and states drawn, and its own sound."""
+    info = detection.info
+    overlay = Overlay(detection.tracks, info.height)
+    with VideoWriter(
+        path, width=info.width, height=info.height, fps=info.fps, audio=detection.path
+    ) as writer:
+        for frame in read_frames(detection.path, on_damage=lambda line: None):
+            writer.write(overlay.draw(frame.rgb(), frame.index), frame.time_s)
+            if frame.index % 10 == 0:
+                progress("video", frame.index, info.n_frames)
+
+
+def installed_version(name: str) -> str | None:
+    """Version of a package, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def summary(detection: Detection) -> dict[str, Any]:
+    """A detection in a few lines for programs: one entry per track, no frames."""
+    info = detection.info
+    return {
+        "video": str(detection.path),
+        "name": detection.name,
+        "fps": info.fps,
+        "width": info.width,
+        "height": info.height,
+        "duration_s": info.duration_s,
+        "settings": dict(detection.settings),
+        "seconds": {stage: round(s, 3) for stage, s in detection.seconds.items()},
+        "notes": list(detection.notes),
+        "tracks": [
+            {
+                "track_id": detection.entity_id(scored),
+                "start_s": float(scored.track.timestamps_s[0]),
+                "end_s": float(scored.track.timestamps_s[-1]),
+                "frames": len(scored.track),
+                "mean_score": float(scored.scores.mean()),
+                "speaking_share": float(scored.speaking.mean()),
+                "turns": [[turn.start_s, turn.end_s] for turn in scored.turns],
+            }
+            for scored in detection.tracks
+        ],
+    }
+
+
+def as_json(detection: Detection) -> dict[str, Any]:
+    """A detection whole: `summary` plus, per track, a list for every frame value and versions."""
+    record = summary(detection)
+    record["versions"] = {"python": platform.python_version()} | {
+        name: found for name in VERSIONED if (found := installed_version(name))
+    }
+    for entry, scored in zip(record["tracks"], detection.tracks, strict=True):
+        entry["frame_numbers"] = scored.track.frames.tolist()
+        entry["timestamps_s"] = scored.track.timestamps_s.round(6).tolist()
+        entry["boxes"] = scored.track.boxes.round(2).tolist()
+        entry["detected"] = scored.track.detected.tolist()
+        entry["scores"] = scored.scores.round(6).tolist()
+        entry["probabilities"] = scored.probabilities.round(6).tolist()
+        entry["speaking"] = scored.speaking.tolist()
+    return record
+
+
+def rttm_lines(detection: Detection) -> Iterator[str]:
+    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time."""
+    # rttm fields are separated by blanks, so names must not hold any.
+    name = "_".join(detection.name.split())
+    turns = [
+        (turn.start_s, turn.end_s - turn.start_s, scored.track.track_id)
+        for scored in detection.tracks
+        for turn in scored.turns
+    ]
+    for start_s, duration_s, track_id in sorted(turns):
+        yield (
+            f"SPEAKER {name} 1 {start_s:.3f} {duration_s:.3f} <NA> <NA> "
+            f"{name}:{track_id} <NA> <NA>\n"
+        )

@@ -1,0 +1,239 @@
+"""From a video file to a score for every face and frame.
+
+The video is decoded twice: once to find and follow faces, once to cut them out. Crops go straight
+into the visual encoder, window by window, so that memory does not grow with pictures; what is kept
+per frame is an embedding. Only then, with the whole track encoded, both modalities are fused.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.results import Detection, Progress, ScoredTrack
+from pushpull.errors import MediaError, OutputError, UnknownName
+from pushpull.faces import build_detector
+from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
+from pushpull.models.detector import Detector
+from pushpull.models.streaming import VisualStream, score_track
+from pushpull.schema import Track
+from pushpull.tracks import find_tracks
+from pushpull.weights import LoadedWeights, load_weights
+
+__all__ = [
+    "EncodedTrack",
+    "detect",
+    "encode_tracks",
+    "output_names",
+    "score_tracks",
+]
+
+SILENCE = 1e-4
+"""Peak amplitude below which a sound track is silent: -80 dB of full scale, 3 steps of int16."""
+
+
+def detect(
+    video: str | Path,
+    weights: str | Path | LoadedWeights = "light-asd-ava",
+    *,
+    name: str | None = None,
+    detector: str = "auto",
+    crop: str = "auto",
+    device: str = "auto",
+    allow_silent: bool = False,
+    waveform: NDArray[np.float32] | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Detection:
+    """Find every face in a video and score each of its frames.
+
+    Args:
+        video: Any file that PyAV reads, with a picture and a sound stream.
+        weights: A known name, a path, or weights loaded before (their device is kept).
+        name: Name of the video in every output; the file name without suffix by default.
+        detector: `auto`, `dlib` or `yunet`.
+        crop: `auto` (the better one for the weights), `ava` or `demo`.
+        device: `auto`, `cpu` or `cuda`.
+        allow_silent: Score a video whose sound is silent instead of raising.
+        waveform: Sound to use instead of the video's own (S,) in [-1, 1] at 16 kHz.
+        progress: Called with stage, frames done and frames expected (None if not known).
+
+    Raises:
+        MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
+        CheckpointError: If the weights cannot be loaded.
+        UnknownName: If a detector, crop or known weights do not exist.
+    """
+    path = Path(video)
+    clock = Stopwatch()
+    notes: list[str] = []
+    with clock("load"):
+        loaded = (
+            weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
+        )
+        window = CROPS.get(loaded.crop if crop == "auto" else crop)
+        if window is None:
+            raise UnknownName("crop", crop, ["auto", *CROPS])
+        finder = build_detector(detector)
+    with clock("sound"):
+        info = probe(path)
+        if waveform is None:
+            waveform = read_waveform(path, on_damage=notes.append)
+        notes += check_sound(path, waveform, allow_silent=allow_silent)
+    with clock("faces"):
+        frames = read_frames(path, on_damage=notes.append)
+        tracks = find_tracks(counted(frames, "faces", info, progress), finder)
+        if not tracks:
+            raise MediaError(
+                f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
+                "detector; expected at least one frontal face 40 pixels high; try --detector "
+                f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
+            )
+    with clock("model"):
+        encoded = encode_tracks(path, tracks, loaded.detector, window, info, progress)
+        scored = score_tracks(encoded, waveform, loaded.detector)
+    return Detection(
+        path=path,
+        name=path.stem if name is None else name,
+        info=info,
+        tracks=tuple(scored),
+        settings={
+            "weights": loaded.name,
+            "weights_sha256": loaded.sha256,
+            "model": loaded.model,
+            "detector": finder.name,
+            "crop": window.name,
+            "device": str(loaded.device),
+        },
+        seconds=clock.seconds,
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedTrack:
+    """A face track after the heavy part of the visual encoder.
+
+    Attributes:
+        track: The face.
+        grid: Constant time grid on which the model sees it.
+        local: What `VisualStream` made of its crops (1, T, D).
+    """
+
+    track: Track
+    grid: ClipGrid
+    local: Tensor
+
+
+def encode_tracks(
+    path: Path,
+    tracks: Sequence[Track],
+    detector: Detector,
+    window: Crop,
+    info: VideoInfo,
+    progress: Progress = lambda stage, done, total: None,
+) -> list[EncodedTrack]:
+    """Cut all faces out of a video in one pass and encode them window by window."""
+    grids = [clip_grid(track.timestamps_s) for track in tracks]
+    streams = [VisualStream(detector) for _ in tracks]
+    repeats = [
+        np.bincount(grid.frame_of_grid, minlength=len(track))
+        for grid, track in zip(grids, tracks, strict=True)
+    ]
+    index = {track.track_id: i for i, track in enumerate(tracks)}
+    frames = counted(read_frames(path, on_damage=lambda line: None), "model", info, progress)
+    for track_id, frame, face in crop_tracks(frames, tracks, window):
+        i = index[track_id]
+        times = int(repeats[i][frame - int(tracks[i].frames[0])])
+        if times:
+            streams[i].push(torch.from_numpy(face).expand(times, *face.shape))
+    return [
+        EncodedTrack(track=track, grid=grid, local=stream.finish())
+        for track, grid, stream in zip(tracks, grids, streams, strict=True)
+    ]
+
+
+def score_tracks(
+    encoded: Sequence[EncodedTrack], waveform: NDArray[np.float32], detector: Detector
+) -> list[ScoredTrack]:
+    """Fuse encoded faces with a sound (S,) that starts with the video."""
+    scored = []
+    for item in encoded:
+        start_s, n = float(item.track.timestamps_s[0]), item.local.shape[1]
+        sound = torch.from_numpy(slice_audio(waveform, start_s, start_s + n / item.grid.fps))
+        output = score_track(detector, sound, item.local, fps=item.grid.fps)
+        scores = output.score[0].double().cpu().numpy()
+        scored.append(ScoredTrack(track=item.track, scores=scores[item.grid.grid_of_frame]))
+    return scored
+
+
+class Stopwatch:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Add the time of a block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def counted(
+    frames: Iterable[Frame], stage: str, info: VideoInfo, progress: Progress
+) -> Iterator[Frame]:
+    """The same frames, reporting how many have passed."""
+    done = 0
+    for done, frame in enumerate(frames, start=1):
+        if done % 10 == 0:
+            progress(stage, done, info.n_frames)
+        yield frame
+    progress(stage, done, done)
+
+
+def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool) -> list[str]:
+    """Refuse a silent sound track, in which no face can be heard; or note it where allowed."""
+    peak = float(np.abs(waveform).max()) if waveform.size else 0.0
+    if peak >= SILENCE:
+        return []
+    level = f"peak {20 * math.log10(peak):.0f} dB" if peak > 0 else "all samples are zero"
+    if not allow_silent:
+        raise MediaError(
+            f"{path}: the sound is silent ({level} of full scale), so nobody can be heard "
+            "speaking; give a video with sound, or --allow-silent to score it all the same"
+        )
+    return [f"the sound is silent ({level})"]
+
+
+def output_names(videos: Sequence[Path], out: Path) -> list[str]:
+    """A name per video for its outputs: the file's own, numbered where two would collide.
+
+    Raises:
+        OutputError: If an output would overwrite one of the videos.
+    """
+    taken: set[str] = set()
+    inputs = {video.resolve() for video in videos}
+    names = []
+    for video in videos:
+        name, number = video.stem, 2
+        while name.lower() in taken:
+            name, number = f"{video.stem}-{number}", number + 1
+        taken.add(name.lower())
+        names.append(name)
+        if (out / f"{name}.mp4").resolve() in inputs:
+            raise OutputError(
+                f"{out / name}.mp4: the result would overwrite this input; choose another --out"
+            )
+    return names

@@ -1,0 +1,100 @@
+"""What a face detector is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FaceBoxes", "FaceDetector"]
+
+SMALLEST_FACE_PX = 40
+"""Height of the smallest face that a detector must find."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceBoxes:
+    """Faces of one picture, best first.
+
+    Attributes:
+        boxes: (N, 4) float64 x1, y1, x2, y2 in pixels; may reach beyond the picture.
+        scores: (N,) float64, the detector's own scale, higher is surer.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class FaceDetector(Protocol):
+    """Finds faces in single pictures."""
+
+    name: str
+
+    def detect(self, image: NDArray[np.uint8]) -> FaceBoxes:
+        """All faces at least 40 pixels high in an RGB picture (H, W, 3)."""
+
+    def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> FaceBoxes:
+        """Faces around a box (4,) of an earlier frame: what is cheaper than the whole picture."""
+
+    @property
+    def scan_interval_s(self) -> float:
+        """How often whole pictures should be searched; in between, only around known faces."""
+
+    @property
+    def sure(self) -> float:
+        """Score from which a face is one without further evidence."""
+
+
+def overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of a box (4,) with boxes (N, 4)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    ratio: NDArray[np.float64] = common / (np.prod(box[2:] - box[:2]) + areas - common)
+    return ratio
+
+
+def best_of_overlapping(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> FaceBoxes:
+    """Boxes (N, 4) by falling score, without those that overlap a better one by 0.4 or more."""
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        if not kept or overlap(boxes[i], boxes[kept]).max() < 0.4:
+            kept.append(int(i))
+    return FaceBoxes(boxes[kept].reshape(-1, 4), scores[kept])
+
+
+def around(
+    image: NDArray[np.uint8], box: NDArray[np.float64], *, face_px: float
+) -> tuple[NDArray[np.uint8], float, NDArray[np.float64]]:
+    """A square patch of 2.2 face heights around a box, scaled so that the face is `face_px` high.
+
+    Returns:
+        The patch, its scale, and the picture position (x, y) of its corner; borders are repeated
+        beyond the picture.
+    """
+    import cv2
+
+    height = max(float(box[3] - box[1]), 1.0)
+    side = max(2, round(2.2 * height))
+    x, y = np.floor((box[:2] + box[2:]) / 2 - side / 2).astype(int).tolist()
+    rows, columns = image.shape[:2]
+    x, y = min(max(x, -side + 1), columns - 1), min(max(y, -side + 1), rows - 1)
+    inner = image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
+    patch = cv2.copyMakeBorder(
+        inner,
+        max(-y, 0),
+        max(y + side - rows, 0),
+        max(-x, 0),
+        max(x + side - columns, 0),
+        cv2.BORDER_REPLICATE,
+    )
+    scale = face_px / height
+    pixels = max(2, round(side * scale))
+    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(patch, (pixels, pixels), interpolation=mode)
+    return resized.astype(np.uint8, copy=False), pixels / side, np.array([x, y], float)

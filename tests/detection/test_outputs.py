@@ -1,0 +1,166 @@
+"""The files of a detection: whole, readable by others, and like the video they come from."""
+
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media_files import clicks, make_video, onsets_s
+
+from pushpull.annotations import read_table
+from pushpull.detection import (
+    Detection,
+    Overlay,
+    ScoredTrack,
+    as_json,
+    output_names,
+    rttm_lines,
+    write_outputs,
+)
+from pushpull.errors import OutputError
+from pushpull.media import probe, read_frames, read_waveform
+from pushpull.schema import Track
+
+
+@pytest.fixture
+def detection(tmp_path):
+    """Two faces in a real video; the second one leaves the picture to the right."""
+    path = make_video(
+        tmp_path / "two people.mp4",
+        n_frames=50,
+        size=(320, 240),
+        picture=lambda i: np.full((240, 320, 3), 128, np.uint8),
+        sound=clicks([1.0]),
+    )
+    frames = np.arange(50)
+    left = np.tile([40.0, 60, 100, 140], (50, 1))
+    right = np.tile([250.0, 60, 330, 140], (30, 1))
+
+    def track(number, start, boxes):
+        n = len(boxes)
+        return Track(
+            track_id=number,
+            frames=frames[start : start + n],
+            timestamps_s=frames[start : start + n] / 25,
+            boxes=boxes,
+            detected=np.ones(n, bool),
+        )
+
+    return Detection(
+        path=path,
+        name="two people",
+        info=probe(path),
+        tracks=(
+            ScoredTrack(track=track(0, 0, left), scores=np.where(frames < 25, 2.5, -2.5)),
+            ScoredTrack(track=track(1, 20, right), scores=np.linspace(-3, 3, 30)),
+        ),
+        settings={"weights": "light-asd-ava"},
+        seconds={"faces": 0.5},
+    )
+
+
+@pytest.fixture
+def outputs(detection, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    return write_outputs(detection, out)
+
+
+def test_all_four_files_are_there_and_nothing_else(outputs, tmp_path):
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == [f"two people.{s}" for s in ("csv", "json", "mp4", "rttm")]
+    assert sorted(p.name for p in outputs.values()) == names
+
+
+def test_the_csv_has_avas_columns_a_header_and_relative_boxes(outputs):
+    head = outputs["csv"].read_text().splitlines()[0].replace('"', "")
+    assert head == (
+        "video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,entity_box_y2,"
+        "label,entity_id,score"
+    )
+    table = read_table(outputs["csv"], need_score=True)
+    assert len(table) == 80
+    assert table.boxes[0].tolist() == [0.125, 0.25, 0.3125, pytest.approx(140 / 240, abs=1e-6)]
+    assert table.boxes[-1, 2] == 1.0
+    assert table.speaking.all()
+    assert table.videos == ("two people",)
+    assert table.entities == ("two people:0", "two people:1")
+
+
+def test_the_json_holds_every_frame_and_reads_back(outputs, detection):
+    record = json.loads(outputs["json"].read_text())
+    assert record == json.loads(json.dumps(as_json(detection)))
+    assert record["fps"] == 25
+    first = record["tracks"][0]
+    assert len(first["scores"]) == len(first["boxes"]) == len(first["timestamps_s"]) == 50
+    assert first["probabilities"][0] == pytest.approx(1 / (1 + np.exp(-2.5)), abs=1e-6)
+    assert first["turns"] == [[0.0, pytest.approx(1.0)]]
+    assert "torch" in record["versions"]
+
+
+def test_rttm_lines_have_ten_fields_and_come_by_time(detection):
+    lines = list(rttm_lines(detection))
+    assert [len(line.split()) for line in lines] == [10, 10]
+    assert lines[0] == "SPEAKER two_people 1 0.000 1.000 <NA> <NA> two_people:0 <NA> <NA>\n"
+    assert lines[0].split()[3] < lines[1].split()[3]
+
+
+def test_the_video_keeps_size_length_and_the_place_of_its_sound(outputs, detection):
+    info = probe(outputs["mp4"])
+    assert (info.width, info.height, info.n_frames) == (320, 240, 50)
+    assert (info.video_codec, info.audio_codec) == ("h264", "aac")
+    with av.open(str(outputs["mp4"])) as container:
+        assert container.streams.video[0].pix_fmt == "yuv420p"
+    onsets = onsets_s(read_waveform(outputs["mp4"]), 16_000, threshold=0.2)
+    assert onsets == [pytest.approx(1.0, abs=0.01)]
+
+
+def test_boxes_are_drawn_where_the_faces_are_and_by_state(outputs):
+    pictures = [frame.rgb() for frame in read_frames(outputs["mp4"])]
+
+    def edge(i, x):
+        return pictures[i][80:120, x - 2 : x + 3].reshape(-1, 3).astype(int).mean(0)
+
+    speaking, silent = edge(5, 40), edge(45, 40)
+    assert speaking[1] > speaking[0] + 15
+    assert silent[0] > silent[1] + 15
+    assert np.abs(edge(5, 200) - 128).max() < 4
+
+
+def test_labels_stay_inside_the_picture_for_boxes_at_its_borders():
+    boxes = np.array([[-20.0, -10, 50, 60], [300, 200, 340, 260], [5, 0, 20, 12]])
+    track = Track(
+        track_id=12,
+        frames=np.arange(3),
+        timestamps_s=np.arange(3) / 25,
+        boxes=boxes,
+        detected=np.ones(3, bool),
+    )
+    overlay = Overlay([ScoredTrack(track=track, scores=np.array([1.0, -1, 1]))], 240)
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    for frame in range(3):
+        drawn = overlay.draw(grey, frame)
+        assert (drawn.max(-1) < 90).sum() > 20, "no letters are seen"
+    assert (grey == 128).all()
+
+
+def test_a_failure_in_the_middle_leaves_nothing(detection, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    detection.path.write_bytes(detection.path.read_bytes()[:3000])
+    with pytest.raises(Exception, match="two people"):
+        write_outputs(detection, out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(detection, tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_outputs(detection, tmp_path / "absent")
+
+
+def test_names_do_not_collide_and_never_overwrite_an_input(tmp_path):
+    names = output_names([Path("a/x.mp4"), Path("b/x.mp4"), Path("X.avi"), Path("y.mkv")], tmp_path)
+    assert names == ["x", "x-2", "X-3", "y"]
+    with pytest.raises(OutputError, match="would overwrite this input"):
+        output_names([tmp_path / "talk.mp4"], tmp_path)
