@@ -250,6 +250,29 @@ def test_float32_is_close_to_float64(name):
 
 
 @every_model
+def test_mixed_precision_is_close_to_float32(name):
+    g = torch.Generator().manual_seed(5)
+    faces = 255 * torch.rand(1, 2, 112, 112, generator=g)
+    features = torch.randn(1, 8, 13, generator=g)
+    n_frames = torch.tensor([2])
+    model = copy.deepcopy(detector(name)).float()
+
+    def steps() -> Output:
+        # As `from_features` does, but on any processor.
+        e_v = model.encode_visual(faces, n_frames)
+        return model.fuse(model.encode_audio(features, n_frames), e_v, n_frames)
+
+    with torch.no_grad():
+        exact = values(model.from_features(features, faces))
+        with torch.autocast("cpu", torch.bfloat16):
+            low, whole = values(steps()), values(model.from_features(features, faces))
+    assert low["e_v"].dtype == torch.bfloat16 or low["logits"].dtype == torch.bfloat16
+    for key, expected in exact.items():
+        for value in (low[key], whole[key]):
+            assert (value.float() - expected).abs().max() < 0.1 * expected.abs().max(), key
+
+
+@every_model
 def test_inputs_and_buffers_stay_as_they_were(name):
     model, batch = detector(name), batch_of(clips()[:1])
     before = {k: v.clone() for k, v in model.state_dict().items()}
