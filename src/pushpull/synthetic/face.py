@@ -1,0 +1,340 @@
+"""A person drawn frame by frame: the baked head, with mouth and eyes of the moment, turned in space.
+
+A frame is first composed on a flat canvas seen from the front (`Face.frontal`): the baked head, its
+lower part pulled down by the jaw, eyes and mouth put in. Then it is turned, tilted and placed in a
+picture by one warp (`place`), in which near points of the face move more than far ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.synthetic.articulation import Mouth
+from pushpull.synthetic.eyes import EYES_X, EYES_Y, draw_eyes
+from pushpull.synthetic.head import CANVAS_X, CANVAS_Y, bake_head
+from pushpull.synthetic.looks import Looks
+from pushpull.synthetic.motion import Motion
+from pushpull.synthetic.mouth import (
+    MIDDLE_Y,
+    MOUTH_X,
+    MOUTH_Y,
+    MouthShape,
+    draw_mouth,
+    mouth_shape,
+)
+from pushpull.synthetic.shading import Grid, Light, bump, ramp
+
+__all__ = ["Face", "Pose", "View", "face_box", "layer", "paint", "pose_of", "view_of"]
+
+Array = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+BLOCK = 16
+"""Mouths drawn at a time: few enough that their arrays stay in the processor's cache."""
+
+PIVOT_Y = 0.3
+"""The head turns about this height."""
+
+REACH_X = (-1.75, 1.75)
+REACH_Y = (-2.35, 2.05)
+"""How far a head with its hair reaches from there."""
+
+OUTLINE_DEPTH = 0.2
+
+BOX = (-0.98, -0.82, 0.98, 1.69)
+"""The face of a mean person as annotators draw it: forehead to chin, cheek to cheek."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A rectangle of the canvas that is drawn anew.
+
+    Attributes:
+        rows: Rows of the canvas.
+        columns: Columns of the canvas.
+        grid: Their points.
+    """
+
+    rows: slice
+    columns: slice
+    grid: Grid
+
+    @classmethod
+    def of(cls, grid: Grid, x_range: tuple[float, float], y_range: tuple[float, float]) -> Patch:
+        rows = slice(*np.searchsorted(grid.y[:, 0], y_range).tolist())
+        columns = slice(*np.searchsorted(grid.x[0], x_range).tolist())
+        part = Grid(grid.x[rows, columns], grid.y[rows, columns], grid.pixels_per_unit)
+        return cls(rows, columns, part)
+
+
+UPPER_X = (-1.1, 1.1)
+UPPER_Y = (-0.75, 0.36)
+"""What brows move, and what eyes and glasses are painted on."""
+
+
+class Pulls:
+    """Moves skin of the baked head: the lower face by the jaw, cheeks by a smile, brows.
+
+    Args:
+        still: The baked head (H, W, 4).
+        grid: Its points.
+        looks: Whose head.
+    """
+
+    def __init__(self, still: Picture, grid: Grid, looks: Looks) -> None:
+        self.still = still
+        middle = MIDDLE_Y * looks.face_length
+        self.lower = Patch.of(grid, (-1.15, 1.15), (0.36, 2.1))
+        part = self.lower.grid
+        across = np.abs(part.x)
+        # Near the hinge before the ear the jaw hardly moves.
+        self.jaw = ramp(part.y, middle - 0.1, middle + 0.5) * (1 - 0.75 * ramp(across, 0.4, 1.05))
+        self.cheek = bump(part, 0.5, 0.62, 0.3, 0.25) + bump(part, -0.5, 0.62, 0.3, 0.25)
+        self.upper = Patch.of(grid, UPPER_X, UPPER_Y)
+        part = self.upper.grid
+        self.brow = ramp(part.y, -0.75, -0.42) * (1 - ramp(part.y, -0.2, -0.09))
+        self.brow *= 1 - ramp(np.abs(part.x), 0.7, 1.0)
+
+    def pull(self, canvas: Picture, jaw: float, smile: float, brows: float) -> None:
+        """Write the lower face and the brows, moved by these amounts, into a canvas."""
+        down = jaw * self.jaw - 0.05 * smile * self.cheek
+        self.shift(canvas, self.lower, down)
+        self.shift(canvas, self.upper, (-0.07 * brows) * self.brow)
+
+    def shift(self, canvas: Picture, patch: Patch, down: Array) -> None:
+        import cv2
+
+        grid = patch.grid
+        height, width = grid.x.shape
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        source = self.still[patch.rows, patch.columns]
+        y -= down * np.float32(grid.pixels_per_unit)
+        canvas[patch.rows, patch.columns] = cv2.remap(
+            source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+
+
+class Face:
+    """A person's head that can be drawn with any mouth and eyes.
+
+    Args:
+        looks: Who.
+        light: How lit.
+        pixels_per_unit: Resolution; a face is about 2.5 units high.
+    """
+
+    def __init__(self, looks: Looks, light: Light, pixels_per_unit: float) -> None:
+        self.looks, self.light, self.pixels_per_unit = looks, light, pixels_per_unit
+        head = bake_head(looks, light, pixels_per_unit)
+        self.depth = head.depth
+        self.back = layer(head.back, head.back_alpha) if head.back_alpha.any() else None
+        self.still = layer(head.colour, head.alpha)
+        self.glasses = layer(head.glasses, head.glasses_alpha)
+        self.mouth_patch = Patch.of(head.grid, MOUTH_X, MOUTH_Y)
+        self.eyes_patch = Patch.of(head.grid, EYES_X, EYES_Y)
+        self.eyes_drawn: dict[tuple[int, int, int], Picture] = {}
+        self.pulls = Pulls(self.still, head.grid, looks)
+
+    def frontal(self, mouth: Mouth, motion: Motion) -> Iterator[Picture]:
+        """The head seen from the front, frame by frame.
+
+        Args:
+            mouth: Of each frame (T,).
+            motion: Of each frame (T,); lids, gaze and brows are used here.
+
+        Yields:
+            Canvas (H, W, 4) uint8: red, green, blue multiplied by coverage, and coverage. The next
+            frame overwrites it.
+        """
+        canvas = self.still.copy()
+        shape = mouth_shape(mouth, self.looks)
+        region = canvas[self.mouth_patch.rows, self.mouth_patch.columns, :3]
+        for start in range(0, len(mouth), BLOCK):
+            block = slice(start, start + BLOCK)
+            part = MouthShape(**{f.name: getattr(shape, f.name)[block] for f in fields(shape)})
+            drawn = draw_mouth(part, self.looks, self.light, self.mouth_patch.grid)
+            for i, (colour, alpha) in enumerate(zip(*drawn, strict=True), start):
+                self.pulls.pull(canvas, shape.jaw[i], mouth.smile[i], motion.brows[i])
+                self.put_eyes(canvas, motion, i)
+                region[:] = region + (255 * colour - region) * alpha[..., None] + 0.5
+                yield canvas
+
+    def put_eyes(self, canvas: Picture, motion: Motion, i: int) -> None:
+        """Draw the eyes, from memory if they were drawn like this before."""
+        opening = round(20 * float(motion.lids[i]))
+        gaze = round(12 * float(motion.gaze_x[i])), round(12 * float(motion.gaze_y[i]))
+        key = (opening, *gaze)
+        patch = self.eyes_patch
+        if key not in self.eyes_drawn:
+            colour, alpha = draw_eyes(
+                opening / 20, (gaze[0] / 12, gaze[1] / 12), self.looks, self.light, patch.grid
+            )
+            self.eyes_drawn[key] = layer(colour, alpha)
+        region = canvas[patch.rows, patch.columns]
+        paint(region, self.eyes_drawn[key])
+        if self.looks.glasses:
+            patch = self.pulls.upper
+            paint(canvas[patch.rows, patch.columns], self.glasses[patch.rows, patch.columns])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Where and how a head is held in a picture.
+
+    Attributes:
+        x: Column of the point that it turns about, in pixels (pixel centres at whole numbers).
+        y: Its row.
+        scale: Pixels per face unit.
+        yaw: Turn to the right in the picture, radians.
+        pitch: Nod downwards, radians.
+        roll: Tilt clockwise, radians.
+    """
+
+    x: float
+    y: float
+    scale: float
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+
+
+def pose_of(motion: Motion, i: int, x: float, y: float, scale: float) -> Pose:
+    """The pose in frame i of a head whose place at rest is (x, y)."""
+    scale_now = scale * float(motion.zoom[i])
+    return Pose(
+        x=x + float(motion.shift_x[i]) * scale,
+        y=y + float(motion.shift_y[i]) * scale,
+        scale=scale_now,
+        yaw=float(motion.yaw[i]),
+        pitch=float(motion.pitch[i]),
+        roll=float(motion.roll[i]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """Which point of a face's canvas each pixel of a part of a picture shows.
+
+    Attributes:
+        rows: Rows of the picture.
+        columns: Columns of the picture.
+        map_x: Column of the canvas (H, W) float32.
+        map_y: Row of the canvas (H, W) float32.
+    """
+
+    rows: slice
+    columns: slice
+    map_x: Array
+    map_y: Array
+
+    def place(self, picture: Picture, canvas: Picture) -> None:
+        """Paint a canvas into the picture."""
+        import cv2
+
+        if self.map_x.size:
+            seen = cv2.remap(canvas, self.map_x, self.map_y, cv2.INTER_LINEAR)
+            paint(picture[self.rows, self.columns], seen)
+
+
+def view_of(face: Face, pose: Pose, size: tuple[int, int]) -> View:
+    """How a face is seen in a picture of a size (width, height).
+
+    A point (x, y) of the canvas at depth z is seen at (x cos yaw + z sin yaw, ...); the inverse is
+    found by a few steps of fixed-point iteration on a coarse grid of pixels.
+    """
+    import cv2
+
+    left, right = visible(pose.x, pose.scale, REACH_X, size[0])
+    top, bottom = visible(pose.y, pose.scale, REACH_Y, size[1])
+    rows, columns = slice(top, bottom), slice(left, right)
+    if left >= right or top >= bottom:
+        return View(rows, columns, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    step = 4 if pose.scale > 70 else 2
+    # A cell more on every side, since enlarging holds the outermost values.
+    across = np.arange(-1, -(-(right - left) // step) + 1) * step + left + (step - 1) / 2
+    down = np.arange(-1, -(-(bottom - top) // step) + 1) * step + top + (step - 1) / 2
+    dx, dy = np.meshgrid(
+        ((across - pose.x) / pose.scale).astype(np.float32),
+        ((down - pose.y) / pose.scale).astype(np.float32),
+    )
+    cos, sin = np.float32(np.cos(pose.roll)), np.float32(np.sin(pose.roll))
+    seen_x, seen_y = cos * dx + sin * dy, cos * dy - sin * dx
+    map_x, map_y = frontal_points(face, pose, seen_x, seen_y)
+    full = (map_x.shape[1] * step, map_x.shape[0] * step)
+    inner = (slice(step, step + bottom - top), slice(step, step + right - left))
+    return View(
+        rows,
+        columns,
+        cv2.resize(map_x, full, interpolation=cv2.INTER_LINEAR)[inner],
+        cv2.resize(map_y, full, interpolation=cv2.INTER_LINEAR)[inner],
+    )
+
+
+def frontal_points(face: Face, pose: Pose, seen_x: Array, seen_y: Array) -> tuple[Array, Array]:
+    """Columns and rows of the canvas that are seen at points relative to the pivot."""
+    import cv2
+
+    sin_yaw, cos_yaw = np.float32(np.sin(pose.yaw)), np.float32(np.cos(pose.yaw))
+    sin_pitch, cos_pitch = np.float32(np.sin(pose.pitch)), np.float32(np.cos(pose.pitch))
+    ppu = np.float32(face.pixels_per_unit)
+    x, y = seen_x, seen_y
+    for k in range(4):
+        column = (x - np.float32(CANVAS_X[0])) * ppu - 0.5
+        row = (y + np.float32(PIVOT_Y - CANVAS_Y[0])) * ppu - 0.5
+        if k == 3:
+            break
+        z = cv2.remap(face.depth, column, row, cv2.INTER_LINEAR)
+        x = (seen_x - z * sin_yaw) / cos_yaw
+        y = (seen_y - (z * cos_yaw - x * sin_yaw) * sin_pitch) / cos_pitch
+    return column, row
+
+
+def visible(centre: float, scale: float, reach: tuple[float, float], size: int) -> tuple[int, int]:
+    """First and last pixel, in a picture of a size, of what reaches this far from a centre."""
+    first, last = centre + scale * reach[0], centre + scale * reach[1]
+    return max(0, int(first)), min(size, int(np.ceil(last)) + 1)
+
+
+def face_box(pose: Pose, jaw: float = 0.0) -> NDArray[np.float64]:
+    """Box (x1, y1, x2, y2) of a face in a picture, in pixels.
+
+    Args:
+        pose: How the head is held.
+        jaw: How far the chin has gone down, in face units.
+    """
+    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    left, top, right, bottom = BOX
+    x = (left + right) / 2 + (right - left) / 2 * np.cos(turn)
+    y = (top + bottom) / 2 + (bottom - top) / 2 * np.sin(turn) - PIVOT_Y
+    y += jaw * np.clip(np.sin(turn), 0, 1) ** 4
+    # The outline lies a little before the axis that the head turns about.
+    x = x * np.cos(pose.yaw) + OUTLINE_DEPTH * np.sin(pose.yaw)
+    y = y * np.cos(pose.pitch) + OUTLINE_DEPTH * np.sin(pose.pitch)
+    cos, sin = np.cos(pose.roll), np.sin(pose.roll)
+    column, row = (
+        pose.x + pose.scale * (cos * x - sin * y),
+        pose.y + pose.scale * (sin * x + cos * y),
+    )
+    return np.array([column.min(), row.min(), column.max(), row.max()])
+
+
+def layer(colour: Array, alpha: Array) -> Picture:
+    """Colour (H, W, 3) and coverage (H, W) in 0..1 as one picture (H, W, 4), premultiplied."""
+    result = np.empty((*alpha.shape, 4), np.uint8)
+    result[..., :3] = 255 * np.clip(colour, 0, 1) * alpha[..., None] + 0.5
+    result[..., 3] = 255 * alpha + 0.5
+    return result
+
+
+def paint(below: Picture, above: Picture) -> None:
+    """Paint a premultiplied layer (H, W, 4) over a picture (H, W, 3 or 4), in place."""
+    import cv2
+
+    rest = 255 - above[..., 3]
+    rest = cv2.merge([rest] * below.shape[2])
+    dimmed = cv2.multiply(np.ascontiguousarray(below), rest, scale=1 / 255)
+    below[:] = cv2.add(dimmed, np.ascontiguousarray(above[..., : below.shape[2]]))

@@ -1,0 +1,229 @@
+"""Whole synthetic videos with their ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.errors import ConfigError
+from pushpull.media import VideoWriter
+from pushpull.synthetic.acts import Act, Case, draw_act, listening_smile, with_idling
+from pushpull.synthetic.articulation import RATE_HZ, Span, Tract, babble, silent_tract
+from pushpull.synthetic.background import draw_background
+from pushpull.synthetic.looks import draw_looks
+from pushpull.synthetic.scene import Actor, Person, Placement, Scene, SensorNoise, room_sound
+from pushpull.synthetic.shading import Light, draw_light
+from pushpull.synthetic.voice import Voice, draw_voice
+
+__all__ = ["demo_video", "one_face_video"]
+
+Picture = NDArray[np.uint8]
+
+LEFT, RIGHT, OFF_SCREEN = 0, 1, 2
+
+SCRIPT = (
+    (LEFT, 0.03, 0.31),
+    (RIGHT, 0.34, 0.60),
+    (OFF_SCREEN, 0.64, 0.78),
+    (LEFT, 0.85, 0.98),
+)
+"""Who speaks when, in shares of a round; nobody from 0.78 to 0.85."""
+
+ROUND_S = 10.0
+
+
+def demo_video(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    duration_s: float = 10.0,
+    size: tuple[int, int] = (640, 480),
+    fps: float = 25.0,
+) -> Scene:
+    """Write a video of two people who talk by turns, a voice off screen, and a silence.
+
+    Args:
+        path: File to write (mp4: H.264 and AAC).
+        seed: Everything follows from it; the same seed gives the same pictures and sound.
+        duration_s: Length in seconds.
+        size: Width and height.
+        fps: Frames per second.
+
+    Returns:
+        What is true in it; people from left to right.
+
+    Raises:
+        ConfigError: If the length, size or rate is not positive.
+        OutputError: If the file cannot be written.
+    """
+    check(duration_s, size, fps)
+    rng = np.random.default_rng(seed)
+    light = draw_light(rng)
+    feminine = bool(rng.integers(2))
+    people = tuple(draw_person(rng, feminine=f) for f in (feminine, not feminine))
+    spans = script_spans(rng, duration_s)
+    speeches = [babble(rng, duration_s, s) for s in spans]
+    nothing = silent_tract(len(speeches[0].tract))
+    acts = []
+    for k, speech in enumerate(speeches[:2]):
+        # While one talks the other listens, now and then with a smile.
+        mouth = listening_smile(rng, with_idling(rng, speech.mouth), smiles(rng, spans[1 - k]))
+        acts.append(
+            Act(
+                case=Case.TURNS,
+                mouth=mouth,
+                own=speech.tract,
+                other=nothing,
+                utterances=speech.utterances,
+            )
+        )
+    stranger = replace(draw_voice(rng), level_db=-24.0)
+    width, height = size
+    scale = min(height / 7.6, width / 9.6)
+    placements = [
+        Placement(x=0.265 * width, y=0.43 * height, scale=scale, facing=0.13),
+        Placement(x=0.735 * width, y=0.45 * height, scale=0.97 * scale, facing=-0.13),
+    ]
+    return write_video(
+        path,
+        rng,
+        people,
+        acts,
+        placements,
+        light,
+        size=size,
+        fps=fps,
+        duration_s=duration_s,
+        others=[(speeches[OFF_SCREEN].tract, stranger)],
+    )
+
+
+def one_face_video(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    duration_s: float = 10.0,
+    size: tuple[int, int] = (640, 480),
+    fps: float = 25.0,
+    case: Case = Case.TURNS,
+) -> Scene:
+    """Write a video of one person; see `demo_video` for the arguments.
+
+    Args:
+        path: File to write (mp4: H.264 and AAC).
+        seed: Everything follows from it.
+        duration_s: Length in seconds.
+        size: Width and height.
+        fps: Frames per second.
+        case: What the person does.
+    """
+    check(duration_s, size, fps)
+    rng = np.random.default_rng(seed)
+    person = draw_person(rng)
+    act = draw_act(rng, case, duration_s)
+    width, height = size
+    placement = Placement(x=0.5 * width, y=0.45 * height, scale=min(height / 6.4, width / 5.2))
+    return write_video(
+        path,
+        rng,
+        (person,),
+        [act],
+        [placement],
+        draw_light(rng),
+        size=size,
+        fps=fps,
+        duration_s=duration_s,
+        others=[(act.other, draw_voice(rng))],
+    )
+
+
+def draw_person(rng: np.random.Generator, *, feminine: bool | None = None) -> Person:
+    """A random person whose voice fits the looks."""
+    if feminine is None:
+        feminine = bool(rng.integers(2))
+    low_hz, high_hz = (165.0, 240.0) if feminine else (90.0, 145.0)
+    looks = draw_looks(rng, feminine=float(feminine))
+    return Person(looks=looks, voice=draw_voice(rng, pitch_hz=float(rng.uniform(low_hz, high_hz))))
+
+
+def script_spans(rng: np.random.Generator, duration_s: float) -> list[list[Span]]:
+    """Stretches of speech of left, right and off screen."""
+    n_rounds = max(1, round(duration_s / ROUND_S))
+    round_s = duration_s / n_rounds
+    spans: list[list[Span]] = [[], [], []]
+    for k in range(n_rounds):
+        for who, start, end in SCRIPT:
+            # Every other round the two change parts.
+            speaker = who if who == OFF_SCREEN or k % 2 == 0 else 1 - who
+            start_s, end_s = (k + start) * round_s, (k + end) * round_s
+            jitter_s = 0.01 * round_s * rng.uniform(-1, 1, 2)
+            spans[speaker].append((float(start_s + jitter_s[0]), float(end_s + jitter_s[1])))
+    return spans
+
+
+def smiles(rng: np.random.Generator, other: Sequence[Span]) -> tuple[Span, ...]:
+    """Some stretches inside those in which the other one speaks."""
+    return tuple(
+        (start_s + 0.3 * (end_s - start_s), end_s - 0.1 * (end_s - start_s))
+        for start_s, end_s in other
+        if rng.uniform() < 0.7
+    )
+
+
+def write_video(
+    path: str | Path,
+    rng: np.random.Generator,
+    people: tuple[Person, ...],
+    acts: Sequence[Act],
+    placements: Sequence[Placement],
+    light: Light,
+    *,
+    size: tuple[int, int],
+    fps: float,
+    duration_s: float,
+    others: Sequence[tuple[Tract, Voice]],
+) -> Scene:
+    """Draw, mix and encode."""
+    timestamps_s = np.arange(max(1, round(duration_s * fps))) / fps
+    middles_s = timestamps_s + 0.5 / fps
+    actors = [
+        Actor(person, act, placement, light, middles_s, rng)
+        for person, act, placement in zip(people, acts, placements, strict=True)
+    ]
+    spoken = [(act.own, person.voice) for person, act in zip(people, acts, strict=True)]
+    scene = Scene(
+        fps=fps,
+        size=size,
+        timestamps_s=timestamps_s,
+        boxes=np.stack([actor.boxes() for actor in actors]),
+        speaking=np.stack([act.speaking(middles_s) for act in acts]),
+        waveform=room_sound(rng, [*spoken, *others]),
+        people=people,
+    )
+    background = draw_background(rng, size)
+    noise = SensorNoise(rng, size, sigma=2.0)
+    pictures: Iterator[Picture] = (background.copy() for _ in timestamps_s)
+    for actor in actors:
+        pictures = actor.draw(pictures)
+    width, height = size
+    with VideoWriter(path, width=width, height=height, fps=fps, audio=scene.waveform) as writer:
+        for picture in pictures:
+            writer.write(noise.on(picture))
+    return scene
+
+
+def check(duration_s: float, size: tuple[int, int], fps: float) -> None:
+    """Refuse impossible videos.
+
+    Raises:
+        ConfigError: If the length, size or rate is not positive.
+    """
+    if not (duration_s * RATE_HZ >= 1 and min(size) > 0 and fps > 0):
+        raise ConfigError(
+            f"synthetic video of {duration_s} s, {size[0]} x {size[1]}, {fps} fps; expected numbers "
+            "above 0"
+        )
