@@ -128,9 +128,6 @@ class NcTalkNet(TalkNet):
         return e_a, e_v
 
 
-# --- visual encoder
-
-
 class VisualFrontend(nn.Module):
     """A convolution over 5 frames, then a ResNet-18 on each frame alone."""
 
@@ -306,9 +303,6 @@ class VisualConv1D(nn.Module):
         return y
 
 
-# --- audio encoder
-
-
 class AudioEncoder(nn.Module):
     """A ResNet-34 of squeeze-and-excitation blocks over (feature, time)."""
 
@@ -379,7 +373,8 @@ class SEBlock(nn.Module):
         if self.downsample is not None:
             conv, bn = self.downsample
             x = conv2d_bn(x, conv.weight, bn, stride=self.stride, mask=out_mask)
-        return masked((y + x).relu_(), out_mask), out_mask
+        y += x
+        return masked(y.relu_(), out_mask), out_mask
 
 
 def clip_mean(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -387,9 +382,6 @@ def clip_mean(x: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return x.mean((2, 3))
     return masked(x, mask).sum((2, 3)) / (x.shape[2] * mask.sum(1, keepdim=True))
-
-
-# --- fusion
 
 
 class AttentionLayer(nn.Module):
