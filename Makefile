@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Weights beside the checkout are used as they are; elsewhere they are fetched once into the cache.
+export PUSHPULL_WEIGHTS_PATH ?= $(abspath $(wildcard ../shared/weights))
 
 .PHONY: help setup demo test check bench clean
 .DEFAULT_GOAL := help

@@ -212,6 +212,37 @@ def weights(as_json: JsonFlag = False) -> None:
         say(f"{row['name']:20} {row['model']:10} {row['licence']:8} {row['where']}")
 
 
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the people, voices and room.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a video of two talking people and detect who speaks in it."""
+    from dataclasses import asdict
+
+    from pushpull.demo import run_demo
+
+    with progress_bar("demo") as report:
+        result = run_demo(out, seed=seed, say=note, progress=report)
+    if as_json:
+        people = [asdict(person) for person in result.people]
+        outputs = {name: str(path) for name, path in result.outputs.items()}
+        record = {"weights": result.weights.name, "people": people, "outputs": outputs}
+        say(json.dumps(record, indent=1))
+        return
+    for person in result.people:
+        say(
+            f"person {person.person + 1}: found in {person.frames} frames, speaks in "
+            f"{100 * person.speaking:.0f} %, AP {person.ap:.1f} %, right in "
+            f"{100 * person.accuracy:.0f} % of frames"
+        )
+    for path in result.outputs.values():
+        say(str(path))
+
+
 @data_app.command()
 def stats(
     source: Annotated[

@@ -44,7 +44,7 @@ class YuNet:
 
         path = fetch(MODEL)
         # OpenCV 5 warns on stderr that a choice nobody made has no effect.
-        cv2.setLogLevel(2)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self.net: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), THRESHOLD, 0.3, 500)
 
     @staticmethod
