@@ -71,17 +71,28 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
         # old encodings are common and not worth an error.
         container = av.open(f"file:{path}", metadata_errors="replace")
     except av.error.InvalidDataError as e:
-        raise MediaError(
-            f"{path}: is not a media file that FFmpeg reads, or is damaged or cut off so that it "
-            "cannot be opened; expected a video; check that it plays, or copy it again"
-        ) from e
+        raise MediaError(f"{path}: {unreadable(path)}") from e
     except (OSError, av.error.FFmpegError, ValueError) as e:
         raise MediaError(f"{path}: cannot be opened ({reason(e)})") from e
     with container:
         # FFmpeg draws text files as pictures of a terminal; nobody means that.
         if container.format.name == "tty":
-            raise MediaError(f"{path}: is a text file; expected a video")
+            raise MediaError(f"{path}: is text; expected a video")
         yield container
+
+
+def unreadable(path: Path) -> str:
+    """A guess from its first bytes at why FFmpeg does not know a file, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if head[4:8] in {b"ftyp", b"mdat", b"moov"}:
+        return (
+            "is an mp4 whose index is missing or damaged, as when a recording or copy was cut off; "
+            "expected a whole file; copy it again"
+        )
+    if b"\0" not in head and head.isascii():
+        return "is text; expected a video"
+    return "is no media file that FFmpeg reads; expected a video; check that it plays"
 
 
 def reason(e: Exception) -> str:
@@ -265,8 +276,9 @@ def check_complete(container: InputContainer, path: Path, end_s: float) -> None:
     slack_s = TRUNCATED_S + (2 / float(rate) if rate else 0.0)
     if missing_s > slack_s:
         raise MediaError(
-            f"{path}: is cut off: it ends at {end_s:.2f} s, its header says {stated_s:.2f} s; "
-            "copy it again, or keep what is there with ffmpeg -i IN -c copy OUT.mkv"
+            f"{path}: is cut off or damaged: it can be read up to {end_s:.2f} s of "
+            f"{stated_s:.2f} s; copy it again, or keep what is there with "
+            "ffmpeg -i IN -c copy OUT.mkv"
         )
 
 
