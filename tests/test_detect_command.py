@@ -21,9 +21,9 @@ from pushpull.synthetic import one_face_video
 
 @pytest.fixture(scope="session")
 def talking(tmp_path_factory):
-    """A synthetic person who talks, 2 s."""
+    """A synthetic person who talks, 1 s."""
     path = tmp_path_factory.mktemp("talking") / "talking.mp4"
-    one_face_video(path, seed=1, duration_s=2.0, size=(320, 240))
+    one_face_video(path, seed=1, duration_s=1.0, size=(320, 240))
     return path
 
 
@@ -59,12 +59,12 @@ def test_four_files_come_out_and_agree(run, talking, tmp_path):
     (record,) = json.loads(out)
     assert set(record["outputs"]) == {"csv", "json", "rttm", "mp4"}
     (track,) = record["tracks"]
-    assert track["frames"] == 50
+    assert track["frames"] == 25
     table = read_table(record["outputs"]["csv"], need_score=True)
     whole = json.loads((tmp_path / "out" / "talking.json").read_text())
     assert table.score.tolist() == pytest.approx(whole["tracks"][0]["scores"], abs=1e-6)
     assert table.timestamps_s.tolist() == pytest.approx(whole["tracks"][0]["timestamps_s"])
-    assert probe(record["outputs"]["mp4"]).n_frames == 50
+    assert probe(record["outputs"]["mp4"]).n_frames == 25
     assert set(record["seconds"]) >= {"sound", "faces", "model"}
 
 
@@ -79,7 +79,7 @@ def test_the_function_returns_what_the_command_writes(talking, checkpoint):
     result = detect(talking, checkpoint, detector="dlib")
     (scored,) = result.tracks
     assert isinstance(scored.track, Track)
-    assert scored.scores.shape == (50,)
+    assert scored.scores.shape == (25,)
     assert result.settings["model"] == "lr_asd"
     assert result.settings["crop"] == "ava"
 
@@ -88,7 +88,7 @@ def test_variable_frame_rates_keep_their_real_timestamps(talking, checkpoint, tm
     from pushpull.media import read_frames
 
     pictures = [frame.rgb() for frame in read_frames(talking)]
-    times = np.cumsum(np.where(np.arange(50) % 3 == 0, 0.06, 0.03)).tolist()
+    times = np.cumsum(np.where(np.arange(25) % 3 == 0, 0.06, 0.03)).tolist()
     path = make_video(
         tmp_path / "variable.mkv",
         timestamps_s=times,
@@ -97,7 +97,7 @@ def test_variable_frame_rates_keep_their_real_timestamps(talking, checkpoint, tm
     )
     (scored,) = detect(path, checkpoint, detector="dlib").tracks
     assert scored.track.timestamps_s == pytest.approx(np.array(times) - times[0], abs=2e-3)
-    assert len(scored.scores) == 50
+    assert len(scored.scores) == 25
 
 
 def grey(path, **options):
@@ -176,7 +176,7 @@ def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):
 
     path = tmp_path / "mute.mp4"
     with VideoWriter(
-        path, width=320, height=240, fps=25, audio=np.zeros(32_000, np.float32)
+        path, width=320, height=240, fps=25, audio=np.zeros(16_000, np.float32)
     ) as writer:
         for frame in read_frames(talking):
             writer.write(frame.rgb(), frame.time_s)
