@@ -32,7 +32,7 @@ check: setup  ## Lint, types, import contract
 	$(BIN)/lint-imports
 
 bench: setup  ## Speed and memory, as ratios, into docs/benchmarks.md
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS),--only detect score)
 
 clean:  ## Remove what the commands above made
 	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

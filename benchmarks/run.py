@@ -1,0 +1,165 @@
+"""All benchmarks, and docs/benchmarks.md from their results.
+
+    python benchmarks/run.py --peers DIR [--only models score detect] [--out DIR]
+
+DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD. Results are kept as
+JSON in OUT; the document is written from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PARTS = ("models", "score", "detect")
+
+
+def main() -> None:
+    """Run what is asked for, then write the document."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--document", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for part in args.only:
+        command = [sys.executable, str(HERE / f"bench_{part}.py"), *peer_options(part, args.peers)]
+        subprocess.run([*command, "--json", str(args.out / f"{part}.json")], check=True)
+        stamp(args.out / f"{part}.json")
+    results = {
+        p: json.loads(f.read_text()) for p in PARTS if (f := args.out / f"{p}.json").exists()
+    }
+    args.document.write_text(document(results))
+
+
+def peer_options(part: str, peers: Path | None) -> list[str]:
+    """Where the published code lies."""
+    if peers is None:
+        return []
+    if part == "models":
+        return [
+            *("--peer-talknet", str(peers / "TalkNet-ASD")),
+            *("--peer-light-asd", str(peers / "Light-ASD")),
+            *("--peer-lr-asd", str(peers / "LR-ASD")),
+        ]
+    if part == "score":
+        script = "utils/get_ava_active_speaker_performance.py"
+        return ["--official", str(peers / "TalkNet-ASD" / script)]
+    return []
+
+
+def stamp(path: Path) -> None:
+    """Add when and on what a result was measured."""
+    record = json.loads(path.read_text())
+    cpu = Path("/proc/cpuinfo")
+    names = [s for s in cpu.read_text().splitlines() if "model name" in s] if cpu.exists() else []
+    record["measured"] = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "processor": names[0].split(":")[1].strip() if names else "unknown",
+        "cores": len(names),
+        "python": sys.version.split()[0],
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def version(package: str) -> str:
+    """Installed version."""
+    from importlib.metadata import version as installed
+
+    return installed(package)
+
+
+def document(results: dict[str, Any]) -> str:
+    """docs/benchmarks.md."""
+    lines = [
+        "# Speed and memory",
+        "",
+        "Every figure is a ratio or a bound measured in one run, by `make bench` or "
+        "`python benchmarks/run.py --peers DIR` with checkouts of the published code in DIR. "
+        "This file is written by that command; the raw results are in `benchmarks/results`.",
+    ]
+    writers = {"models": model_lines, "score": score_lines, "detect": detect_lines}
+    for part, result in results.items():
+        lines += ["", *writers[part](result), "", measured_line(result)]
+    return "\n".join(lines) + "\n"
+
+
+def measured_line(result: dict[str, Any]) -> str:
+    """Machine, versions, date."""
+    m = result["measured"]
+    return (
+        f"*{m['date']}, {m['processor']}, {m['cores']} cores, Python {m['python']}, "
+        f"torch {m['torch']}, numpy {m['numpy']}.*"
+    )
+
+
+def model_lines(result: dict[str, Any]) -> list[str]:
+    """Each detector against the published code."""
+    lines = [
+        "## Detectors against the published code",
+        "",
+        f"One clip of {result['frames']} frames, {result['threads']} threads, runs alternating, "
+        f"median ratio of {result['runs']} pairs (below 1: ours is faster). Backward is to the "
+        f"inputs. Processor capability: {result['cpu_capability']}.",
+        "",
+        "| model | precision | forward | forward + backward | largest relative difference |",
+        "|---|---|---|---|---|",
+    ]
+    for name, model in result["models"].items():
+        for precision in (p for p in model if p != "difference"):
+            row = model[precision]
+            lines.append(
+                f"| {name} | {precision} | {row['forward']['ratio']:.2f} | "
+                f"{row['forward_backward']['ratio']:.2f} | {model['difference']:.1e} |"
+            )
+    return lines
+
+
+def score_lines(result: dict[str, Any]) -> list[str]:
+    """The score against the official script."""
+    lines = [
+        "## `pushpull score` against the official script",
+        "",
+        f"Whole processes on the same {result['rows']} rows, alternating, medians.",
+        "",
+        "| | seconds | peak memory |",
+        "|---|---|---|",
+    ]
+    for who, seconds in result["median_s"].items():
+        lines.append(f"| {who} | {seconds:.2f} | {result['peak_mib'][who]:.0f} MiB |")
+    if "times_faster" in result:
+        lines += ["", f"{result['times_faster']:.1f} times faster."]
+    return lines
+
+
+def detect_lines(result: dict[str, Any]) -> list[str]:
+    """Detection end to end."""
+    lines = [
+        "## `pushpull detect` end to end",
+        "",
+        f"One synthetic face, 640 x 480, 25 fps, {result['weights']}, {result['detector']} face "
+        "detector, all four outputs; the long video is the short one repeated.",
+        "",
+        "| video | wall | times real time | peak memory | by stage |",
+        "|---|---|---|---|---|",
+    ]
+    for run in (result["short"], result["long"]):
+        stages = ", ".join(f"{name} {s:.1f} s" for name, s in run["stages_s"].items())
+        lines.append(
+            f"| {run['video_s']:.0f} s | {run['wall_s']:.1f} s | {run['speed']:.2f} | "
+            f"{run['peak_mib']:.0f} MiB | {stages} |"
+        )
+    return [*lines, "", f"Peak memory, long against short: {result['memory_ratio']:.2f}."]
+
+
+if __name__ == "__main__":
+    main()
