@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -155,15 +156,19 @@ def detect(
                     allow_silent=allow_silent,
                     progress=report,
                 )
+                start = time.perf_counter()
                 outputs = write_outputs(result, out, video=video, progress=report)
+                outputs_s = round(time.perf_counter() - start, 3)
         except PushPullError as e:
             failed += 1
             complain(e)
             records.append({"video": str(path), "error": str(e)})
             continue
-        records.append({**summary(result), "outputs": {k: str(p) for k, p in outputs.items()}})
+        record = summary(result) | {"outputs": {k: str(p) for k, p in outputs.items()}}
+        record["seconds"]["outputs"] = outputs_s
+        records.append(record)
         if not as_json:
-            for line in summary_lines(records[-1]):
+            for line in summary_lines(record):
                 say(line)
     if as_json:
         say(json.dumps(records, indent=1))
