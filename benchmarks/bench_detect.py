@@ -66,6 +66,7 @@ def repeat_packets(source: Path, target: Path, times: int) -> None:
 
     with av.open(str(source)) as first:
         length_s = first.duration / av.time_base
+    last: dict[int, int] = {}
     with av.open(str(target), "w") as output:
         for i in range(times):
             with av.open(str(source)) as container:
@@ -78,7 +79,12 @@ def repeat_packets(source: Path, target: Path, times: int) -> None:
                         continue
                     shift = round(i * length_s / packet.time_base)
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    packet.stream = streams[packet.stream.index]
+                    stream = packet.stream.index
+                    # The encoder's lead-in of sound overlaps the end of the round before.
+                    if packet.dts <= last.get(stream, packet.dts - 1):
+                        continue
+                    last[stream] = packet.dts
+                    packet.stream = streams[stream]
                     output.mux(packet)
 
 
