@@ -207,4 +207,7 @@ def replace_section(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except PushPullError as e:
+        raise SystemExit(f"error: {e}") from e

@@ -117,7 +117,7 @@ def silent(path, talking):
 
 
 def cut_off(path, talking):
-    path.write_bytes(talking.read_bytes()[: talking.stat().st_size // 2])
+    path.write_bytes(talking.read_bytes()[: int(0.3 * talking.stat().st_size)])
     return path
 
 
