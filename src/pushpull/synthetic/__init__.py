@@ -2,6 +2,7 @@
 
 from pushpull.synthetic.acts import Act, Case, draw_act
 from pushpull.synthetic.articulation import Mouth, Speech, Tract, babble
+from pushpull.synthetic.clips import draw_clip
 from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.scene import Person, Scene
 from pushpull.synthetic.video import demo_video, one_face_video
@@ -20,6 +21,7 @@ __all__ = [
     "babble",
     "demo_video",
     "draw_act",
+    "draw_clip",
     "draw_looks",
     "draw_voice",
     "one_face_video",

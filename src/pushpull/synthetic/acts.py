@@ -163,7 +163,7 @@ def with_idling(rng: np.random.Generator, mouth: Mouth) -> Mouth:
 
     def wander(width_s: float) -> Array:
         steps = rng.normal(0, 1, n + 8 * RATE_HZ)
-        return smooth(steps, width_s)[:n] * np.sqrt(width_s * RATE_HZ / 1.5)
+        return np.asarray(smooth(steps, width_s)[:n] * np.sqrt(width_s * RATE_HZ / 1.5))
 
     parted = 0.05 * np.clip(wander(1.2) - 0.8, 0, 1.5)
     return replace(

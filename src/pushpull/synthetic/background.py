@@ -48,7 +48,8 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
     canvas *= (fall * (1 + 0.05 * fractal_noise(rng, (height, width), (4, 5))))[..., None]
     blur = rng.uniform(0.004, 0.012) * height
     canvas = cv2.GaussianBlur(canvas, (0, 0), max(blur, 0.5))
-    return (255 * np.clip(canvas, 0, 1) + 0.5).astype(np.uint8)
+    result: Picture = (255 * np.clip(canvas, 0, 1) + 0.5).astype(np.uint8)
+    return result
 
 
 def fill(

@@ -14,7 +14,7 @@ from pushpull.synthetic.shading import (
     over,
     ramp,
     to_linear,
-    to_srgb,
+    to_picture,
 )
 
 __all__ = ["BODY_X", "BODY_Y", "draw_body"]
@@ -45,7 +45,10 @@ def draw_body(looks: Looks, light: Light, grid: Grid) -> tuple[Array, Array]:
     tone = (light.ambient + light.key * facing) * shade
     skin = tone[..., None] * to_linear(looks.skin) * np.array([1.0, 0.94, 0.92], np.float32)
     shoulder_y = 2.08 + 0.10 * across + 0.12 * across**2 + 1.9 * ramp(across, 1.9, 2.9) ** 2
-    neckline = 2.30 - 0.25 * ramp(across, 0.1, 0.62) if not looks.collar else 2.62 - 0.95 * across
+    if looks.collar:
+        neckline = 2.62 - 0.95 * across
+    else:
+        neckline = 2.02 + 0.34 * np.sqrt(np.clip(1 - (across / 0.72) ** 2, 0, 1))
     below = np.minimum(grid.y - shoulder_y, np.where(across < 0.75, grid.y - neckline, 9.0))
     cloth_alpha = grid.edge(below)
     cloth = draw_cloth(looks, light, grid, below, rng)
@@ -54,7 +57,7 @@ def draw_body(looks: Looks, light: Light, grid: Grid) -> tuple[Array, Array]:
         wing = np.minimum(0.17 - np.abs(grid.y - neckline + 0.05), 0.75 - across)
         wing = np.minimum(wing, grid.y - shoulder_y + 0.22)
         colour, alpha = over(colour, alpha, np.minimum(1.25 * cloth + 0.02, 1), grid.edge(wing))
-    return to_srgb(colour), alpha.astype(np.float32)
+    return to_picture(colour), alpha.astype(np.float32)
 
 
 def draw_cloth(

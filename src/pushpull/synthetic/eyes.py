@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.synthetic.looks import Looks
-from pushpull.synthetic.shading import Grid, Light, mix, over, ramp, to_linear, to_srgb
+from pushpull.synthetic.shading import Floats, Grid, Light, mix, over, ramp, to_linear, to_picture
 
 __all__ = ["EYES_X", "EYES_Y", "EYE_X", "draw_eyes"]
 
@@ -54,16 +54,16 @@ def draw_eyes(
     under = 0.25 * np.exp(-(((y - lower) / max(0.06, 0.8 * pixel)) ** 2)) * ramp(span, 0.0, 0.3)
     dark = np.full_like(colour, 0.012)
     colour, alpha = over(colour, alpha, dark, np.maximum(0.85 * lash, under))
-    return to_srgb(colour), alpha.astype(np.float32)
+    return to_picture(colour), alpha.astype(np.float32)
 
 
 def draw_ball(
-    x: Array,
-    y: Array,
+    x: Floats,
+    y: Floats,
     gaze: tuple[float, float],
     looks: Looks,
     light: Light,
-    upper: Array,
+    upper: Floats,
     pixel: float,
 ) -> Array:
     """Light (H, W, 3) from the white, the iris and the pupil; lengths in half eye widths."""
@@ -86,10 +86,10 @@ def draw_ball(
 
 
 def draw_lid(
-    y: Array,
-    span: Array,
-    raised: Array,
-    upper: Array,
+    y: Floats,
+    span: Floats,
+    raised: Floats,
+    upper: Floats,
     looks: Looks,
     light: Light,
     pixel: float,

@@ -1,4 +1,4 @@
-"""A person drawn frame by frame: the baked head, with mouth and eyes of the moment, turned in space.
+"""A head drawn frame by frame: the baked part, with mouth and eyes of the moment, turned in space.
 
 A frame is first composed on a flat canvas seen from the front (`Face.frontal`): the baked head, its
 lower part pulled down by the jaw, eyes and mouth put in. Then it is turned, tilted and placed in a
@@ -19,11 +19,11 @@ from pushpull.synthetic.head import CANVAS_X, CANVAS_Y, bake_head
 from pushpull.synthetic.looks import Looks
 from pushpull.synthetic.motion import Motion
 from pushpull.synthetic.mouth import (
+    JAW_DROP,
     MIDDLE_Y,
-    MOUTH_X,
-    MOUTH_Y,
     MouthShape,
     draw_mouth,
+    mouth_extent,
     mouth_shape,
 )
 from pushpull.synthetic.shading import Grid, Light, bump, ramp
@@ -33,15 +33,11 @@ __all__ = ["Face", "Pose", "View", "face_box", "layer", "paint", "pose_of", "vie
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
-BLOCK = 16
+BLOCK = 8
 """Mouths drawn at a time: few enough that their arrays stay in the processor's cache."""
 
 PIVOT_Y = 0.3
 """The head turns about this height."""
-
-REACH_X = (-1.75, 1.75)
-REACH_Y = (-2.35, 2.05)
-"""How far a head with its hair reaches from there."""
 
 OUTLINE_DEPTH = 0.2
 
@@ -70,6 +66,12 @@ class Patch:
         part = Grid(grid.x[rows, columns], grid.y[rows, columns], grid.pixels_per_unit)
         return cls(rows, columns, part)
 
+    def pixels(self) -> tuple[Array, Array]:
+        """Column and row of each pixel within the patch (H, W)."""
+        height, width = self.grid.x.shape
+        columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+        return columns.astype(np.float32), rows.astype(np.float32)
+
 
 UPPER_X = (-1.1, 1.1)
 UPPER_Y = (-0.75, 0.36)
@@ -95,6 +97,7 @@ class Pulls:
         self.jaw = ramp(part.y, middle - 0.1, middle + 0.5) * (1 - 0.75 * ramp(across, 0.4, 1.05))
         self.cheek = bump(part, 0.5, 0.62, 0.3, 0.25) + bump(part, -0.5, 0.62, 0.3, 0.25)
         self.upper = Patch.of(grid, UPPER_X, UPPER_Y)
+        self.lower_pixels, self.upper_pixels = self.lower.pixels(), self.upper.pixels()
         part = self.upper.grid
         self.brow = ramp(part.y, -0.75, -0.42) * (1 - ramp(part.y, -0.2, -0.09))
         self.brow *= 1 - ramp(np.abs(part.x), 0.7, 1.0)
@@ -108,11 +111,9 @@ class Pulls:
     def shift(self, canvas: Picture, patch: Patch, down: Array) -> None:
         import cv2
 
-        grid = patch.grid
-        height, width = grid.x.shape
-        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         source = self.still[patch.rows, patch.columns]
-        y -= down * np.float32(grid.pixels_per_unit)
+        x, y = self.lower_pixels if patch is self.lower else self.upper_pixels
+        y = y - down * np.float32(patch.grid.pixels_per_unit)
         canvas[patch.rows, patch.columns] = cv2.remap(
             source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
@@ -134,7 +135,10 @@ class Face:
         self.back = layer(head.back, head.back_alpha) if head.back_alpha.any() else None
         self.still = layer(head.colour, head.alpha)
         self.glasses = layer(head.glasses, head.glasses_alpha)
-        self.mouth_patch = Patch.of(head.grid, MOUTH_X, MOUTH_Y)
+        self.grid = head.grid
+        self.reach = reach_of(
+            self.still if self.back is None else self.back | self.still, head.grid
+        )
         self.eyes_patch = Patch.of(head.grid, EYES_X, EYES_Y)
         self.eyes_drawn: dict[tuple[int, int, int], Picture] = {}
         self.pulls = Pulls(self.still, head.grid, looks)
@@ -152,13 +156,15 @@ class Face:
         """
         canvas = self.still.copy()
         shape = mouth_shape(mouth, self.looks)
-        region = canvas[self.mouth_patch.rows, self.mouth_patch.columns, :3]
         for start in range(0, len(mouth), BLOCK):
             block = slice(start, start + BLOCK)
             part = MouthShape(**{f.name: getattr(shape, f.name)[block] for f in fields(shape)})
-            drawn = draw_mouth(part, self.looks, self.light, self.mouth_patch.grid)
+            patch = Patch.of(self.grid, *mouth_extent(part, self.looks))
+            region = canvas[patch.rows, patch.columns, :3]
+            drawn = draw_mouth(part, self.looks, self.light, patch.grid)
             for i, (colour, alpha) in enumerate(zip(*drawn, strict=True), start):
-                self.pulls.pull(canvas, shape.jaw[i], mouth.smile[i], motion.brows[i])
+                amounts = float(shape.jaw[i]), float(mouth.smile[i]), float(motion.brows[i])
+                self.pulls.pull(canvas, *amounts)
                 self.put_eyes(canvas, motion, i)
                 region[:] = region + (255 * colour - region) * alpha[..., None] + 0.5
                 yield canvas
@@ -248,8 +254,8 @@ def view_of(face: Face, pose: Pose, size: tuple[int, int]) -> View:
     """
     import cv2
 
-    left, right = visible(pose.x, pose.scale, REACH_X, size[0])
-    top, bottom = visible(pose.y, pose.scale, REACH_Y, size[1])
+    left, right = visible(pose.x, pose.scale, face.reach[0], size[0])
+    top, bottom = visible(pose.y, pose.scale, face.reach[1], size[1])
     rows, columns = slice(top, bottom), slice(left, right)
     if left >= right or top >= bottom:
         return View(rows, columns, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
@@ -293,6 +299,17 @@ def frontal_points(face: Face, pose: Pose, seen_x: Array, seen_y: Array) -> tupl
     return column, row
 
 
+def reach_of(still: Picture, grid: Grid) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How far a head reaches from its pivot in x and y, whatever its tilt and jaw."""
+    covered = still[..., 3] > 0
+    x, y = grid.x[0][covered.any(0)], grid.y[:, 0][covered.any(1)]
+    slack = 0.2
+    return (
+        (float(x[0]) - slack, float(x[-1]) + slack),
+        (float(y[0]) - PIVOT_Y - slack, float(y[-1]) - PIVOT_Y + JAW_DROP + slack),
+    )
+
+
 def visible(centre: float, scale: float, reach: tuple[float, float], size: int) -> tuple[int, int]:
     """First and last pixel, in a picture of a size, of what reaches this far from a centre."""
     first, last = centre + scale * reach[0], centre + scale * reach[1]
@@ -334,7 +351,7 @@ def paint(below: Picture, above: Picture) -> None:
     """Paint a premultiplied layer (H, W, 4) over a picture (H, W, 3 or 4), in place."""
     import cv2
 
-    rest = 255 - above[..., 3]
-    rest = cv2.merge([rest] * below.shape[2])
-    dimmed = cv2.multiply(np.ascontiguousarray(below), rest, scale=1 / 255)
-    below[:] = cv2.add(dimmed, np.ascontiguousarray(above[..., : below.shape[2]]))
+    colours = cv2.cvtColor(above, cv2.COLOR_RGBA2RGB) if below.shape[2] == 3 else above
+    rest = cv2.bitwise_not(cv2.extractChannel(above, 3))
+    dimmed = cv2.multiply(below, cv2.merge([rest] * below.shape[2]), scale=1 / 255)
+    below[:] = cv2.add(dimmed, colours)

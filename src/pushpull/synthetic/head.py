@@ -23,7 +23,7 @@ from pushpull.synthetic.shading import (
     over,
     ramp,
     to_linear,
-    to_srgb,
+    to_picture,
 )
 
 __all__ = ["CANVAS_X", "CANVAS_Y", "EYE_X", "MOUTH_Y", "Head", "bake_head"]
@@ -90,9 +90,9 @@ def bake_head(looks: Looks, light: Light, pixels_per_unit: float) -> Head:
     glasses, glasses_alpha = draw_glasses(grid, looks)
     return Head(
         grid=grid,
-        colour=to_srgb(colour),
+        colour=to_picture(colour),
         alpha=alpha,
-        back=to_srgb(hair.back),
+        back=to_picture(hair.back),
         back_alpha=hair.back_alpha,
         depth=parallax_depth(grid, radius, looks),
         glasses=glasses,
@@ -147,7 +147,8 @@ def relief(grid: Grid, looks: Looks, radius: Array) -> Array:
     z += 0.10 * bump(grid, 0.0, 1.47 * long, 0.25, 0.15)
     z -= 0.05 * bump(grid, 0.0, 1.25 * long, 0.26, 0.06)
     z -= 0.018 * bump(grid, 0.0, 0.83, 0.045, 0.09)
-    return z + nose(grid, looks)
+    # A flatter nose than the one that turns: the light would draw its full height as a blade.
+    return z + 0.75 * nose(grid, looks)
 
 
 def nose(grid: Grid, looks: Looks) -> Array:
@@ -156,7 +157,7 @@ def nose(grid: Grid, looks: Looks) -> Array:
     rise = np.interp(
         y, [-0.25, -0.05, 0.2, 0.48, 0.58, 0.66, 0.74], [0, 0.07, 0.18, 0.33, 0.35, 0.22, 0.0]
     )
-    width = np.interp(y, [-0.1, 0.2, 0.5, 0.7], [0.10, 0.125, 0.165, 0.17]) * looks.nose_width
+    width = np.interp(y, [-0.1, 0.2, 0.5, 0.7], [0.11, 0.145, 0.185, 0.19]) * looks.nose_width
     z = rise * np.exp(-((grid.x / width) ** 2))
     z += 0.06 * bump(grid, 0.0, 0.56 * looks.nose_length, 0.11 * looks.nose_width, 0.10)
     for side in (-1, 1):
@@ -170,12 +171,14 @@ def fold(grid: Grid, side: int) -> Array:
     t = np.clip((grid.y - 0.62) / 0.5, 0, 1)
     x = side * (0.27 + 0.23 * t**0.8)
     along = ramp(grid.y, 0.56, 0.74) * (1 - ramp(grid.y, 0.80, 1.15))
-    return np.exp(-(((grid.x - x) / 0.06) ** 2)) * along
+    crease: Array = np.exp(-(((grid.x - x) / 0.06) ** 2)) * along
+    return crease
 
 
 def parallax_depth(grid: Grid, radius: Array, looks: Looks) -> Array:
     """Height for turning the head: gentle slopes, so that a turned face does not tear."""
-    return (0.85 * np.maximum(1 - radius**2, 0) + 0.8 * nose(grid, looks)).astype(np.float32)
+    depth: Array = 0.85 * np.maximum(1 - radius**2, 0) + 0.8 * nose(grid, looks)
+    return depth
 
 
 def draw_skin(
@@ -231,19 +234,21 @@ def draw_beard(grid: Grid, looks: Looks, rng: np.random.Generator) -> Array:
     region = np.maximum(region * ramp(grid.y - cheek, 0.0, 0.15), moustache)
     region *= 1 - 0.8 * bump(grid, 0.0, 1.2, 0.10, 0.05)
     hairs = 0.75 + 0.25 * rng.uniform(-1, 1, grid.x.shape).astype(np.float32)
-    return np.clip(looks.beard * 0.85 * region * hairs, 0, 1)
+    coverage: Array = np.clip(looks.beard * 0.85 * region * hairs, 0, 1)
+    return coverage
 
 
 def draw_brows(grid: Grid, looks: Looks, rng: np.random.Generator) -> Array:
     """Coverage (H, W) by eyebrows."""
     t = (np.abs(grid.x) - 0.15) / 0.63
     inside_t = np.clip(t, 0, 1)
-    middle = -0.245 - 0.10 * np.sin(np.pi * (0.12 + 0.68 * inside_t)) + 0.05 * inside_t
+    middle = -0.225 - 0.10 * np.sin(np.pi * (0.08 + 0.66 * inside_t))
     thick = 0.055 * looks.brow_weight * (1 - 0.55 * inside_t**2)
     distance = thick - np.abs(grid.y - middle)
     ends = ramp(t, -0.06, 0.08) * (1 - ramp(t, 0.9, 1.05))
     hairs = 0.88 + 0.12 * rng.uniform(-1, 1, grid.x.shape).astype(np.float32)
-    return ramp(distance, -0.03, 0.035) * ends * hairs * 0.9
+    coverage: Array = ramp(distance, -0.03, 0.035) * ends * hairs * 0.9
+    return coverage
 
 
 def draw_ears(grid: Grid, looks: Looks, light: Light) -> tuple[Array, Array]:

@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from pushpull.synthetic.articulation import Mouth
 from pushpull.synthetic.looks import Looks
-from pushpull.synthetic.shading import Grid, Light, over, ramp, to_linear, to_srgb
+from pushpull.synthetic.shading import Grid, Light, over, ramp, to_linear, to_picture
 
-__all__ = ["JAW_DROP", "MIDDLE_Y", "MOUTH_X", "MOUTH_Y", "MouthShape", "draw_mouth", "mouth_shape"]
+__all__ = [
+    "JAW_DROP",
+    "MIDDLE_Y",
+    "MouthShape",
+    "draw_mouth",
+    "mouth_extent",
+    "mouth_shape",
+]
 
 Array = NDArray[np.float32]
-
-MOUTH_X = (-0.64, 0.64)
-MOUTH_Y = (0.68, 1.76)
-"""The part of the canvas in which a mouth is drawn."""
 
 MIDDLE_Y = 1.0
 """Height of the line between closed lips on the mean face."""
@@ -73,11 +76,22 @@ def mouth_shape(mouth: Mouth, looks: Looks) -> MouthShape:
         "upper_lip": 0.105 * looks.lip_fullness * thin * (1 - 0.10 * gap),
         "lower_lip": 0.135 * looks.lip_fullness * thin * (1 - 0.12 * gap),
         "roundness": np.clip(0.35 + 0.6 * rounding + 0.3 * gap, 0, 1),
-        "corner": 0.10 * smile,
+        "corner": 0.015 + 0.10 * smile,
         "tongue": mouth.tongue,
         "jaw": JAW_DROP * mouth.jaw,
     }
     return MouthShape(**{name: value.astype(np.float32) for name, value in values.items()})
+
+
+def mouth_extent(
+    shape: MouthShape, looks: Looks
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Part of the canvas in x and in y that holds all of these mouths with their shade."""
+    half = float(shape.half_width.max()) + 0.12
+    middle_y = MIDDLE_Y * looks.face_length
+    up = float((shape.upper + 1.1 * shape.upper_lip + shape.corner).max()) + 0.05
+    down = float((shape.lower + shape.lower_lip).max()) + 0.18
+    return (-half, half), (middle_y - up, middle_y + down)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +126,7 @@ def curves_of(shape: MouthShape, x: Array, middle_y: float) -> Curves:
     opening = roundness * np.sqrt(parabola) + (1 - roundness) * parabola
     line = middle_y - per_frame(shape.corner) * square
     # The upper lip bulges down in the middle.
-    line = line + 0.012 * np.exp(-square / 0.03) + 0.008 * square
+    line = line + 0.012 * np.exp(-square / 0.03)
     bow = 1 - 0.22 * np.exp(-square / 0.017) + 0.08 * np.exp(-((np.abs(u) - 0.28) ** 2) / 0.026)
     upper_inner = line - per_frame(shape.upper) * opening
     lower_inner = line + per_frame(shape.lower) * opening
@@ -149,7 +163,7 @@ def draw_mouth(shape: MouthShape, looks: Looks, light: Light, grid: Grid) -> tup
     colour, alpha = over(shade, shade_alpha, draw_lips(curves, y, looks, light), lips_alpha)
     inside = draw_inside(shape, curves, looks, light, grid)
     colour, alpha = over(colour, alpha, inside, inside_alpha)
-    return to_srgb(colour), alpha
+    return to_picture(colour), alpha
 
 
 def draw_lips(curves: Curves, y: Array, looks: Looks, light: Light) -> Array:

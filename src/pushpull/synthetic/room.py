@@ -32,7 +32,7 @@ def mixed(
     Returns:
         Waveform (S,) in [-1, 1].
     """
-    dry = np.sum(voices, axis=0, dtype=np.float64)
+    dry = np.asarray(voices, np.float64).sum(0)
     length = round(0.25 * SAMPLE_RATE_HZ)
     decay = np.exp(-np.arange(length) / (0.05 * SAMPLE_RATE_HZ))
     echo = rng.standard_normal(length) * decay

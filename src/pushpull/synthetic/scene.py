@@ -21,14 +21,14 @@ from pushpull.synthetic.face import (
     pose_of,
     view_of,
 )
-from pushpull.synthetic.looks import Looks
+from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.motion import Motion, draw_motion
 from pushpull.synthetic.mouth import JAW_DROP
 from pushpull.synthetic.room import mixed
 from pushpull.synthetic.shading import Grid, Light
-from pushpull.synthetic.voice import Voice, synthesize
+from pushpull.synthetic.voice import Voice, draw_voice, synthesize
 
-__all__ = ["Actor", "Person", "Placement", "Scene", "SensorNoise", "room_sound"]
+__all__ = ["Actor", "Person", "Placement", "Scene", "SensorNoise", "draw_person", "room_sound"]
 
 Picture = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -40,6 +40,15 @@ class Person:
 
     looks: Looks
     voice: Voice
+
+
+def draw_person(rng: np.random.Generator, *, feminine: bool | None = None) -> Person:
+    """A random person whose voice fits the looks."""
+    if feminine is None:
+        feminine = bool(rng.integers(2))
+    low_hz, high_hz = (165.0, 240.0) if feminine else (90.0, 145.0)
+    looks = draw_looks(rng, feminine=float(feminine))
+    return Person(looks=looks, voice=draw_voice(rng, pitch_hz=float(rng.uniform(low_hz, high_hz))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +180,8 @@ class SensorNoise:
 
         row, column = self.rng.integers(self.MARGIN, size=2)
         part = (slice(row, row + self.size[1]), slice(column, column + self.size[0]))
-        return cv2.subtract(cv2.add(picture, self.lighter[part]), self.darker[part])
+        noisy: Picture = cv2.subtract(cv2.add(picture, self.lighter[part]), self.darker[part])
+        return noisy
 
 
 def room_sound(

@@ -7,11 +7,13 @@ pixel, so that it looks the same at any resolution and needs no assets.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "Floats",
     "Grid",
     "Light",
     "bump",
@@ -22,10 +24,11 @@ __all__ = [
     "over",
     "ramp",
     "to_linear",
-    "to_srgb",
+    "to_picture",
 ]
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +58,7 @@ class Grid:
         x, y = np.meshgrid(xs, ys)
         return cls(x, y, pixels_per_unit)
 
-    def edge(self, distance: Array) -> Array:
+    def edge(self, distance: Floats) -> Array:
         """Coverage of pixels by what lies at positive distance (in units), blurred over a pixel."""
         return ramp(distance, -0.7 / self.pixels_per_unit, 0.7 / self.pixels_per_unit)
 
@@ -98,10 +101,11 @@ def draw_light(rng: np.random.Generator) -> Light:
 def ramp(values: ArrayLike, low: float, high: float) -> Array:
     """0 below low, 1 above high, smooth between (3t^2 - 2t^3)."""
     t = np.clip((np.asarray(values, np.float32) - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    result: Array = t * t * (3 - 2 * t)
+    return result
 
 
-def mix(first: ArrayLike, second: ArrayLike, share: Array) -> Array:
+def mix(first: ArrayLike, second: ArrayLike, share: Floats) -> Array:
     """First colour where share (...) is 0, second where it is 1; colours are (..., 3) or (3,)."""
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
     return np.asarray(first + (second - first) * share[..., None], np.float32)
@@ -110,14 +114,15 @@ def mix(first: ArrayLike, second: ArrayLike, share: Array) -> Array:
 def over(below: Array, below_alpha: Array, above: Array, above_alpha: Array) -> tuple[Array, Array]:
     """Colour (..., 3) and coverage (...) of one layer painted over another."""
     alpha = above_alpha + below_alpha * (1 - above_alpha)
-    share = above_alpha / np.maximum(alpha, 1e-6)
+    share: Floats = above_alpha / np.maximum(alpha, 1e-6)
     return mix(below, above, share), alpha
 
 
 def bump(grid: Grid, x: float, y: float, size_x: float, size_y: float) -> Array:
     """A smooth hill of height 1 (Gaussian) at a point."""
     dx, dy = (grid.x - x) / size_x, (grid.y - y) / size_y
-    return np.exp(-(dx * dx) - dy * dy)
+    hill: Array = np.exp(-(dx * dx) - dy * dy)
+    return hill
 
 
 def fractal_noise(
@@ -179,13 +184,14 @@ def lit(colour: Array, height: Array, light: Light, pixels_per_unit: float, open
 
 
 def to_linear(colour: ArrayLike) -> Array:
-    """Light from sRGB values (gamma 2.2)."""
-    return np.asarray(colour, np.float32) ** np.float32(2.2)
+    """Light from picture values; the square is near sRGB's curve and quick to undo."""
+    return np.asarray(colour, np.float32) ** 2
 
 
-def to_srgb(light: Array) -> Array:
-    """SRGB values 0..1 of light, with highlights rolled off instead of clipped."""
+def to_picture(light: Array) -> Array:
+    """Picture values 0..1 of light, with highlights rolled off instead of clipped."""
     light = np.maximum(light, 0)
-    return np.where(light < 0.7, light, 0.7 + 0.3 * np.tanh((light - 0.7) / 0.3)) ** np.float32(
-        1 / 2.2
-    )
+    over_ = np.maximum(light - 0.7, 0) / 0.3
+    np.minimum(light, 0.7, out=light)
+    light += 0.3 * over_ / (1 + over_)
+    return np.sqrt(light, out=light)

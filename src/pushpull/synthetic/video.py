@@ -14,8 +14,15 @@ from pushpull.media import VideoWriter
 from pushpull.synthetic.acts import Act, Case, draw_act, listening_smile, with_idling
 from pushpull.synthetic.articulation import RATE_HZ, Span, Tract, babble, silent_tract
 from pushpull.synthetic.background import draw_background
-from pushpull.synthetic.looks import draw_looks
-from pushpull.synthetic.scene import Actor, Person, Placement, Scene, SensorNoise, room_sound
+from pushpull.synthetic.scene import (
+    Actor,
+    Person,
+    Placement,
+    Scene,
+    SensorNoise,
+    draw_person,
+    room_sound,
+)
 from pushpull.synthetic.shading import Light, draw_light
 from pushpull.synthetic.voice import Voice, draw_voice
 
@@ -141,15 +148,6 @@ def one_face_video(
     )
 
 
-def draw_person(rng: np.random.Generator, *, feminine: bool | None = None) -> Person:
-    """A random person whose voice fits the looks."""
-    if feminine is None:
-        feminine = bool(rng.integers(2))
-    low_hz, high_hz = (165.0, 240.0) if feminine else (90.0, 145.0)
-    looks = draw_looks(rng, feminine=float(feminine))
-    return Person(looks=looks, voice=draw_voice(rng, pitch_hz=float(rng.uniform(low_hz, high_hz))))
-
-
 def script_spans(rng: np.random.Generator, duration_s: float) -> list[list[Span]]:
     """Stretches of speech of left, right and off screen."""
     n_rounds = max(1, round(duration_s / ROUND_S))
@@ -224,6 +222,6 @@ def check(duration_s: float, size: tuple[int, int], fps: float) -> None:
     """
     if not (duration_s * RATE_HZ >= 1 and min(size) > 0 and fps > 0):
         raise ConfigError(
-            f"synthetic video of {duration_s} s, {size[0]} x {size[1]}, {fps} fps; expected numbers "
-            "above 0"
+            f"synthetic video of {duration_s} s, {size[0]} x {size[1]}, {fps} fps; expected "
+            "numbers above 0"
         )

@@ -27,10 +27,11 @@ WINDOW = 4 * HOP
 SPECTRUM = 1024
 """Long enough that the ringing of the narrowest resonance does not wrap around."""
 
-OVERSAMPLING = 4
+OVERSAMPLING = 2
 FREQUENCIES_HZ = np.fft.rfftfreq(SPECTRUM, 1 / SAMPLE_RATE_HZ)
 TABLE_STEP_HZ = 5.0
 HIGHER_FORMANTS_HZ = (3500.0, 4500.0, 5500.0, 6500.0)
+HIGHEST_HZ = 0.47 * SAMPLE_RATE_HZ
 HISS = 0.5
 """Loudness of narrowings against the voice."""
 
@@ -89,7 +90,16 @@ def synthesize(tract: Tract, voice: Voice, rng: np.random.Generator) -> NDArray[
     throat = upsampled(tract.voicing) * (pulses + voice.breathiness * breath * opening)
     throat += 0.12 * upsampled(tract.aspiration) * breath
     hiss = HISS * upsampled(tract.frication) * rng.standard_normal(n)
-    spectra = through(throat) * vocal_tract(tract, voice) + through(hiss) * narrowing(tract)
+    spectra = np.zeros((len(tract), len(FREQUENCIES_HZ)), np.complex128)
+    for source, gains in (
+        (throat, lambda rows: vocal_tract(tract, voice, rows)),
+        (hiss, lambda rows: narrowing(tract, rows)),
+    ):
+        windows = windows_of(source)
+        # Most windows of most sources are silent.
+        rows = np.flatnonzero(np.abs(windows).max(1) > 0)
+        if len(rows):
+            spectra[rows] += np.fft.rfft(windows[rows], SPECTRUM) * gains(rows)
     return to_level(overlapped(spectra), upsampled(tract.voicing) > 0.1, voice.level_db)
 
 
@@ -103,7 +113,7 @@ def glottal_pulses(tract: Tract, voice: Voice, rng: np.random.Generator) -> tupl
     """Derivative of the glottal flow (S,), and how open the glottis is (S,) in 0..1.
 
     Flow while open is 27/4 (x^2 - x^3), x from 0 to 1; its derivative, which radiation at the lips
-    takes, ends with the abrupt closure that excites the formants. Made at four times the rate, so
+    takes, ends with the abrupt closure that excites the formants. Made at twice the rate, so
     that little of what lies above half the rate folds back.
     """
     n = len(tract) * HOP
@@ -125,26 +135,26 @@ def glottal_pulses(tract: Tract, voice: Voice, rng: np.random.Generator) -> tupl
 
 
 def decimated(values: Array) -> Array:
-    """Every fourth sample after a windowed-sinc low-pass at 7.4 kHz of 16."""
+    """Every second sample after a windowed-sinc low-pass at 7.4 kHz of 16."""
     taps = np.arange(-32, 33)
     kernel = 0.925 / OVERSAMPLING * np.sinc(0.925 / OVERSAMPLING * taps) * np.hamming(len(taps))
     return np.convolve(values, kernel, mode="same")[::OVERSAMPLING]
 
 
-def vocal_tract(tract: Tract, voice: Voice) -> Gain:
-    """Gain (N, F) of the tract at each instant: resonators in cascade, each 1 at zero frequency."""
+def vocal_tract(tract: Tract, voice: Voice, rows: NDArray[np.int64]) -> Gain:
+    """Gain (N, F) of the tract at some instants: resonators in cascade, 1 at zero frequency."""
     scale = 17.5 / voice.tract_cm
     table = resonator_table()
-    rows = np.rint(tract.formants_hz * scale / TABLE_STEP_HZ).astype(np.int64)
-    rows = np.clip(rows, 0, len(table) - 1)
-    gain = table[rows[:, 0]] * table[rows[:, 1]]
-    gain *= table[rows[:, 2]]
-    nasal = np.flatnonzero(tract.nasality > 0)
-    nose = resonator(np.array([270.0 * scale]), np.array([120.0]))
-    share = tract.nasality[nasal, None].astype(np.float32)
-    gain[nasal] *= 1 - share + share * 0.7 * nose
+    places = np.rint(tract.formants_hz[rows] * scale / TABLE_STEP_HZ).astype(np.int64)
+    places = np.clip(places, 0, len(table) - 1)
+    gain: Gain = table[places[:, 0]] * table[places[:, 1]]
+    gain *= table[places[:, 2]]
+    share = tract.nasality[rows].astype(np.float32)
+    nasal = np.flatnonzero(share > 0)
+    nose = resonator(np.array([270.0 * scale]), np.array([120.0])).astype(np.complex64)
+    gain[nasal] *= 1 - share[nasal, None] + share[nasal, None] * 0.7 * nose
     higher_hz = np.array(HIGHER_FORMANTS_HZ) * scale
-    higher_hz = higher_hz[higher_hz < 0.47 * SAMPLE_RATE_HZ]
+    higher_hz = higher_hz[higher_hz < HIGHEST_HZ]
     fixed = np.prod(resonator(higher_hz, bandwidth_hz(higher_hz)), axis=0)
     octaves = np.log2(np.maximum(FREQUENCIES_HZ, 300.0) / 300.0)
     tilt = 10.0 ** (-voice.tilt_db * octaves / np.log2(10.0) / 20)
@@ -160,7 +170,7 @@ def bandwidth_hz(centre_hz: Array) -> Array:
 @functools.cache
 def resonator_table() -> Gain:
     """Gains (K, F) of resonators at every TABLE_STEP_HZ, since formants move at every instant."""
-    centres_hz = np.arange(0, 0.47 * SAMPLE_RATE_HZ, TABLE_STEP_HZ)
+    centres_hz = np.arange(0, HIGHEST_HZ, TABLE_STEP_HZ)
     return resonator(centres_hz, bandwidth_hz(centres_hz)).astype(np.complex64)
 
 
@@ -170,22 +180,23 @@ def resonator(centre_hz: Array, width_hz: Array) -> NDArray[np.complex128]:
     b = 2 * np.exp(-np.pi * width_hz / SAMPLE_RATE_HZ)
     b = b * np.cos(2 * np.pi * centre_hz / SAMPLE_RATE_HZ)
     z = np.exp(-2j * np.pi * FREQUENCIES_HZ / SAMPLE_RATE_HZ)
-    return (1 - b - c)[:, None] / (1 - b[:, None] * z - c[:, None] * z**2)
+    gain: NDArray[np.complex128] = (1 - b - c)[:, None] / (1 - b[:, None] * z - c[:, None] * z**2)
+    return gain
 
 
-def narrowing(tract: Tract) -> Array:
+def narrowing(tract: Tract, rows: NDArray[np.int64]) -> Array:
     """Gain (N, F) for noise made at a narrowing: a hump around its centre, steeper below."""
-    octaves = np.log2(np.maximum(FREQUENCIES_HZ, 100.0) / tract.frication_hz[:, None])
-    return np.exp(-((octaves / np.where(octaves < 0, 0.45, 0.7)) ** 2)) + 0.02
+    octaves = np.log2(np.maximum(FREQUENCIES_HZ, 100.0)) - np.log2(tract.frication_hz[rows, None])
+    gain: Array = np.exp(-((octaves / np.where(octaves < 0, 0.45, 0.7)) ** 2)) + 0.02
+    return gain
 
 
-def through(source: Array) -> NDArray[np.complex128]:
-    """Spectra (N, F) of windows of a source (S,), one every 5 ms, that add up to it."""
+def windows_of(source: Array) -> Array:
+    """Windows (N, WINDOW) of a source (S,), one every 5 ms, that add up to it."""
     padded = np.pad(source, (WINDOW // 2, WINDOW // 2))
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: len(source) : HOP]
     # Hann windows at every quarter of their length add up to 2.
-    window = 0.25 * (1 - np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW))
-    return np.fft.rfft(frames * window, SPECTRUM)
+    return frames * (0.25 * (1 - np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)))
 
 
 def overlapped(spectra: NDArray[np.complex128]) -> Array:
