@@ -25,7 +25,7 @@ from pushpull.media.container import (
     opened,
     packets,
 )
-from pushpull.media.probe import probe
+from pushpull.media.probe import time_zero_s
 from pushpull.schema import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ JITTER_S = 0.02
 def read_waveform(
     path: str | Path, *, rate_hz: int = SAMPLE_RATE_HZ, on_damage: OnDamage | None = None
 ) -> Waveform:
-    """The sound of a video, mono, time 0 at its first frame.
+    """The sound of a video, mono, time 0 at its first frame; or of an audio file from its start.
 
     Channels are mixed so that no mix can exceed full scale: FFmpeg's matrix, normalised. It needs
     4 bytes per sample, 230 MB for an hour at 16 kHz, and little beside. The waveform ends where the
     sound ends, before or after the picture; see `slice_audio`.
 
     Args:
-        path: A video with sound.
+        path: A video with sound, or an audio file.
         rate_hz: Samples per second of the result.
         on_damage: Called with one line if packets were damaged; by default it is logged.
 
@@ -58,17 +58,16 @@ def read_waveform(
         (S,) float32 in [-1, 1].
 
     Raises:
-        MediaError: If there is no video or audio stream, no sound can be decoded, the file is cut
-            off, or more than a tenth of the sound is damaged.
+        MediaError: If there is no audio stream, no sound can be decoded, the file is cut off, or
+            more than a tenth of the sound is damaged.
     """
     path = Path(path)
-    info = probe(path)
+    with opened(path) as container:
+        guess_s = (container.duration or 0) / 1_000_000 + 10
     # Pages that are never written take no memory, so a generous guess costs nothing.
-    waveform = np.zeros(round((info.duration_s + 10) * rate_hz), np.float32)
+    waveform = np.zeros(round(guess_s * rate_hz), np.float32)
     end = 0
-    for start, samples in placed_sound(
-        path, start_s=info.start_s, rate_hz=rate_hz, layout="mono", on_damage=on_damage
-    ):
+    for start, samples in placed_sound(path, rate_hz=rate_hz, layout="mono", on_damage=on_damage):
         end = start + samples.shape[1]
         if end > len(waveform):
             waveform.resize(max(end, len(waveform) * 3 // 2), refcheck=False)
@@ -157,7 +156,6 @@ def write_wav(
 def placed_sound(
     path: Path,
     *,
-    start_s: float,
     rate_hz: int | None,
     layout: str,
     on_damage: OnDamage | None = None,
@@ -166,15 +164,15 @@ def placed_sound(
 
     Args:
         path: A media file.
-        start_s: The container's time that becomes sample 0; what lies before is dropped.
         rate_hz: Samples per second of the result; the stream's own if None.
         layout: FFmpeg's name of the channel layout of the result.
         on_damage: As in `read_waveform`.
 
     Yields:
         (first sample, samples (channels, N) float32), in order and without overlap; between two
-        pieces there may be a hole.
+        pieces there may be a hole. What lies before time 0 is dropped.
     """
+    start_s = time_zero_s(path)
     with opened(path) as container:
         stream = audio_stream(container, path)
         rate_hz = rate_hz or stream.rate

@@ -24,6 +24,7 @@ __all__ = [
     "Damage",
     "OnDamage",
     "audio_stream",
+    "has_video",
     "is_flush",
     "opened",
     "packet_time_s",
@@ -100,19 +101,24 @@ def reason(e: Exception) -> str:
     return str(getattr(e, "strerror", None) or e)
 
 
+def has_video(container: InputContainer) -> bool:
+    """Whether there is a video stream; cover pictures do not count."""
+    from av.stream import Disposition
+
+    best = container.streams.best("video")
+    return best is not None and not best.disposition & Disposition.attached_pic
+
+
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main video stream; cover pictures do not count.
+    """The main video stream.
 
     Raises:
         MediaError: If there is none, or this build of FFmpeg cannot decode it.
     """
-    from av.stream import Disposition
-
-    best = container.streams.best("video")
-    if best is None or best.disposition & Disposition.attached_pic:
+    if not has_video(container):
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise MediaError(f"{path}: has no video stream (it has: {kinds}); expected a video")
-    stream: VideoStream = decodable(best, path)
+    stream: VideoStream = decodable(container.streams.best("video"), path)
     return stream
 
 

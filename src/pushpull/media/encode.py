@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pushpull.errors import ConfigError, OutputError, ShapeError
 from pushpull.media.audio import placed_sound
-from pushpull.media.container import audio_stream, opened, packet_time_s, reason
-from pushpull.media.probe import VideoInfo, probe
+from pushpull.media.container import audio_stream, opened, packet_time_s, packets, reason
+from pushpull.media.probe import time_zero_s
 from pushpull.schema import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class VideoWriter:
             last column or row.
         height: Pixels of the pictures.
         fps: Frames per second, the expected mean where `write` is given times.
-        audio: A file whose sound is taken, time 0 at its first frame (AAC and MP3 are copied,
-            everything else becomes AAC at the original rate); or a waveform (S,) in [-1, 1]; or
-            None. A file without sound gives a video without.
+        audio: A video or audio file whose sound is taken, time 0 at its first frame (AAC and MP3
+            are copied, everything else becomes AAC at the original rate); or a waveform (S,) in
+            [-1, 1]; or None. A file without sound gives a video without.
         audio_rate_hz: Samples per second of a waveform.
         codec: `h264`, or `ffv1`: grey pictures, kept exactly.
 
@@ -84,6 +84,8 @@ class VideoWriter:
 
         if not (width > 0 and height > 0 and fps > 0):
             raise ConfigError(f"video of {width} x {height} at {fps} fps; expected numbers above 0")
+        if isinstance(audio, np.ndarray) and audio.ndim != 1:
+            raise ShapeError(f"waveform is {audio.shape}; expected (S,)")
         self.path = Path(path)
         self.shape = (height, width)
         self.codec = codec
@@ -92,13 +94,12 @@ class VideoWriter:
         self.reformatter = VideoReformatter()
         self.sound: Iterator[Packet[Any]] = iter(())
         self.waiting: Packet[Any] | None = None
+        self.sources = ExitStack()
         # Undone in reverse: close what is open, then remove the file.
         self.undo = ExitStack()
-        info = None
-        if isinstance(audio, (str, Path)):
-            info = probe(audio)
-            if self.path.exists() and self.path.samefile(audio):
-                raise OutputError(f"{path}: its sound comes from itself; choose another name")
+        source = Path(audio) if isinstance(audio, (str, Path)) else None
+        if source is not None and self.path.exists() and self.path.samefile(source):
+            raise OutputError(f"{path}: its sound comes from itself; choose another name")
         try:
             with self.writing():
                 # Where FFmpeg cannot write, Python says why in clearer words.
@@ -107,8 +108,8 @@ class VideoWriter:
                 self.container = self.output_container()
                 self.undo.callback(self.container.close)
                 self.video = self.video_stream(fps)
-                if info is not None and info.has_audio:
-                    self.sound = self.sound_of(info)
+                if source is not None:
+                    self.sound = self.sound_of(source)
                 elif isinstance(audio, np.ndarray):
                     stream = self.aac_stream(audio_rate_hz, "mono")
                     self.sound = encoded(stream, chunks(audio), audio_rate_hz)
@@ -188,13 +189,15 @@ class VideoWriter:
         except BaseException:
             self.abandon()
             raise
+        self.sources.close()
         self.undo.pop_all()
 
     def abandon(self) -> None:
         """Stop, and remove the file."""
-        # Whatever is wrong has been said; the stack goes on after a failure.
-        with suppress(Exception):
-            self.undo.close()
+        # Whatever is wrong has been said; a stack goes on after a failure.
+        for stack in (self.sources, self.undo):
+            with suppress(Exception):
+                stack.close()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -272,23 +275,22 @@ class VideoWriter:
         stream.bit_rate = 96_000 * stream.layout.nb_channels
         return stream
 
-    def sound_of(self, info: VideoInfo) -> Iterator[Packet[Any]]:
-        """Packets of a file's sound, copied where possible."""
-        if info.audio_codec in COPIED_CODECS and info.container in COPIED_CONTAINERS:
-            source = self.undo.enter_context(opened(info.path))
-            template = audio_stream(source, info.path)
-            stream = self.container.add_stream_from_template(template)
-            return copied(source.demux(template), stream, info.start_s)
-        layout = "mono" if info.channels == 1 else "stereo"
-        stream = self.aac_stream(info.audio_rate_hz or SAMPLE_RATE_HZ, layout)
-        pieces = placed_sound(
-            info.path,
-            start_s=info.start_s,
-            rate_hz=stream.rate,
-            layout=layout,
-            # Whoever made the pictures has heard of it.
-            on_damage=lambda line: None,
-        )
+    def sound_of(self, path: Path) -> Iterator[Packet[Any]]:
+        """Packets of a file's sound, copied where possible; none if it has none."""
+        container = self.sources.enter_context(opened(path))
+        if container.streams.best("audio") is None:
+            return iter(())
+        source = audio_stream(container, path)
+        context = source.codec_context
+        copiable = container.format.name in COPIED_CONTAINERS
+        if copiable and context.codec.canonical_name in COPIED_CODECS:
+            stream = self.container.add_stream_from_template(source)
+            found = (p for p in packets(container, path) if p.stream is source)
+            return copied(found, stream, time_zero_s(path))
+        layout = "mono" if context.layout.nb_channels == 1 else "stereo"
+        stream = self.aac_stream(context.rate, layout)
+        # Whoever made the pictures has heard of damage.
+        pieces = placed_sound(path, rate_hz=stream.rate, layout=layout, on_damage=lambda line: None)
         return encoded(stream, filled(pieces), stream.rate)
 
     def mux_sound(self, *, until_s: float | None) -> None:
@@ -345,8 +347,6 @@ def copied(
 
 def chunks(waveform: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """A waveform (S,) in pieces (1, N)."""
-    if waveform.ndim != 1:
-        raise ShapeError(f"waveform is {waveform.shape}; expected (S,)")
     for start in range(0, len(waveform), CHUNK):
         yield waveform[None, start : start + CHUNK]
 

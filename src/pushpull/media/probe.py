@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pushpull.errors import MediaError
 from pushpull.media.container import (
     Damage,
+    audio_stream,
+    has_video,
     opened,
     packet_time_s,
     packets,
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
     from av.container import InputContainer
 
-__all__ = ["UPRIGHT", "Orientation", "VideoInfo", "frame_time_s", "orientation_of", "probe"]
+__all__ = [
+    "UPRIGHT",
+    "Orientation",
+    "VideoInfo",
+    "frame_time_s",
+    "orientation_of",
+    "probe",
+    "time_zero_s",
+]
 
 HIGHEST_FPS = 250.0
 """Rates above are a container's tick, not a frame rate (browser recordings state 1000)."""
@@ -168,6 +178,15 @@ def probe(path: str | Path) -> VideoInfo:
             audio_rate_hz=context.rate if context else None,
             channels=context.layout.nb_channels if context else None,
         )
+
+
+def time_zero_s(path: Path) -> float:
+    """The container's time that is 0 in this package: the first frame, or sample without video."""
+    with opened(path) as container:
+        if has_video(container):
+            return frame_time_s(first_frame(container, path))
+        sound = audio_stream(container, path)
+        return float((sound.start_time or 0) * (sound.time_base or 0))
 
 
 def first_frame(container: InputContainer, path: Path) -> VideoFrame:
