@@ -35,6 +35,7 @@ H264_ENCODERS = {
     "libx264": {"preset": "superfast", "crf": "20"},
     "libopenh264": {"b": "4M"},
 }
+SUFFIXES = {"h264": (".mp4", ".mov", ".mkv"), "ffv1": (".mkv",)}
 COPIED_CODECS = {"aac", "mp3"}
 # Streaming formats may hold timestamps that jump, which a copy would hand on.
 COPIED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
@@ -97,6 +98,10 @@ class VideoWriter:
         self.sources = ExitStack()
         # Undone in reverse: close what is open, then remove the file.
         self.undo = ExitStack()
+        if self.path.suffix.lower() not in SUFFIXES[codec]:
+            raise OutputError(
+                f"{path}: {codec} video goes into {' or '.join(SUFFIXES[codec])}; rename the output"
+            )
         source = Path(audio) if isinstance(audio, (str, Path)) else None
         if source is not None and self.path.exists() and self.path.samefile(source):
             raise OutputError(f"{path}: its sound comes from itself; choose another name")
@@ -214,13 +219,9 @@ class VideoWriter:
         import av
 
         # The index goes to the front, so that a browser starts before all is there.
-        options = {"movflags": "+faststart"} if self.path.suffix in {".mp4", ".mov"} else {}
-        try:
-            return av.open(f"file:{self.path}", "w", container_options=options)
-        except ValueError as e:
-            raise OutputError(
-                f"{self.path}: no video container has that suffix; expected .mp4 or .mkv"
-            ) from e
+        is_mkv = self.path.suffix.lower() == ".mkv"
+        options = {} if is_mkv else {"movflags": "+faststart"}
+        return av.open(f"file:{self.path}", "w", container_options=options)
 
     def video_stream(self, fps: float) -> VideoStream:
         """The video stream, set up for the codec."""
