@@ -7,8 +7,10 @@ or faces, padding not counted.
 
 Budgets hold exactly, with no tolerance: an adversary x' of x has |x' - x| <= eps as a difference of
 the returned numbers, whether it is measured in their own precision or in float64. Adding a change
-to x rounds, so x' is put back by one float where that led out. (The L2 norm, a sum of many squares,
-is kept one millionth below its budget, so that rounding in a float32 sum does not reach it either.)
+to x rounds, so x' is put back by one float where that led out. L2 norms are sums in float64, and
+kept one millionth below the budget for the rounding of their elements; a sum of as many squares in
+float32 may itself be off by more.
+
 Attacks add up their steps as changes, not as values: near 1, float32 has a spacing of 6e-8, and a
 hundred steps of 1e-6 on a waveform itself would lose some per cent of their length.
 
