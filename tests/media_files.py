@@ -49,6 +49,7 @@ def make_video(
     codec: str | None = None,
     pixel_format: str | None = None,
     options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
     sound: Sound | NDArray[np.floating] | None = None,
     has_sound: bool = True,
     audio_codec: str | None = None,
@@ -73,6 +74,7 @@ def make_video(
         codec: Video encoder of FFmpeg; by suffix by default.
         pixel_format: Of the encoder; its usual one by default.
         options: Options of the video encoder.
+        container_options: Options of the container.
         sound: Times in seconds (S,) -> samples (S,), or samples (S,) or (channels, S) in [-1, 1];
             a 440 Hz tone as long as the video by default.
         has_sound: False leaves the audio stream out.
@@ -97,7 +99,7 @@ def make_video(
         tick = Fraction(1, 90_000)
     picture = picture or moving_gradient(size)
     end_s = timestamps_s[-1] + float(1 / rate)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
         video = container.add_stream(
             video_codec,
             rate=rate,

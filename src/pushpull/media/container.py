@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 __all__ = [
+    "HEADERLESS",
     "LONGEST_GAP_S",
     "RESTART_S",
     "Damage",
@@ -41,11 +42,12 @@ LONGEST_GAP_S = 3600.0
 RESTART_S = 1.0
 """Timestamps that jump back by more have started anew: two recordings joined in one file."""
 
+HEADERLESS = {"mpeg", "mpegts", "mpegvideo"}
+"""Containers that state no length: FFmpeg takes the last timestamp it finds near the end."""
+
 TRUNCATED_S = 0.5
 DAMAGED_SHARE = 0.1
 MOST_ERRORS = 100
-# Their headers hold no length: FFmpeg takes the last timestamp, so the end is the end.
-HEADERLESS = {"mpeg", "mpegts", "mpegvideo"}
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
 from pushpull.media.container import (
+    HEADERLESS,
     Damage,
     audio_stream,
     has_video,
@@ -225,7 +226,9 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 def stated_pace(container: InputContainer, video: VideoStream) -> tuple[float, float] | None:
     """Duration in seconds and frames per second as the header has them, if it does."""
     rate = video.average_rate or video.guessed_rate
-    if video.duration and video.time_base:
+    # Packets of mpeg streams hold several frames but one timestamp, so that the video alone is
+    # taken for shorter than it is.
+    if video.duration and video.time_base and container.format.name not in HEADERLESS:
         duration_s = float(video.duration * video.time_base)
     elif container.duration:
         duration_s = container.duration / 1_000_000
