@@ -5,9 +5,11 @@ import tarfile
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pushpull.annotations import LABELS, read_table, read_tables, summarise, write_predictions
-from pushpull.errors import AnnotationError
+from pushpull.errors import AnnotationError, ShapeError
 from pushpull.scoring import score_files
 
 
@@ -55,7 +57,7 @@ def test_a_summary_counts_what_is_there(tmp_path):
     summary = summarise(tmp_path)
     assert (summary.files, summary.videos, summary.tracks, summary.rows) == (2, 2, 3, 10)
     assert summary.labels == dict(zip(LABELS, (5, 2, 3), strict=True))
-    assert summary.track_frames == (2, 2, 3, 4, 5)
+    assert summary.track_frames == (2, 2, 3, 5, 5)
     assert summary.tracks_by_fps == {25: 3}
     assert summary.hours == pytest.approx(10 * 0.04 / 3600)
     assert (summary.speaking_tracks, summary.problems) == (1, ())
@@ -66,6 +68,7 @@ PROBLEMS = {
     "boxes without area": track(box=(0.3, 0.2, 0.3, 0.4), n=2),
     "rows repeated": track(n=3) + track(n=2),
     "timestamps that go back": track(start_s=901, n=1) + track(n=2) + track(start_s=900.5, n=1),
+    "gaps inside a track": track(n=3) + track(start_s=900.24, n=3),
     "entities not named after their video": [("vid", 1, 0.1, 0.2, 0.3, 0.4, LABELS[0], "x:1")],
 }
 
@@ -76,6 +79,31 @@ def test_a_broken_promise_is_found_and_named(tmp_path, what):
     found = {problem.what: problem for problem in summarise(file).problems}
     assert what in found
     assert "a.csv, line" in found[what].example
+
+
+def test_rows_sorted_by_time_hold_the_same_tracks_as_rows_sorted_by_face(tmp_path):
+    rows = track(n=6) + track(number=2, n=9, start_s=900.02, label=LABELS[2]) + track("other", n=4)
+    by_face = summarise(official(tmp_path / "faces.csv", rows))
+    by_time = sorted(rows, key=lambda row: float(row[1]))
+    assert summarise(official(tmp_path / "times.csv", by_time)) == by_face
+    assert by_face.problems == ()
+
+
+def test_a_gap_changes_the_length_of_a_track_and_not_its_rate(tmp_path):
+    rows = track(n=10) + track(start_s=910, n=11)
+    summary = summarise(official(tmp_path / "a.csv", rows))
+    assert summary.tracks_by_fps == {25: 1}
+    assert summary.track_s[-1] == pytest.approx(10.44)
+
+
+def test_one_entity_name_in_two_videos_is_two_tracks(tmp_path):
+    rows = [
+        ("a", 1, 0.1, 0.2, 0.3, 0.4, LABELS[0], "1"),
+        ("b", 1, 0.1, 0.2, 0.3, 0.4, LABELS[2], "1"),
+    ]
+    summary = summarise(official(tmp_path / "a.csv", rows))
+    assert (summary.tracks, summary.videos, summary.speaking_tracks) == (2, 2, 1)
+    assert "rows repeated" not in [problem.what for problem in summary.problems]
 
 
 def test_an_entity_in_two_files_is_found(tmp_path):
@@ -113,6 +141,21 @@ def test_a_broken_archive_is_named(tmp_path):
         list(read_tables(path))
 
 
+def test_an_archive_cut_short_is_named(tmp_path, shared):
+    whole = shared / "data" / "ava-annotations" / "ava_activespeaker_train_v1.0.tar.xz"
+    path = tmp_path / "half.tar.xz"
+    with whole.open("rb") as file:
+        path.write_bytes(file.read(300_000))
+    with pytest.raises(AnnotationError, match=r"half\.tar\.xz: is not a whole tar archive"):
+        list(read_tables(path))
+
+
+def test_hidden_files_are_left_out(tmp_path):
+    official(tmp_path / "a.csv", track())
+    (tmp_path / "._a.csv").write_bytes(b"\0\5\x16\7")
+    assert summarise(tmp_path).files == 1
+
+
 def test_written_predictions_score_against_the_table_they_belong_to(tmp_path):
     rows = track("my, video", n=4, label="SPEAKING_AUDIBLE") + track("my, video", 2, n=4)
     truth = tmp_path / "truth.csv"
@@ -131,9 +174,45 @@ def test_written_predictions_score_against_the_table_they_belong_to(tmp_path):
     )
     result = score_files(truth, tmp_path / "p.csv")
     assert (result.map, result.rows) == (100, 8)
+    head, first = (tmp_path / "p.csv").read_text().splitlines()[:2]
+    assert head == f"{names},label,entity_id,score"
+    assert first == '"my, video",900.0,0.1,0.2,0.3,0.4,SPEAKING_AUDIBLE,"my, video_0900_0960:1",1.5'
 
 
-def test_the_official_train_files_hold_what_was_published(shared):
-    summary = summarise(shared / "data" / "ava-annotations" / "train")
-    assert (summary.files, summary.videos) == (6, 6)
-    assert summary.problems == ()
+def write(path, **changed):
+    values = {
+        "timestamps_s": np.array([0.0, 0.04]),
+        "boxes": np.full((2, 4), 0.5),
+        "scores": np.array([1.0, 2.0]),
+    }
+    write_predictions(path, video_id="v", entity_ids=["v:0", "v:1"], **(values | changed))
+
+
+@given(st.floats(allow_nan=False))
+@settings(max_examples=50, deadline=None)
+def test_a_score_reads_back_exactly(tmp_path_factory, score):
+    path = tmp_path_factory.mktemp("scores") / "p.csv"
+    write(path, scores=np.array([score, -score]))
+    assert read_table(path, need_score=True).score.tolist() == [score, -score]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scores": np.array([1.0])}, r"scores \(1,\) for 2 rows"),
+        ({"boxes": np.zeros((2, 2))}, r"boxes \(2, 2\)"),
+        ({"scores": np.array([1, np.nan])}, r"row 1 \(v:1\) holds NaN"),
+    ],
+)
+def test_predictions_that_no_tool_could_read_are_not_written(tmp_path, changed, message):
+    with pytest.raises(ShapeError, match=message):
+        write(tmp_path / "p.csv", **changed)
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_the_official_train_files_are_read_checked_and_counted(shared):
+    summary = summarise(shared / "data/ava-annotations/ava_activespeaker_train_v1.0.tar.xz")
+    assert (summary.files, summary.videos, summary.tracks) == (120, 120, 29_723)
+    assert summary.rows == 2_676_314
+    assert summary.labels == dict(zip(LABELS, (1_969_134, 24_776, 682_404), strict=True))
+    assert {problem.what for problem in summary.problems} == {"gaps inside a track"}

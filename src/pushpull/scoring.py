@@ -86,8 +86,9 @@ def score_files(
     moved = np.flatnonzero((np.abs(truth.boxes[rows] - guess.boxes[found]) > BOX_TOLERANCE).any(1))
     if len(moved):
         raise AnnotationError(
-            f"{guess.source}: {len(moved)} boxes differ from the ground truth's by more than "
-            f"{BOX_TOLERANCE:g}: {guess.describe(found[moved])}; predictions must keep the boxes"
+            f"{guess.source}: {len(moved)} of {len(rows)} boxes differ by more than "
+            f"{BOX_TOLERANCE:g} from those in {truth.source}: {guess.describe(found[moved])}; "
+            "predictions must keep the boxes"
         )
     speaking = truth.speaking[rows]
     if not speaking.any():
@@ -133,8 +134,8 @@ def matched(truth: AvaTable, guess: AvaTable) -> tuple[NDArray[np.int64], NDArra
     ):
         if len(twice):
             raise AnnotationError(
-                f"{table.source}: {len(twice)} rows repeat the video, entity and timestamp of an "
-                f"earlier row: {table.describe(np.sort(twice))}; keep one of each"
+                f"{table.source}: {len(twice)} of {len(table)} rows repeat the video, entity and "
+                f"timestamp of an earlier one: {table.describe(np.sort(twice))}; keep one of each"
             )
     in_order = np.argsort(first)
     return first[in_order], second[in_order] - n

@@ -1,9 +1,23 @@
 """Scores: the average precision of AVA-ActiveSpeaker.
 
-`pushpull.metrics.torch_metric` holds the same as a torchmetrics metric; it is apart so that scoring
-csv files does not wait for torch.
+The torchmetrics metric is loaded when it is asked for, so that scoring csv files does not wait for
+torch.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from pushpull.metrics.ava import PrecisionRange, average_precision, precision_range
 
-__all__ = ["PrecisionRange", "average_precision", "precision_range"]
+if TYPE_CHECKING:
+    from pushpull.metrics.torch_metric import AVAAveragePrecision
+
+__all__ = ["AVAAveragePrecision", "PrecisionRange", "average_precision", "precision_range"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the torch metric (PEP 562)."""
+    if name != "AVAAveragePrecision":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pushpull.metrics.torch_metric import AVAAveragePrecision
+
+    return AVAAveragePrecision

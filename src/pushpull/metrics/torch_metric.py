@@ -29,6 +29,9 @@ class AVAAveragePrecision(Metric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        # A process that saw no frame takes part in the merge with an empty tensor of the metric's
+        # type, and a gather needs one type everywhere: so both states are float64.
+        self.set_dtype(torch.float64)
         self.add_state("scores", default=[], dist_reduce_fx="cat")
         self.add_state("speaking", default=[], dist_reduce_fx="cat")
 
@@ -39,18 +42,27 @@ class AVAAveragePrecision(Metric):
             scores: Any shape, such as (B, T).
             speaking: The same shape, 1 or true on speaking frames.
             mask: The same shape, true on the frames that count; all by default.
+
+        Raises:
+            ShapeError: If the shapes differ.
         """
         if scores.shape != speaking.shape or (mask is not None and mask.shape != scores.shape):
             raise ShapeError(
                 f"scores is {tuple(scores.shape)}, speaking {tuple(speaking.shape)}, mask "
                 f"{None if mask is None else tuple(mask.shape)}; expected one shape"
             )
-        keep = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+        keep = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.bool()
         self.scores.append(scores.detach()[keep].double())
-        self.speaking.append(speaking[keep].bool())
+        self.speaking.append(speaking.detach()[keep].bool().double())
 
     def compute(self) -> Tensor:
-        """Percent, float64; needs at least one speaking frame."""
+        """Percent, float64.
+
+        Raises:
+            ShapeError: If no frame was speaking, or a score is NaN.
+        """
+        if len(self.scores) == 0:
+            raise ShapeError("no frames were given; average precision needs a speaking one")
         scores, speaking = dim_zero_cat(self.scores), dim_zero_cat(self.speaking)
         value = average_precision(scores.cpu().numpy(), speaking.cpu().numpy())
         return torch.tensor(value, dtype=torch.float64, device=scores.device)
