@@ -44,7 +44,7 @@ def draw_clip(
     placement = Placement(
         x=size[0] / 2, y=0.47 * size[1], scale=scale, facing=float(rng.normal(0, 0.12))
     )
-    actor = Actor(person, act, placement, light, times_s, rng)
+    actor = Actor(person, act, placement, light, times_s, size, rng)
     boxes = smoothed(actor.boxes() + rng.normal(0, 0.04 * scale, 4))
     noise = SensorNoise(rng, size, sigma=float(rng.uniform(1.0, 5.0)))
     background = draw_background(rng, size)

@@ -1,8 +1,7 @@
-"""A head drawn frame by frame: the baked part, with mouth and eyes of the moment, turned in space.
+"""A head drawn frame by frame, seen from the front.
 
-A frame is first composed on a flat canvas seen from the front (`Face.frontal`): the baked head, its
-lower part pulled down by the jaw, eyes and mouth put in. Then it is turned, tilted and placed in a
-picture by one warp (`place`), in which near points of the face move more than far ones.
+The baked head has its lower part pulled down by the jaw and its brows moved; eyes and mouth of the
+moment are put in. Pictures of parts are (H, W, 4) uint8: colours multiplied by coverage, coverage.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from pushpull.synthetic.articulation import Mouth
 from pushpull.synthetic.eyes import EYES_X, EYES_Y, draw_eyes
-from pushpull.synthetic.head import CANVAS_X, CANVAS_Y, bake_head
+from pushpull.synthetic.head import PIVOT_Y, bake_head
 from pushpull.synthetic.looks import Looks
 from pushpull.synthetic.motion import Motion
 from pushpull.synthetic.mouth import (
@@ -28,21 +27,13 @@ from pushpull.synthetic.mouth import (
 )
 from pushpull.synthetic.shading import Grid, Light, bump, ramp
 
-__all__ = ["Face", "Pose", "View", "face_box", "layer", "paint", "pose_of", "view_of"]
+__all__ = ["Face", "layer", "paint"]
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 BLOCK = 8
 """Mouths drawn at a time: few enough that their arrays stay in the processor's cache."""
-
-PIVOT_Y = 0.3
-"""The head turns about this height."""
-
-OUTLINE_DEPTH = 0.2
-
-BOX = (-0.98, -0.82, 0.98, 1.69)
-"""The face of a mean person as annotators draw it: forehead to chin, cheek to cheek."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,8 @@ class Pulls:
         across = np.abs(part.x)
         # Near the hinge before the ear the jaw hardly moves.
         self.jaw = ramp(part.y, middle - 0.1, middle + 0.5) * (1 - 0.75 * ramp(across, 0.4, 1.05))
-        self.cheek = bump(part, 0.5, 0.62, 0.3, 0.25) + bump(part, -0.5, 0.62, 0.3, 0.25)
+        self.cheek = bump(part, 0.5, 0.66, 0.3, 0.2) + bump(part, -0.5, 0.66, 0.3, 0.2)
+        self.cheek *= ramp(part.y, 0.36, 0.55)
         self.upper = Patch.of(grid, UPPER_X, UPPER_Y)
         self.lower_pixels, self.upper_pixels = self.lower.pixels(), self.upper.pixels()
         part = self.upper.grid
@@ -187,118 +179,6 @@ class Face:
             paint(canvas[patch.rows, patch.columns], self.glasses[patch.rows, patch.columns])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pose:
-    """Where and how a head is held in a picture.
-
-    Attributes:
-        x: Column of the point that it turns about, in pixels (pixel centres at whole numbers).
-        y: Its row.
-        scale: Pixels per face unit.
-        yaw: Turn to the right in the picture, radians.
-        pitch: Nod downwards, radians.
-        roll: Tilt clockwise, radians.
-    """
-
-    x: float
-    y: float
-    scale: float
-    yaw: float = 0.0
-    pitch: float = 0.0
-    roll: float = 0.0
-
-
-def pose_of(motion: Motion, i: int, x: float, y: float, scale: float) -> Pose:
-    """The pose in frame i of a head whose place at rest is (x, y)."""
-    scale_now = scale * float(motion.zoom[i])
-    return Pose(
-        x=x + float(motion.shift_x[i]) * scale,
-        y=y + float(motion.shift_y[i]) * scale,
-        scale=scale_now,
-        yaw=float(motion.yaw[i]),
-        pitch=float(motion.pitch[i]),
-        roll=float(motion.roll[i]),
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """Which point of a face's canvas each pixel of a part of a picture shows.
-
-    Attributes:
-        rows: Rows of the picture.
-        columns: Columns of the picture.
-        map_x: Column of the canvas (H, W) float32.
-        map_y: Row of the canvas (H, W) float32.
-    """
-
-    rows: slice
-    columns: slice
-    map_x: Array
-    map_y: Array
-
-    def place(self, picture: Picture, canvas: Picture) -> None:
-        """Paint a canvas into the picture."""
-        import cv2
-
-        if self.map_x.size:
-            seen = cv2.remap(canvas, self.map_x, self.map_y, cv2.INTER_LINEAR)
-            paint(picture[self.rows, self.columns], seen)
-
-
-def view_of(face: Face, pose: Pose, size: tuple[int, int]) -> View:
-    """How a face is seen in a picture of a size (width, height).
-
-    A point (x, y) of the canvas at depth z is seen at (x cos yaw + z sin yaw, ...); the inverse is
-    found by a few steps of fixed-point iteration on a coarse grid of pixels.
-    """
-    import cv2
-
-    left, right = visible(pose.x, pose.scale, face.reach[0], size[0])
-    top, bottom = visible(pose.y, pose.scale, face.reach[1], size[1])
-    rows, columns = slice(top, bottom), slice(left, right)
-    if left >= right or top >= bottom:
-        return View(rows, columns, np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
-    step = 4 if pose.scale > 70 else 2
-    # A cell more on every side, since enlarging holds the outermost values.
-    across = np.arange(-1, -(-(right - left) // step) + 1) * step + left + (step - 1) / 2
-    down = np.arange(-1, -(-(bottom - top) // step) + 1) * step + top + (step - 1) / 2
-    dx, dy = np.meshgrid(
-        ((across - pose.x) / pose.scale).astype(np.float32),
-        ((down - pose.y) / pose.scale).astype(np.float32),
-    )
-    cos, sin = np.float32(np.cos(pose.roll)), np.float32(np.sin(pose.roll))
-    seen_x, seen_y = cos * dx + sin * dy, cos * dy - sin * dx
-    map_x, map_y = frontal_points(face, pose, seen_x, seen_y)
-    full = (map_x.shape[1] * step, map_x.shape[0] * step)
-    inner = (slice(step, step + bottom - top), slice(step, step + right - left))
-    return View(
-        rows,
-        columns,
-        cv2.resize(map_x, full, interpolation=cv2.INTER_LINEAR)[inner],
-        cv2.resize(map_y, full, interpolation=cv2.INTER_LINEAR)[inner],
-    )
-
-
-def frontal_points(face: Face, pose: Pose, seen_x: Array, seen_y: Array) -> tuple[Array, Array]:
-    """Columns and rows of the canvas that are seen at points relative to the pivot."""
-    import cv2
-
-    sin_yaw, cos_yaw = np.float32(np.sin(pose.yaw)), np.float32(np.cos(pose.yaw))
-    sin_pitch, cos_pitch = np.float32(np.sin(pose.pitch)), np.float32(np.cos(pose.pitch))
-    ppu = np.float32(face.pixels_per_unit)
-    x, y = seen_x, seen_y
-    for k in range(4):
-        column = (x - np.float32(CANVAS_X[0])) * ppu - 0.5
-        row = (y + np.float32(PIVOT_Y - CANVAS_Y[0])) * ppu - 0.5
-        if k == 3:
-            break
-        z = cv2.remap(face.depth, column, row, cv2.INTER_LINEAR)
-        x = (seen_x - z * sin_yaw) / cos_yaw
-        y = (seen_y - (z * cos_yaw - x * sin_yaw) * sin_pitch) / cos_pitch
-    return column, row
-
-
 def reach_of(still: Picture, grid: Grid) -> tuple[tuple[float, float], tuple[float, float]]:
     """How far a head reaches from its pivot in x and y, whatever its tilt and jaw."""
     covered = still[..., 3] > 0
@@ -308,35 +188,6 @@ def reach_of(still: Picture, grid: Grid) -> tuple[tuple[float, float], tuple[flo
         (float(x[0]) - slack, float(x[-1]) + slack),
         (float(y[0]) - PIVOT_Y - slack, float(y[-1]) - PIVOT_Y + JAW_DROP + slack),
     )
-
-
-def visible(centre: float, scale: float, reach: tuple[float, float], size: int) -> tuple[int, int]:
-    """First and last pixel, in a picture of a size, of what reaches this far from a centre."""
-    first, last = centre + scale * reach[0], centre + scale * reach[1]
-    return max(0, int(first)), min(size, int(np.ceil(last)) + 1)
-
-
-def face_box(pose: Pose, jaw: float = 0.0) -> NDArray[np.float64]:
-    """Box (x1, y1, x2, y2) of a face in a picture, in pixels.
-
-    Args:
-        pose: How the head is held.
-        jaw: How far the chin has gone down, in face units.
-    """
-    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    left, top, right, bottom = BOX
-    x = (left + right) / 2 + (right - left) / 2 * np.cos(turn)
-    y = (top + bottom) / 2 + (bottom - top) / 2 * np.sin(turn) - PIVOT_Y
-    y += jaw * np.clip(np.sin(turn), 0, 1) ** 4
-    # The outline lies a little before the axis that the head turns about.
-    x = x * np.cos(pose.yaw) + OUTLINE_DEPTH * np.sin(pose.yaw)
-    y = y * np.cos(pose.pitch) + OUTLINE_DEPTH * np.sin(pose.pitch)
-    cos, sin = np.cos(pose.roll), np.sin(pose.roll)
-    column, row = (
-        pose.x + pose.scale * (cos * x - sin * y),
-        pose.y + pose.scale * (sin * x + cos * y),
-    )
-    return np.array([column.min(), row.min(), column.max(), row.max()])
 
 
 def layer(colour: Array, alpha: Array) -> Picture:

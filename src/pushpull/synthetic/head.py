@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.synthetic.eyes import EYE_X
 from pushpull.synthetic.hair import draw_hair
 from pushpull.synthetic.looks import Looks
 from pushpull.synthetic.shading import (
@@ -26,15 +27,16 @@ from pushpull.synthetic.shading import (
     to_picture,
 )
 
-__all__ = ["CANVAS_X", "CANVAS_Y", "EYE_X", "MOUTH_Y", "Head", "bake_head"]
+__all__ = ["CANVAS_X", "CANVAS_Y", "PIVOT_Y", "Head", "bake_head"]
 
 Array = NDArray[np.float32]
 
 CANVAS_X = (-1.7, 1.7)
 CANVAS_Y = (-1.95, 2.3)
-EYE_X = 0.45
-MOUTH_Y = 1.0
-"""Places of the eyes and of the line between the lips on the mean face."""
+"""The canvas on which a head is drawn."""
+
+PIVOT_Y = 0.3
+"""The head turns about this height."""
 
 CENTRE_Y = 0.15
 """The outline is star-shaped around this point on the middle line."""
@@ -163,7 +165,8 @@ def nose(grid: Grid, looks: Looks) -> Array:
     for side in (-1, 1):
         x = side * 0.175 * looks.nose_width
         z += 0.13 * bump(grid, x, 0.605 * looks.nose_length, 0.08 * looks.nose_width, 0.075)
-    return z.astype(np.float32)
+    height: Array = z.astype(np.float32)
+    return height
 
 
 def fold(grid: Grid, side: int) -> Array:

@@ -45,7 +45,8 @@ def mixed(
     shape = 1 / np.sqrt(np.maximum(np.fft.rfftfreq(len(dry), 1 / SAMPLE_RATE_HZ), 60.0))
     noise = np.fft.irfft(white * shape, len(dry))
     noise *= 10 ** (noise_db / 20) / max(float(np.std(noise)), 1e-12)
-    return np.tanh(wet + noise).astype(np.float32)
+    result: Sound = np.tanh(wet + noise).astype(np.float32)
+    return result
 
 
 def convolved(sound: NDArray[np.float64], echo: NDArray[np.float64]) -> NDArray[np.float64]:

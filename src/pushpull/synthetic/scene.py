@@ -11,21 +11,14 @@ from numpy.typing import NDArray
 from pushpull.synthetic.acts import Act
 from pushpull.synthetic.articulation import Mouth, Tract
 from pushpull.synthetic.body import BODY_X, BODY_Y, draw_body
-from pushpull.synthetic.face import (
-    PIVOT_Y,
-    Face,
-    Pose,
-    face_box,
-    layer,
-    paint,
-    pose_of,
-    view_of,
-)
+from pushpull.synthetic.face import Face, layer, paint
+from pushpull.synthetic.head import PIVOT_Y
 from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.motion import Motion, draw_motion
 from pushpull.synthetic.mouth import JAW_DROP
 from pushpull.synthetic.room import mixed
 from pushpull.synthetic.shading import Grid, Light
+from pushpull.synthetic.view import Pose, face_box, pose_of, view_of
 from pushpull.synthetic.voice import Voice, draw_voice, synthesize
 
 __all__ = ["Actor", "Person", "Placement", "Scene", "SensorNoise", "draw_person", "room_sound"]
@@ -100,6 +93,7 @@ class Actor:
         placement: Where.
         light: How lit.
         times_s: Middle of each frame (T,).
+        size: Width and height of the pictures.
         rng: Source of movement.
     """
 
@@ -110,13 +104,15 @@ class Actor:
         placement: Placement,
         light: Light,
         times_s: Array,
+        size: tuple[int, int],
         rng: np.random.Generator,
     ) -> None:
         self.placement = placement
         self.mouth: Mouth = act.mouth.at(times_s)
         self.motion: Motion = draw_motion(rng, times_s, self.mouth, facing=placement.facing)
         self.face = Face(person.looks, light, placement.scale)
-        grid = Grid.spanning(BODY_X, BODY_Y, placement.scale)
+        self.body_x, self.body_y = body_part(placement, size)
+        grid = Grid.spanning(self.body_x, self.body_y, placement.scale)
         self.body = layer(*draw_body(person.looks, light, grid))
         self.poses = [
             pose_of(self.motion, i, placement.x, placement.y, placement.scale)
@@ -144,8 +140,8 @@ class Actor:
         import cv2
 
         at = self.placement
-        x = at.x + 0.5 * (pose.x - at.x) + BODY_X[0] * at.scale
-        y = at.y + 0.3 * (pose.y - at.y) + (BODY_Y[0] - PIVOT_Y) * at.scale
+        x = at.x + 0.5 * (pose.x - at.x) + self.body_x[0] * at.scale
+        y = at.y + 0.3 * (pose.y - at.y) + (self.body_y[0] - PIVOT_Y) * at.scale
         left, top = int(np.floor(x)), int(np.floor(y))
         height, width = self.body.shape[:2]
         first_row, first_column = max(0, top), max(0, left)
@@ -154,6 +150,19 @@ class Actor:
             return
         shift = np.array([[1, 0, x - first_column], [0, 1, y - first_row]])
         paint(part, cv2.warpAffine(self.body, shift, (part.shape[1], part.shape[0])))
+
+
+def body_part(
+    placement: Placement, size: tuple[int, int]
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ranges in x and y of a body, in face units, that may come into a picture of a size."""
+    slack = 0.5
+    left, right = -placement.x / placement.scale, (size[0] - placement.x) / placement.scale
+    bottom = (size[1] - placement.y) / placement.scale + PIVOT_Y
+    return (
+        (max(BODY_X[0], left - slack), min(BODY_X[1], right + slack)),
+        (BODY_Y[0], max(BODY_Y[0] + slack, min(BODY_Y[1], bottom + slack))),
+    )
 
 
 class SensorNoise:

@@ -92,8 +92,8 @@ def draw_light(rng: np.random.Generator) -> Light:
     a, b, c = (float(v) for v in vector / np.linalg.norm(vector))
     return Light(
         direction=(a, b, c),
-        key=float(rng.uniform(0.55, 0.8)),
-        ambient=float(rng.uniform(0.36, 0.5)),
+        key=float(rng.uniform(0.6, 0.85)),
+        ambient=float(rng.uniform(0.38, 0.52)),
         warmth=float(rng.uniform(-0.6, 1.0)),
     )
 

@@ -189,7 +189,7 @@ def write_video(
     timestamps_s = np.arange(max(1, round(duration_s * fps))) / fps
     middles_s = timestamps_s + 0.5 / fps
     actors = [
-        Actor(person, act, placement, light, middles_s, rng)
+        Actor(person, act, placement, light, middles_s, size, rng)
         for person, act, placement in zip(people, acts, placements, strict=True)
     ]
     spoken = [(act.own, person.voice) for person, act in zip(people, acts, strict=True)]
