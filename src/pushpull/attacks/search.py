@@ -20,7 +20,7 @@ from pushpull.attacks.space import Deltas, Points, Space
 from pushpull.errors import ConfigError, GradientError
 from pushpull.losses import Objective, log_odds
 from pushpull.models.detector import Detector
-from pushpull.schema import Batch, Output
+from pushpull.schema import Output
 
 __all__ = ["Search", "at_least_one", "held_still"]
 
@@ -47,7 +47,7 @@ class Search:
         self.curve: list[Tensor] = []
         self.forwards = self.backwards = 0
         self._detector, self._objective = detector, objective
-        self._kept: Tensor | None = None
+        self._kept: dict[str, Tensor] = {}
         groups = (space.clip_groups, *space.row_groups.values())
         self._n_groups = 1 + max(int(of.max()) for of in groups)
 
@@ -117,26 +117,12 @@ class Search:
         return {name: self.regions[name].place(delta) for name, delta in deltas.items()}
 
     def _output(self, points: Points) -> Output:
-        batch = self.space.to_batch(points)
-        if len(points) == 2:
-            output: Output = self._detector(**batch.inputs)
-            return output
-        detector, n_frames = self._detector, batch.n_frames
-        if self._kept is None:
-            with torch.no_grad():
-                self._kept = self._visual(batch) if "audio" in points else self._audio(batch)
-        if "audio" in points:
-            return detector.fuse(self._audio(batch), self._kept, n_frames)
-        return detector.fuse(self._kept, self._visual(batch), n_frames)
-
-    def _audio(self, batch: Batch) -> Tensor:
-        features = self._detector.front_end(
-            batch.waveform, batch.n_samples, batch.n_frames, batch.fps
-        )
-        return self._detector.encode_audio(features, batch.n_frames)
-
-    def _visual(self, batch: Batch) -> Tensor:
-        return self._detector.encode_visual(batch.faces, batch.n_frames)
+        output: Output = self._detector(**self.space.to_batch(points).inputs, **self._kept)
+        if "audio" not in points and output.e_a is not None:
+            self._kept = {"e_a": output.e_a.detach()}
+        if "visual" not in points and output.e_v is not None:
+            self._kept = {"e_v": output.e_v.detach()}
+        return output
 
     def _record(self, points: Points, output: Output, judged: Tensor) -> Tensor:
         """Compare with the best so far; the loss of each group (G,)."""

@@ -1,8 +1,9 @@
 """What every detector is: two encoders and a fusion, with the front end inside.
 
-`detector(waveform, faces)` -> Output lets gradients reach both inputs. The three steps
-`encode_audio`, `encode_visual` and `fuse` are public because single-modality attacks compute one
-encoder once, and long videos are encoded window by window.
+`detector(waveform, faces)` -> Output lets gradients reach both inputs. Embeddings that an input
+did not change since an earlier call can be given back (an attack on one modality computes the
+other's encoder once). The steps `encode_audio`, `encode_visual` and `fuse` are public because long
+videos are encoded window by window.
 """
 
 from __future__ import annotations
@@ -64,8 +65,13 @@ class Detector(nn.Module):
         fps: float | Tensor = 25.0,
         n_samples: Tensor | None = None,
         n_frames: Tensor | None = None,
+        e_a: Tensor | None = None,
+        e_v: Tensor | None = None,
     ) -> Output:
         """Scores per frame from raw inputs.
+
+        Autocast is followed where the processor can do it. A CPU without AVX-512 emulates bfloat16
+        five to fifteen times slower than float32 (measured), and there float32 is kept.
 
         Args:
             waveform: (B, S) in [-1, 1] at 16 kHz.
@@ -73,6 +79,8 @@ class Detector(nn.Module):
             fps: Frames per second, one for all or (B,).
             n_samples: Valid samples of each clip (B,); all by default.
             n_frames: Valid frames of each clip (B,); all by default.
+            e_a: What an earlier call gave for this waveform; it is not encoded again.
+            e_v: What an earlier call gave for these faces, likewise.
 
         Raises:
             ShapeError: If the shapes do not fit each other.
@@ -86,19 +94,20 @@ class Detector(nn.Module):
         if n_samples is None:
             n_samples = torch.full((b,), s, device=waveform.device)
         fps_ = torch.as_tensor(fps, dtype=torch.float64).expand(b)
-        features = self.front_end(waveform, n_samples, n_frames, fps_)
-        # Faces may be padded beyond the longest clip.
-        features = F.pad(features, (0, 0, 0, 4 * faces.shape[1] - features.shape[1]))
-        return self.from_features(features, faces, n_frames=n_frames)
+        with _no_emulated_bfloat16(faces.device):
+            if e_a is None:
+                features = self.front_end(waveform, n_samples, n_frames, fps_)
+                # Faces may be padded beyond the longest clip.
+                features = F.pad(features, (0, 0, 0, 4 * faces.shape[1] - features.shape[1]))
+                e_a = self.encode_audio(features, n_frames)
+            if e_v is None:
+                e_v = self.encode_visual(faces, n_frames)
+            return self.fuse(e_a, e_v, n_frames)
 
     def from_features(
         self, features: Tensor, faces: Tensor, *, n_frames: Tensor | None = None
     ) -> Output:
-        """Scores per frame from ready audio features (B, 4T, M) and faces (B, T, 112, 112).
-
-        Autocast is followed where the processor can do it. A CPU without AVX-512 emulates bfloat16
-        five to fifteen times slower than float32 (measured), and there float32 is kept.
-        """
+        """Scores per frame from ready audio features (B, 4T, M) and faces (B, T, 112, 112)."""
         n_frames = self._check_faces(faces, n_frames)
         b, t = faces.shape[:2]
         if features.dim() != 3 or features.shape[:2] != (b, 4 * t):
