@@ -29,7 +29,14 @@ from torch.nn import functional as F
 from pushpull.errors import ShapeError
 from pushpull.schema import SAMPLE_RATE_HZ, length_mask
 
-__all__ = ["MFCC_COEFFICIENTS", "SPECTRUM_BINS", "Window", "log_power_spectrogram", "mfcc"]
+__all__ = [
+    "MFCC_COEFFICIENTS",
+    "ROWS_PER_FRAME",
+    "SPECTRUM_BINS",
+    "Window",
+    "log_power_spectrogram",
+    "mfcc",
+]
 
 MFCC_COEFFICIENTS = 13
 N_FFT = 512

@@ -27,6 +27,9 @@ class Detector(nn.Module):
     visual_context: int
     """Frames on each side that `visual_local` of one frame depends on (receptive field)."""
 
+    audio_context: int | None = None
+    """Frames on each side that `encode_audio` of one frame depends on; None: on the whole clip."""
+
     def config(self) -> dict[str, object]:
         """Keyword arguments that build this model again; stored in checkpoint headers."""
         return {}

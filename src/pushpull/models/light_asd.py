@@ -66,6 +66,7 @@ class LightASD(FactorisedDetector):
     """Light-ASD; 1.02 M parameters."""
 
     visual_context = 6
+    audio_context = 5
 
     def __init__(self) -> None:
         super().__init__(TwoScaleBlock)

@@ -86,6 +86,7 @@ class LRASD(FactorisedDetector):
     """LR-ASD; 0.84 M parameters."""
 
     visual_context = 9
+    audio_context = 6
 
     def __init__(self) -> None:
         super().__init__(ChainBlock)

@@ -1,8 +1,9 @@
-"""Long tracks in bounded memory: the heavy visual encoder window by window.
+"""Long tracks in bounded memory: the heavy encoders window by window.
 
 `visual_local` of a frame depends on `visual_context` frames around it, so windows that overlap by
-that much give what one pass over the whole clip gives. What sees the whole clip (`visual_global`,
-`fuse`, the audio encoder) is light and runs once, over embeddings.
+that much give what one pass over the whole clip gives; and so `encode_audio` with `audio_context`,
+where a model has one. What sees the whole clip (`visual_global`, `fuse`, TalkNet's audio encoder,
+whose squeeze-and-excitation averages over it) is light and runs once.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from pushpull.errors import ShapeError
+from pushpull.features import ROWS_PER_FRAME
 from pushpull.models.detector import Detector
 from pushpull.schema import Clip, Output
 
 __all__ = ["VisualStream", "detect_clip", "score_track"]
 
 WINDOW_FRAMES = 50
+# Audio is so light that only the overlap costs.
+AUDIO_WINDOW_FRAMES = 500
 
 
 class VisualStream:
@@ -72,7 +76,14 @@ class VisualStream:
         self.before = stop - keep
 
 
-def score_track(detector: Detector, waveform: Tensor, local: Tensor, *, fps: float) -> Output:
+def score_track(
+    detector: Detector,
+    waveform: Tensor,
+    local: Tensor,
+    *,
+    fps: float,
+    audio_window: int = AUDIO_WINDOW_FRAMES,
+) -> Output:
     """Scores of one track from its sound (S,) and its local visual features (1, T, D)."""
     parameter = next(detector.parameters())
     device = parameter.device
@@ -85,8 +96,23 @@ def score_track(detector: Detector, waveform: Tensor, local: Tensor, *, fps: flo
             n_frames,
             torch.tensor([fps], dtype=torch.float64),
         )
-        e_a = detector.encode_audio(features, n_frames)
+        e_a = _encode_audio(detector, features, n_frames, audio_window)
         return detector.fuse(e_a, detector.visual_global(local, n_frames), n_frames)
+
+
+def _encode_audio(detector: Detector, features: Tensor, n_frames: Tensor, window: int) -> Tensor:
+    """`encode_audio` of one clip (1, 4T, M), window by window if the model is local."""
+    context, n = detector.audio_context, int(n_frames)
+    if context is None or n <= window:
+        return detector.encode_audio(features, n_frames)
+    parts = []
+    for start in range(0, n, window):
+        stop = min(start + window, n)
+        first, last = max(0, start - context), min(n, stop + context)
+        part = features[:, ROWS_PER_FRAME * first : ROWS_PER_FRAME * last]
+        e_a = detector.encode_audio(part, torch.tensor([last - first], device=part.device))
+        parts.append(e_a[:, start - first : stop - first].clone())
+    return torch.cat(parts, 1)
 
 
 def detect_clip(detector: Detector, clip: Clip) -> Output:
