@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from pushpull.errors import PushPullError
+from pushpull.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -66,6 +67,7 @@ Weights = Annotated[
 
 def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1."""
+    keep_freed_memory()
     try:
         app()
     except PushPullError as e:

@@ -3,8 +3,11 @@
 from pushpull.detection.outputs import as_json, rttm_lines, summary, write_outputs
 from pushpull.detection.pipeline import (
     EncodedTrack,
+    Footage,
+    crop_of,
     detect,
     encode_tracks,
+    find_faces,
     output_names,
     score_tracks,
 )
@@ -14,13 +17,16 @@ from pushpull.detection.results import Detection, Progress, ScoredTrack, Turn, t
 __all__ = [
     "Detection",
     "EncodedTrack",
+    "Footage",
     "Overlay",
     "Progress",
     "ScoredTrack",
     "Turn",
     "as_json",
+    "crop_of",
     "detect",
     "encode_tracks",
+    "find_faces",
     "output_names",
     "rttm_lines",
     "score_tracks",

@@ -32,8 +32,11 @@ from pushpull.weights import LoadedWeights, load_weights
 
 __all__ = [
     "EncodedTrack",
+    "Footage",
+    "crop_of",
     "detect",
     "encode_tracks",
+    "find_faces",
     "output_names",
     "score_tracks",
 ]
@@ -72,16 +75,91 @@ def detect(
         CheckpointError: If the weights cannot be loaded.
         UnknownName: If a detector, crop or known weights do not exist.
     """
-    path = Path(video)
     clock = Stopwatch()
-    notes: list[str] = []
     with clock("load"):
         loaded = (
             weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
         )
-        window = CROPS.get(loaded.crop if crop == "auto" else crop)
-        if window is None:
-            raise UnknownName("crop", crop, ["auto", *CROPS])
+        window = crop_of(crop, loaded)
+    footage = find_faces(
+        video,
+        detector=detector,
+        allow_silent=allow_silent,
+        waveform=waveform,
+        progress=progress,
+        clock=clock,
+    )
+    path = footage.path
+    with clock("model"):
+        encoded = encode_tracks(
+            path, footage.tracks, loaded.detector, window, footage.info, progress
+        )
+        scored = score_tracks(encoded, footage.waveform, loaded.detector)
+    return Detection(
+        path=path,
+        name=path.stem if name is None else name,
+        info=footage.info,
+        tracks=tuple(scored),
+        settings={
+            "weights": loaded.name,
+            "weights_sha256": loaded.sha256,
+            "model": loaded.model,
+            "detector": footage.finder,
+            "crop": window.name,
+            "device": str(loaded.device),
+        },
+        seconds=clock.seconds,
+        notes=footage.notes,
+    )
+
+
+def crop_of(name: str, loaded: LoadedWeights) -> Crop:
+    """The crop of that name; `auto` is the better one for the weights.
+
+    Raises:
+        UnknownName: If there is none.
+    """
+    window = CROPS.get(loaded.crop if name == "auto" else name)
+    if window is None:
+        raise UnknownName("crop", name, ["auto", *CROPS])
+    return window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Footage:
+    """A video before any model has seen it: its sound and its faces.
+
+    Attributes:
+        path: The video.
+        info: Size, rates, codecs.
+        waveform: Its sound (S,) in [-1, 1] at 16 kHz, or what was given in its place.
+        tracks: Its faces.
+        finder: Name of the face detector.
+        notes: Damage and silence.
+    """
+
+    path: Path
+    info: VideoInfo
+    waveform: NDArray[np.float32]
+    tracks: tuple[Track, ...]
+    finder: str
+    notes: tuple[str, ...]
+
+
+def find_faces(
+    video: str | Path,
+    *,
+    detector: str = "auto",
+    allow_silent: bool = False,
+    waveform: NDArray[np.float32] | None = None,
+    progress: Progress = lambda stage, done, total: None,
+    clock: Stopwatch | None = None,
+) -> Footage:
+    """Read the sound of a video and follow its faces; arguments and errors as for `detect`."""
+    path = Path(video)
+    clock = clock or Stopwatch()
+    notes: list[str] = []
+    with clock("load"):
         finder = build_detector(detector)
     with clock("sound"):
         info = probe(path)
@@ -91,29 +169,18 @@ def detect(
     with clock("faces"):
         frames = read_frames(path, on_damage=notes.append)
         tracks = find_tracks(counted(frames, "faces", info, progress), finder)
-        if not tracks:
-            raise MediaError(
-                f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
-                "detector; expected at least one frontal face 40 pixels high; try --detector "
-                f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
-            )
-    with clock("model"):
-        encoded = encode_tracks(path, tracks, loaded.detector, window, info, progress)
-        scored = score_tracks(encoded, waveform, loaded.detector)
-    return Detection(
+    if not tracks:
+        raise MediaError(
+            f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
+            "detector; expected at least one frontal face 40 pixels high; try --detector "
+            f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
+        )
+    return Footage(
         path=path,
-        name=path.stem if name is None else name,
         info=info,
-        tracks=tuple(scored),
-        settings={
-            "weights": loaded.name,
-            "weights_sha256": loaded.sha256,
-            "model": loaded.model,
-            "detector": finder.name,
-            "crop": window.name,
-            "device": str(loaded.device),
-        },
-        seconds=clock.seconds,
+        waveform=waveform,
+        tracks=tuple(tracks),
+        finder=finder.name,
         notes=tuple(notes),
     )
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pushpull.errors import UnknownName
-from pushpull.faces.detector import FaceBoxes, FaceDetector
+from pushpull.faces.detector import FaceBoxes, FaceDetector, overlap
 from pushpull.faces.dlib_hog import DlibHog
 from pushpull.faces.yunet import YuNet
 
-__all__ = ["DETECTORS", "DlibHog", "FaceBoxes", "FaceDetector", "YuNet", "build_detector"]
+__all__ = [
+    "DETECTORS",
+    "DlibHog",
+    "FaceBoxes",
+    "FaceDetector",
+    "YuNet",
+    "build_detector",
+    "overlap",
+]
 
 DETECTORS: dict[str, Callable[[], FaceDetector]] = {"dlib": DlibHog, "yunet": YuNet}
 

@@ -1,7 +1,7 @@
 """Video and audio in and out, by FFmpeg through PyAV."""
 
 from pushpull.media.audio import read_waveform, slice_audio, write_wav
-from pushpull.media.encode import VideoWriter
+from pushpull.media.encode import VideoWriter, write_sound
 from pushpull.media.probe import Orientation, VideoInfo, probe
 from pushpull.media.video import Frame, read_frames
 
@@ -14,5 +14,6 @@ __all__ = [
     "read_frames",
     "read_waveform",
     "slice_audio",
+    "write_sound",
     "write_wav",
 ]

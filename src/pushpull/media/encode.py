@@ -1,4 +1,4 @@
-"""Writing videos: H.264 and AAC in mp4 for people, FFV1 for programs that need every bit.
+"""Writing videos: H.264 and AAC in mp4 for people, FFV1 and PCM for programs that need every bit.
 
 Pictures go in one by one with their times; sound is taken from another file or a waveform and
 interleaved, so that memory does not grow with length.
@@ -26,16 +26,19 @@ if TYPE_CHECKING:
     from av import AudioStream, Packet, VideoFrame, VideoStream
     from av.container import OutputContainer
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "write_sound"]
 
 # 24, 25, 30, 50 and 60 frames per second and their 1000/1001 variants: exact, or within 6 us.
 TICK = Fraction(1, 90_000)
 # In order of preference; builds of FFmpeg without x264 may have the other.
 H264_ENCODERS = {
-    "libx264": {"preset": "superfast", "crf": "20"},
+    "libx264": {"preset": "superfast"},
     "libopenh264": {"b": "4M"},
 }
-SUFFIXES = {"h264": (".mp4", ".mov", ".mkv"), "ffv1": (".mkv",)}
+SUFFIXES = {"h264": (".mp4", ".mov", ".mkv"), "ffv1": (".mkv",), "ffv1-colour": (".mkv",)}
+LOSSLESS_FORMATS = {"ffv1": "gray", "ffv1-colour": "yuv444p"}
+# As FFmpeg numbers them.
+LIMITED_RANGE, FULL_RANGE = 1, 2
 COPIED_CODECS = {"aac", "mp3"}
 # Streaming formats may hold timestamps that jump, which a copy would hand on.
 COPIED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
@@ -62,7 +65,9 @@ class VideoWriter:
             are copied, everything else becomes AAC at the original rate); or a waveform (S,) in
             [-1, 1]; or None. A file without sound gives a video without.
         audio_rate_hz: Samples per second of a waveform.
-        codec: `h264`, or `ffv1`: grey pictures, kept exactly.
+        codec: `h264`; or `ffv1`, which keeps grey pictures and a waveform's int16 samples exactly;
+            or `ffv1-colour`, which keeps what `Frame.ycc` gives.
+        crf: Quality of H.264, from 0 (best) to 51.
 
     Raises:
         OutputError: If the file cannot be written, or this FFmpeg has no encoder for it.
@@ -79,7 +84,8 @@ class VideoWriter:
         fps: float,
         audio: str | Path | NDArray[np.float32] | None = None,
         audio_rate_hz: int = SAMPLE_RATE_HZ,
-        codec: Literal["h264", "ffv1"] = "h264",
+        codec: Literal["h264", "ffv1", "ffv1-colour"] = "h264",
+        crf: int = 20,
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
@@ -89,7 +95,7 @@ class VideoWriter:
             raise ShapeError(f"waveform is {audio.shape}; expected (S,)")
         self.path = Path(path)
         self.shape = (height, width)
-        self.codec = codec
+        self.codec, self.crf = codec, crf
         self.period_s = 1 / fps
         self.last_pts: int | None = None
         self.reformatter = VideoReformatter()
@@ -116,7 +122,9 @@ class VideoWriter:
                 if source is not None:
                     self.sound = self.sound_of(source)
                 elif isinstance(audio, np.ndarray):
-                    stream = self.aac_stream(audio_rate_hz, "mono")
+                    lossless = self.codec in LOSSLESS_FORMATS
+                    make = pcm_stream if lossless else aac_stream
+                    stream = make(self.container, audio_rate_hz, "mono")
                     self.sound = encoded(stream, chunks(audio), audio_rate_hz)
         except BaseException:
             self.abandon()
@@ -140,7 +148,7 @@ class VideoWriter:
         """Add a picture.
 
         Args:
-            image: RGB (H, W, 3) or grey (H, W) uint8.
+            image: RGB (H, W, 3), grey (H, W) or full-range luma and colour (3, H, W) uint8.
             time_s: When it is shown; one period after the one before by default. Must increase.
 
         Raises:
@@ -150,14 +158,16 @@ class VideoWriter:
         """
         from av import VideoFrame
 
-        if (
-            image.shape[:2] != self.shape
-            or image.dtype != np.uint8
-            or image.shape[2:] not in {(), (3,)}
-        ):
+        height, width = self.shape
+        formats = {
+            (height, width, 3): "rgb24",
+            (height, width): "gray",
+            (3, height, width): "yuv444p",
+        }
+        if image.shape not in formats or image.dtype != np.uint8:
             raise ShapeError(
-                f"picture is {image.dtype} {image.shape}; expected uint8 {self.shape} or "
-                f"{(*self.shape, 3)}"
+                f"picture is {image.dtype} {image.shape}; expected uint8 of "
+                f"{', '.join(map(str, formats))}"
             )
         if time_s is None:
             time_s = 0.0
@@ -170,9 +180,11 @@ class VideoWriter:
                 "that increase"
             )
         self.last_pts = pts
-        pixel_format = "rgb24" if image.ndim == 3 else "gray"
+        pixel_format = formats[image.shape]
         with self.writing():
             frame = VideoFrame.from_ndarray(self.padded(image), format=pixel_format)
+            if pixel_format == "yuv444p":
+                frame.color_range = FULL_RANGE
             frame = self.encodable(frame)
             frame.pts, frame.time_base = pts, TICK
             self.container.mux(self.video.encode(frame))
@@ -228,18 +240,22 @@ class VideoWriter:
         rate = Fraction(fps).limit_denominator(1001)
         stream: Any
         height, width = self.shape
-        if self.codec == "ffv1":
+        if self.codec in LOSSLESS_FORMATS:
             stream = self.container.add_stream("ffv1", rate=rate, options={"level": "3"})
-            stream.pix_fmt = "gray"
+            stream.pix_fmt = LOSSLESS_FORMATS[self.codec]
+            stream.codec_context.color_range = FULL_RANGE
         else:
             name = h264_encoder(self.path)
-            stream = self.container.add_stream(name, rate=rate, options=H264_ENCODERS[name])
+            options = dict(H264_ENCODERS[name])
+            if name == "libx264":
+                options["crf"] = str(self.crf)
+            stream = self.container.add_stream(name, rate=rate, options=options)
             stream.pix_fmt = "yuv420p"
             width, height = width + width % 2, height + height % 2
             # BT.709, limited range, said in the file so that players do not guess.
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = 1
-            context.color_range = 1
+            context.color_range = LIMITED_RANGE
         stream.width, stream.height = width, height
         stream.codec_context.time_base = TICK
         added: VideoStream = stream
@@ -250,16 +266,20 @@ class VideoWriter:
         height, width = self.shape
         more = (self.video.height - height, self.video.width - width)
         if more != (0, 0):
-            rows_columns = [(0, more[0]), (0, more[1])]
-            image = np.pad(image, rows_columns + [(0, 0)] * (image.ndim - 2), mode="edge")
+            edges = [(0, more[0]), (0, more[1])]
+            is_planes = image.shape[:2] != self.shape
+            around = [(0, 0)] * (image.ndim - 2)
+            image = np.pad(image, around + edges if is_planes else edges + around, mode="edge")
         return np.ascontiguousarray(image)
 
     def encodable(self, frame: VideoFrame) -> VideoFrame:
         """The frame in the pixel format of the stream."""
         from av.video.reformatter import ColorRange, Colorspace
 
-        if self.codec == "ffv1":
-            return self.reformatter.reformat(frame, format="gray", dst_color_range=ColorRange.JPEG)
+        if self.codec in LOSSLESS_FORMATS:
+            return self.reformatter.reformat(
+                frame, format=LOSSLESS_FORMATS[self.codec], dst_color_range=ColorRange.JPEG
+            )
         return self.reformatter.reformat(
             frame,
             format="yuv420p",
@@ -267,14 +287,6 @@ class VideoWriter:
             dst_color_range=ColorRange.MPEG,
             threads=1,
         )
-
-    def aac_stream(self, rate_hz: int, layout: str) -> AudioStream:
-        """An AAC stream, at the next rate that AAC has."""
-        rate_hz = next((r for r in AAC_RATES_HZ if r >= rate_hz), AAC_RATES_HZ[-1])
-        stream = self.container.add_stream("aac", rate=rate_hz)
-        stream.layout = layout
-        stream.bit_rate = 96_000 * stream.layout.nb_channels
-        return stream
 
     def sound_of(self, path: Path) -> Iterator[Packet[Any]]:
         """Packets of a file's sound, copied where possible; none if it has none."""
@@ -289,7 +301,7 @@ class VideoWriter:
             found = (p for p in packets(container, path) if p.stream is source)
             return copied(found, stream, time_zero_s(path))
         layout = "mono" if context.layout.nb_channels == 1 else "stereo"
-        stream = self.aac_stream(context.rate, layout)
+        stream = aac_stream(self.container, context.rate, layout)
         # Whoever made the pictures has heard of damage.
         pieces = placed_sound(path, rate_hz=stream.rate, layout=layout, on_damage=lambda line: None)
         return encoded(stream, filled(pieces), stream.rate)
@@ -307,6 +319,49 @@ class VideoWriter:
                 return
             self.container.mux(packet)
             self.waiting = None
+
+
+def write_sound(
+    path: str | Path, waveform: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE_HZ
+) -> None:
+    """Write a waveform (S,) in [-1, 1] as AAC, mono, 96 kbit/s.
+
+    Args:
+        path: File to write, `.m4a` or `.mp4`.
+        waveform: The sound.
+        rate_hz: Samples per second.
+
+    Raises:
+        ShapeError: If the waveform is not (S,).
+        OutputError: If the file cannot be written.
+    """
+    import av
+
+    if waveform.ndim != 1:
+        raise ShapeError(f"waveform is {waveform.shape}; expected (S,)")
+    try:
+        with av.open(f"file:{path}", "w") as container:
+            stream = aac_stream(container, rate_hz, "mono")
+            for packet in encoded(stream, chunks(waveform), rate_hz):
+                container.mux(packet)
+    except (OSError, av.error.FFmpegError) as e:
+        raise OutputError(f"{path}: cannot be written ({reason(e)})") from e
+
+
+def aac_stream(container: OutputContainer, rate_hz: int, layout: str) -> AudioStream:
+    """An AAC stream, at the next rate that AAC has."""
+    rate_hz = next((r for r in AAC_RATES_HZ if r >= rate_hz), AAC_RATES_HZ[-1])
+    stream = container.add_stream("aac", rate=rate_hz)
+    stream.layout = layout
+    stream.bit_rate = 96_000 * stream.layout.nb_channels
+    return stream
+
+
+def pcm_stream(container: OutputContainer, rate_hz: int, layout: str) -> AudioStream:
+    """An uncompressed stream of int16 samples."""
+    stream = container.add_stream("pcm_s16le", rate=rate_hz)
+    stream.layout = layout
+    return stream
 
 
 def h264_encoder(path: Path) -> str:

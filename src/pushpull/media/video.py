@@ -74,6 +74,12 @@ class Frame:
         """Luma (H, W) uint8 in 0..255: what the published pipelines get through jpeg and OpenCV."""
         return self.convert("gray")
 
+    def ycc(self) -> Picture:
+        """Luma as `gray` gives it and two planes of colour (3, H, W) uint8, full range."""
+        planes = self.convert("yuv444p")
+        planes[0] = self.gray()
+        return planes
+
     @classmethod
     def from_rgb(cls, index: int, time_s: float, image: Picture) -> Frame:
         """A frame of a picture (H, W, 3) that no file holds."""
@@ -150,6 +156,8 @@ class Converter:
             threads=1,
         )
         image: Any = converted.to_ndarray()
+        if pixel_format == "yuv444p":
+            return np.stack([self.orientation.apply(plane) for plane in image])
         return self.orientation.apply(image)
 
 

@@ -142,7 +142,8 @@ class VisualEncoder(nn.Module):
         """(B, T, H, W) -> (B, T, 128)."""
         b, t, h, w = faces.shape
         valid = valid_mask(n_frames, t)
-        x = normalise_faces(faces).reshape(b * t, 1, h, w)
+        # A single channel has the strides of both layouts; these say that it is channels-last.
+        x = normalise_faces(faces).reshape(b * t, h, w, 1).permute(0, 3, 1, 2)
         x = F.max_pool2d(self.block1(x, b, valid), 3, 2, 1)
         x = F.max_pool2d(self.block2(x, b, valid), 3, 2, 1)
         x = self.block3(x, b, valid)
@@ -163,7 +164,7 @@ class AudioEncoder(nn.Module):
     def forward(self, features: Tensor, n_frames: Tensor) -> Tensor:
         """(B, 4T, M) -> (B, T, 128)."""
         b, rows, m = features.shape
-        x = features.reshape(b * rows, 1, m, 1)
+        x = features.reshape(b * rows, m, 1, 1).permute(0, 3, 1, 2)
         valid = valid_mask(4 * n_frames, rows)
         x = halved(self.block1(x, b, valid), b, valid)
         valid = valid_mask(2 * n_frames, rows // 2)

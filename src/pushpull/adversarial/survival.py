@@ -1,0 +1,248 @@
+"""Adversaries written to files and read again: what is left of them is what counts.
+
+`LOSSLESS` keeps 8-bit pixels and int16 samples; H.264 with AAC is what videos go through. An attack
+can search through a codec: it is then judged by what the real encoder and decoder make of each
+iterate, and gradients pass as if they changed nothing (straight through).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.adversarial.pixels import Pixels
+from pushpull.adversarial.stretches import Stretch, VideoClips
+from pushpull.attacks.space import Points, Space
+from pushpull.clips import crop_tracks
+from pushpull.errors import ConfigError
+from pushpull.media import VideoWriter, read_frames, read_waveform, write_sound, write_wav
+from pushpull.schema import FACE_SIZE, Batch
+
+__all__ = [
+    "LOSSLESS",
+    "Codec",
+    "CropFiles",
+    "Files",
+    "PixelFiles",
+    "ThroughFiles",
+]
+
+CRF_RANGE = (0, 51)
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """What a file is written with.
+
+    Attributes:
+        crf: Quality of H.264 (lower is better) beside AAC at 96 kbit/s; None for lossless files.
+    """
+
+    crf: int | None
+
+    def __post_init__(self) -> None:
+        low, high = CRF_RANGE
+        if self.crf is not None and not low <= self.crf <= high:
+            raise ConfigError(f"crf is {self.crf}; expected a whole number in {low}..{high}")
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return "lossless" if self.crf is None else f"h264 crf {self.crf} + aac"
+
+    @property
+    def video_suffix(self) -> str:
+        """Of files with pictures."""
+        return ".mkv" if self.crf is None else ".mp4"
+
+    @property
+    def sound_suffix(self) -> str:
+        """Of files with sound alone."""
+        return ".wav" if self.crf is None else ".m4a"
+
+
+LOSSLESS = Codec(crf=None)
+
+
+class Files:
+    """How the adversaries of a stretch become files, and how these are read.
+
+    Args:
+        clips: The video.
+        stretch: The stretch.
+    """
+
+    def __init__(self, clips: VideoClips, stretch: Stretch) -> None:
+        self.clips, self.stretch = clips, stretch
+
+    def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
+        """Write what the points stand for; clean inputs where there are none."""
+        raise NotImplementedError
+
+    def read(self, paths: list[Path]) -> Batch:
+        """The batch that a detector sees of the files."""
+        raise NotImplementedError
+
+    def again(self, points: Points, codec: Codec) -> Batch:
+        """Written and read."""
+        with tempfile.TemporaryDirectory(prefix="pushpull-") as folder:
+            return self.read(self.write(points, Path(folder), codec))
+
+    def _sound(self, points: Points) -> NDArray[np.float32]:
+        """Sound of the stretch (S,)."""
+        waveform = points.get("audio", self.stretch.sound.waveform)
+        samples: NDArray[np.float32] = waveform[0].detach().float().cpu().numpy()
+        return samples
+
+    def _batch(self, waveform: NDArray[np.float32], faces: list[NDArray[np.uint8]]) -> Batch:
+        """The clean batch with a sound of the stretch and faces (T, 112, 112) of each clip."""
+        clean = self.stretch.batch
+        heard, seen = torch.zeros_like(clean.waveform), torch.zeros_like(clean.faces)
+        for i, (start, n) in enumerate(
+            zip(self.stretch.sound.starts.tolist(), clean.n_samples.tolist(), strict=True)
+        ):
+            piece = torch.from_numpy(waveform[start : start + n])
+            heard[i, : len(piece)] = piece.to(heard)
+            seen[i, : len(faces[i])] = torch.from_numpy(faces[i]).to(seen)
+        return replace(clean, waveform=heard, faces=seen)
+
+
+class CropFiles(Files):
+    """One grey video for the crops of each track, and one file for the sound."""
+
+    def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
+        """`sound` first, then `track-N` in order."""
+        paths = [folder / f"sound{codec.sound_suffix}"]
+        if codec.crf is None:
+            write_wav(paths[0], self._sound(points), sample_format="int16")
+        else:
+            write_sound(paths[0], self._sound(points))
+        faces = points.get("visual", self.stretch.batch.faces)
+        lengths, rates = self.stretch.batch.n_frames.tolist(), self.stretch.batch.fps.tolist()
+        for i, track in enumerate(self.stretch.tracks):
+            number = self.clips.footage.tracks[track].track_id
+            paths.append(folder / f"track-{number}{codec.video_suffix}")
+            write_faces(paths[-1], faces[i, : lengths[i]], rates[i], codec)
+        return paths
+
+    def read(self, paths: list[Path]) -> Batch:
+        """Sound and crops as they are."""
+        faces = [np.stack([frame.gray() for frame in read_frames(path)]) for path in paths[1:]]
+        return self._batch(read_waveform(paths[0]), faces)
+
+
+class PixelFiles(Files):
+    """The video itself, from the first to the last frame of the stretch.
+
+    Args:
+        clips: The video.
+        stretch: The stretch.
+        pixels: Pixels that are moved.
+    """
+
+    def __init__(self, clips: VideoClips, stretch: Stretch, pixels: Pixels) -> None:
+        super().__init__(clips, stretch)
+        self.pixels = pixels
+        tracks = [clips.footage.tracks[i] for i in stretch.tracks]
+        self.first = min(int(track.frames[0]) for track in tracks)
+        self.last = max(int(track.frames[-1]) for track in tracks)
+        self.start_s = min(float(track.timestamps_s[0]) for track in tracks)
+
+    def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
+        """One video."""
+        info = self.clips.footage.info
+        path = folder / f"video{codec.video_suffix}"
+        with VideoWriter(
+            path,
+            width=info.width,
+            height=info.height,
+            fps=info.fps,
+            audio=self._sound(points),
+            codec="ffv1-colour" if codec.crf is None else "h264",
+            crf=codec.crf or 0,
+        ) as writer:
+            for frame in read_frames(self.clips.footage.path, on_damage=lambda line: None):
+                if frame.index < self.first:
+                    continue
+                if frame.index > self.last:
+                    break
+                picture = frame.ycc()
+                self.paint(points, frame.index, picture[0])
+                writer.write(picture, frame.time_s - self.start_s)
+        return [path]
+
+    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+        """Put the changed pixels into a picture (H, W) in place, rounded."""
+        if "visual" not in points:
+            return
+        for i, number in enumerate(self.stretch.tracks):
+            t = frame - int(self.clips.footage.tracks[number].frames[0])
+            if not 0 <= t < int(self.pixels.n_frames[i]):
+                continue
+            here, there = self.pixels.place(i, t, luma.shape)
+            new = points["visual"][i, t].detach().round().byte().cpu().numpy()
+            inside = self.pixels.inside[i, t].numpy()
+            luma[here] = np.where(inside[there], new[there], luma[here])
+
+    def read(self, paths: list[Path]) -> Batch:
+        """Crops of the known boxes."""
+        tracks = [
+            replace(track, frames=track.frames - self.first)
+            for track in (self.clips.footage.tracks[i] for i in self.stretch.tracks)
+        ]
+        faces = [np.empty((len(track), FACE_SIZE, FACE_SIZE), np.uint8) for track in tracks]
+        index = {track.track_id: i for i, track in enumerate(tracks)}
+        for track_id, frame, face in crop_tracks(read_frames(paths[0]), tracks, self.clips.window):
+            i = index[track_id]
+            faces[i][frame - int(tracks[i].frames[0])] = face
+        grids = [self.clips.grids[i].frame_of_grid for i in self.stretch.tracks]
+        return self._batch(
+            read_waveform(paths[0]), [f[grid] for f, grid in zip(faces, grids, strict=True)]
+        )
+
+
+class ThroughFiles:
+    """A space seen through files: what the detector gets was written, encoded and read again.
+
+    The points stay what goes into the file, and are what budgets hold for.
+    """
+
+    def __init__(self, space: Space, files: Files, codec: Codec) -> None:
+        self._space, self._files, self._codec = space, files, codec
+        self.clean, self.regions = space.clean, space.regions
+        self.row_groups, self.clip_groups = space.row_groups, space.clip_groups
+
+    def to_batch(self, points: Points) -> Batch:
+        """What comes back from the files; its gradient is that of what went in."""
+        batch = self._space.to_batch(points)
+        with torch.no_grad():
+            back = self._files.again(points, self._codec)
+        return replace(
+            batch,
+            waveform=_straight_through(batch.waveform, back.waveform),
+            faces=_straight_through(batch.faces, back.faces),
+        )
+
+
+def write_faces(path: Path, faces: Tensor, fps: float, codec: Codec) -> None:
+    """Crops (T, 112, 112) as a grey video, rounded."""
+    with VideoWriter(
+        path,
+        width=faces.shape[2],
+        height=faces.shape[1],
+        fps=fps,
+        codec="ffv1" if codec.crf is None else "h264",
+        crf=codec.crf or 0,
+    ) as writer:
+        for face in faces.detach().round().byte().cpu().numpy():
+            writer.write(face)
+
+
+def _straight_through(x: Tensor, value: Tensor) -> Tensor:
+    return x + (value - x).detach()
