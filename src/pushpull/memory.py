@@ -14,8 +14,8 @@ __all__ = ["keep_freed_memory"]
 
 # Of <malloc.h>.
 M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
-ALWAYS = 2**31 - 1
+M_MMAP_MAX = -4
+NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
@@ -29,4 +29,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, ALWAYS)) and bool(mallopt(M_TRIM_THRESHOLD, ALWAYS))
+    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, NEVER))
