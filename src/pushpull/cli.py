@@ -59,6 +59,47 @@ class DeviceChoice(str, Enum):
     cuda = "cuda"
 
 
+class ModalityChoice(str, Enum):
+    """What is attacked."""
+
+    audio = "audio"
+    visual = "visual"
+    both = "both"
+
+
+class NormChoice(str, Enum):
+    """What a budget measures."""
+
+    linf = "linf"
+    l2 = "l2"
+
+
+class TargetChoice(str, Enum):
+    """What every frame is to be taken for; none: the opposite of its label."""
+
+    none = "none"
+    silent = "silent"
+    speaking = "speaking"
+
+
+class SpaceChoice(str, Enum):
+    """What is moved: face crops, or pixels of the video."""
+
+    crop = "crop"
+    frame = "frame"
+
+
+class SurviveChoice(str, Enum):
+    """What the search goes through."""
+
+    nothing = "nothing"
+    codec = "codec"
+
+
+VIDEO_SUFFIXES = {
+    ".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".m4v",
+}  # fmt: skip
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Weights = Annotated[
     str, typer.Option("--weights", "-w", help="Known name (see `pushpull weights`) or a path.")
@@ -171,6 +212,127 @@ def detect(
         records.append(record)
         if not as_json:
             for line in summary_lines(record):
+                say(line)
+    if as_json:
+        say(json.dumps(records, indent=1))
+    if failed:
+        note(f"{failed} of {len(videos)} videos failed")
+        raise typer.Exit(1)
+
+
+@app.command()
+def attack(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Video, or folder of videos.")],
+    weights: Weights = "light-asd-ava",
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="fgsm, bim, mim, pgd, apgd, square or noise.")
+    ] = "pgd",
+    eps: Annotated[
+        str,
+        typer.Option(
+            help="Push-Pull's eps_av (audio: 1e-4 of it, faces: 0.1 grey levels of it), or "
+            "audio=5e-4,visual=0.5."
+        ),
+    ] = "5",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps, or queries of square; the method's own by default.")
+    ] = None,
+    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
+    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
+    objective: Annotated[
+        str, typer.Option(help="What is maximised: all, av, margin or feature.")
+    ] = "all",
+    target: Annotated[
+        TargetChoice, typer.Option(help="Class that all frames are to be taken for.")
+    ] = TargetChoice.none,
+    surrogate: Annotated[
+        str | None, typer.Option(help="Weights that the adversary is made on (transfer).")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="AVA csv of the truth; the detector's own decisions by default."),
+    ] = None,
+    space: Annotated[SpaceChoice, typer.Option(help="What is moved.")] = SpaceChoice.crop,
+    quantise: Annotated[
+        bool, typer.Option(help="Search among 8-bit pixels and int16 samples too.")
+    ] = False,
+    survive: Annotated[
+        SurviveChoice, typer.Option(help="Search through H.264 and AAC too.")
+    ] = SurviveChoice.nothing,
+    crf: Annotated[int, typer.Option(help="Quality of H.264, 0 (best) to 51.")] = 23,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-attack"
+    ),
+    seed: Annotated[int, typer.Option(help="Of random starts and searches.")] = 0,
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    video: Annotated[bool, typer.Option(help="Write the side-by-side mp4.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change a video imperceptibly so that the detector is wrong about who speaks.
+
+    Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
+    adversarial video side by side.
+    """
+    from pushpull.adversarial import attack_video, detected_again, write_attack, write_record
+    from pushpull.detection import output_names
+    from pushpull.files import output_dir
+    from pushpull.weights import load_weights
+
+    videos = videos_of(source)
+    settings: dict[str, Any] = {
+        "eps": budget_of(eps),
+        "modality": modality.value,
+        "norm": norm.value,
+        "objective": objective,
+        "targeted": False if target is TargetChoice.none else target.value,
+        "seed": seed,
+    }
+    if steps is not None:
+        settings["steps"] = steps
+    names = output_names(videos, out)
+    loaded = load_weights(weights, device=device.value)
+    other = None if surrogate is None else load_weights(surrogate, device=device.value)
+    output_dir(out)
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, name in zip(videos, names, strict=True):
+        try:
+            with progress_bar(path.name) as report:
+                result = attack_video(
+                    path,
+                    loaded,
+                    method=method,
+                    surrogate=other,
+                    labels=labels,
+                    space=space.value,
+                    quantise=quantise,
+                    survive=survive is SurviveChoice.codec,
+                    crf=crf,
+                    name=name,
+                    detector=detector.value,
+                    crop=crop.value,
+                    progress=report,
+                    **settings,
+                )
+                outputs = write_attack(result, out, video=video, progress=report)
+                extra: dict[str, Any] = {"outputs": {k: str(p) for k, p in outputs.items()}}
+                if space is SpaceChoice.frame:
+                    extra["detected_again"] = {
+                        k: detected_again(outputs[k], result, loaded)
+                        for k in ("adversarial.mkv", "adversarial.mp4")
+                    }
+                written = write_record(result, out, extra)
+        except PushPullError as e:
+            failed += 1
+            complain(e)
+            records.append({"video": str(path), "error": str(e)})
+            continue
+        record = json.loads(written.read_text())
+        records.append(record)
+        if not as_json:
+            for line in attack_lines(record, written):
                 say(line)
     if as_json:
         say(json.dumps(records, indent=1))
@@ -295,6 +457,79 @@ def summary_lines(record: dict[str, Any]) -> Iterator[str]:
         yield f"  note: {remark}"
     for path in record["outputs"].values():
         yield f"  {path}"
+
+
+def videos_of(source: Path) -> list[Path]:
+    """A video, or the videos of a folder by name."""
+    from pushpull.errors import MediaError
+
+    if not source.is_dir():
+        return [source]
+    videos = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise MediaError(
+            f"{source}: holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); expected at least one"
+        )
+    return videos
+
+
+def budget_of(text: str) -> float | dict[str, float]:
+    """`5`, or `audio=5e-4,visual=0.5`."""
+    from pushpull.errors import ConfigError
+
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = (part.split("=") for part in text.split(","))
+        return {name.strip(): float(value) for name, value in pairs}
+    except ValueError as e:
+        raise ConfigError(
+            f"--eps is {text!r}; expected a number, or audio=NUMBER,visual=NUMBER"
+        ) from e
+
+
+def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
+    """The short form of one attack for people."""
+    clean, found, delta = record["clean"], record["adversarial"], record["delta"]
+    settings = record["settings"]
+    against = "" if settings["surrogate"] is None else f" made on {settings['surrogate']}"
+    yield (
+        f"{record['video']}: {settings['method']}{against} on {settings['weights']}, "
+        f"{len(record['tracks'])} faces, {clean['frames']} frames, in "
+        f"{sum(record['seconds'].values()):.1f} s"
+    )
+    yield f"  right before: {percent(clean['accuracy'])} of frames, AP {percent(clean['ap'])}"
+    yield f"  right after:  {percent(found['accuracy'])} of frames, AP {percent(found['ap'])}"
+    if clean["accuracy"] < 1:
+        yield f"  after, of frames that were right: {percent(found['accuracy_of_right'])}"
+    yield (
+        f"  change: sound up to {delta['audio_linf']:.2g} ({decibels(delta['snr_db'])} SNR), faces "
+        f"up to {delta['visual_linf']:.3g} grey levels ({decibels(delta['psnr_db'])} PSNR, SSIM "
+        f"{delta['ssim']:.4f})"
+    )
+    ways = [way for way in record["survival"][0] if way != "input"]
+    yield "  right in % of frames " + "".join(f"{way:>24}" for way in ways)
+    for row in record["survival"]:
+        cells = "".join(f"{percent(row[way]['accuracy']):>24}" for way in ways)
+        yield f"    {row['input']:<19}{cells}"
+    for name, again in record.get("detected_again", {}).items():
+        yield (
+            f"  {name} detected again from nothing: right in {percent(again['accuracy'])} of "
+            f"{again['frames_found']} frames found (of {again['frames_expected']})"
+        )
+    for remark in record["notes"]:
+        yield f"  note: {remark}"
+    yield f"  {path}"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return "none" if share is None else f"{100 * share:.1f} %"
+
+
+def decibels(value: float | None) -> str:
+    """A ratio in decibels; None where nothing changed."""
+    return "unchanged," if value is None else f"{value:.1f} dB"
 
 
 @contextmanager

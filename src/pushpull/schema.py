@@ -139,6 +139,20 @@ class Batch:
             speaking=speaking,
         )
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; rates stay where they are, since only their values are used."""
+        speaking = None if self.speaking is None else self.speaking.to(device)
+        moved = (t.to(device) for t in (self.waveform, self.faces, self.n_samples, self.n_frames))
+        waveform, faces, n_samples, n_frames = moved
+        return Batch(
+            waveform=waveform,
+            faces=faces,
+            n_samples=n_samples,
+            n_frames=n_frames,
+            fps=self.fps,
+            speaking=speaking,
+        )
+
     @property
     def mask(self) -> Tensor:
         """Valid frames (B, T) bool."""

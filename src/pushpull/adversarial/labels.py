@@ -23,7 +23,9 @@ FARTHEST_S = 0.1
 """From a frame to the labelled time that is taken for it."""
 
 
-def labels_from_csv(path: Path, tracks: Sequence[Track], info: VideoInfo) -> list[NDArray[np.int64]]:
+def labels_from_csv(
+    path: Path, tracks: Sequence[Track], info: VideoInfo
+) -> list[NDArray[np.int64]]:
     """Labels (N,) of each track, from the row at the nearest time whose box overlaps most.
 
     Args:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from pushpull.attacks import Attacked, attack, transfer
 from pushpull.attacks.space import Space
 from pushpull.detection import Progress, crop_of, find_faces
 from pushpull.detection.pipeline import Stopwatch
-from pushpull.errors import BudgetWarning, ConfigError, UnknownName
+from pushpull.errors import BudgetWarning, UnknownName
 from pushpull.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch
@@ -127,9 +127,7 @@ def attack_video(
     for variant_name, on_grid, through in plans:
         with clock(variant_name), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", BudgetWarning)
-            variants.append(
-                task.run(variant_name, scenes, quantise=on_grid, through=through)
-            )
+            variants.append(task.run(variant_name, scenes, quantise=on_grid, through=through))
         notes += dict.fromkeys(str(w.message) for w in caught)
     with clock("files"):
         compressed = [scene.files.again({}, codec) for scene in scenes]
@@ -142,6 +140,7 @@ def attack_video(
         name=footage.path.stem if name is None else name,
         clips=clips,
         stretches=tuple(stretches),
+        files=tuple(scene.files for scene in scenes),
         speaking=tuple(speaking),
         clean=clean_scores,
         variants=tuple(variants),
@@ -156,6 +155,7 @@ def attack_video(
             "space": space,
             "survive": survive,
             "codec": codec.name,
+            "crf": crf,
             "detector": footage.finder,
             "crop": window.name,
             "device": str(target.device),
@@ -216,12 +216,14 @@ class _Task:
         stretches = [scene.stretch for scene in scenes]
         # Before any file; through a codec, the batch of the attack is what came back from one.
         batches = [
-            scene.space(f.clean, Threat(balls=f.balls)).to_batch(dict(f.points))
+            scene.space(f.clean, f.threat).to_batch(dict(f.points))
             for scene, f in zip(scenes, found, strict=True)
         ]
         ways: dict[str, Scores] = {"as found": _scores_of(self.target, stretches, batches)}
         for codec in (LOSSLESS, self.codec):
-            back = [s.files.again(dict(f.points), codec) for s, f in zip(scenes, found, strict=True)]
+            back = [
+                s.files.again(dict(f.points), codec) for s, f in zip(scenes, found, strict=True)
+            ]
             ways[codec.name] = _scores_of(self.target, stretches, back)
         return Variant(
             name=name,
@@ -247,7 +249,7 @@ class _Task:
             else partial(transfer, self.surrogate, self.target)
         )
         found = run(
-            scene.stretch.batch,
+            scene.stretch.batch.to(next(self.target.parameters()).device),
             self.method,
             space=build,
             quantise=quantise,
@@ -266,7 +268,9 @@ def _loaded(weights: str | Path | LoadedWeights, device: str) -> LoadedWeights:
     return weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
 
 
-def _scores_of(detector: Detector, stretches: Sequence[Stretch], batches: Sequence[Batch]) -> Scores:
+def _scores_of(
+    detector: Detector, stretches: Sequence[Stretch], batches: Sequence[Batch]
+) -> Scores:
     """Scores of each track, in the order of the video's list."""
     found: dict[int, NDArray[np.float64]] = {}
     with torch.inference_mode():
@@ -293,7 +297,9 @@ def _changes(stretches: Sequence[Stretch], batches: Sequence[Batch]) -> tuple[Tr
     return tuple(found[i] for i in sorted(found))
 
 
-def _curves(stretches: Sequence[Stretch], found: Sequence[Attacked]) -> tuple[tuple[float, ...], ...]:
+def _curves(
+    stretches: Sequence[Stretch], found: Sequence[Attacked]
+) -> tuple[tuple[float, ...], ...]:
     curves = {}
     for stretch, one in zip(stretches, found, strict=True):
         for row, track in enumerate(stretch.tracks):

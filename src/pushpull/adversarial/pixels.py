@@ -21,7 +21,7 @@ from pushpull.media import read_frames
 from pushpull.schema import FACE_SIZE, Batch
 from pushpull.threat import Region, Threat
 
-__all__ = ["PixelSpace", "Pixels", "read_pixels", "sampling_weights"]
+__all__ = ["PixelSpace", "Pixels", "overlapping", "read_pixels", "sampling_weights"]
 
 
 def sampling_weights(
@@ -79,12 +79,17 @@ class Pixels:
         index = self.frame_of_grid[..., None, None].expand(-1, -1, FACE_SIZE, FACE_SIZE)
         return crops.gather(1, index)
 
+    def to(self, device: torch.device) -> Pixels:
+        """The tensors on a device."""
+        names = ("luma", "inside", "rows", "columns", "n_frames", "frame_of_grid")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
     def place(
         self, clip: int, frame: int, picture: tuple[int, ...]
     ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Where the part of one frame lies in a picture (H, W): there, and in the part."""
         y, x = self.origins[clip, frame].tolist()
-        return _overlap((y, x), self.luma.shape[2:], picture)
+        return overlapping((y, x), self.luma.shape[2:], picture)
 
 
 def read_pixels(clips: VideoClips, stretch: Stretch) -> Pixels:
@@ -114,7 +119,7 @@ def read_pixels(clips: VideoClips, stretch: Stretch) -> Pixels:
             if not 0 <= t < len(track):
                 continue
             y, x = placed[i, t] = origins[i][t]
-            here, there = _overlap((y, x), (height, width), picture.shape)
+            here, there = overlapping((y, x), (height, width), picture.shape)
             luma[i, t][there] = picture[here]
             inside[i, t][there] = ~taken[here]
             taken[here] = True
@@ -143,7 +148,7 @@ class PixelSpace:
     def __init__(self, batch: Batch, threat: Threat, sound: Soundtracks, pixels: Pixels) -> None:
         heard = {name: ball for name, ball in threat.balls.items() if name == "audio"}
         self._sound = VideoSpace(batch, Threat(balls=heard), sound)
-        self._pixels = pixels
+        self._pixels = pixels = pixels.to(batch.faces.device)
         self.clean = batch
         self.regions = dict(self._sound.regions)
         self.row_groups = dict(self._sound.row_groups)
@@ -162,7 +167,7 @@ class PixelSpace:
         return replace(batch, faces=(self.clean.faces + change).clamp(0.0, 255.0))
 
 
-def _overlap(
+def overlapping(
     origin: tuple[int, int], size: tuple[int, ...], picture: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """The part of a rectangle that lies in the picture: in the picture, and in the rectangle."""

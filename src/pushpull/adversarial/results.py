@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.adversarial.stretches import Stretch, VideoClips
+from pushpull.adversarial.survival import Files
 from pushpull.attacks.space import Points
 from pushpull.clips import ClipGrid
 from pushpull.metrics import average_precision
@@ -114,6 +115,7 @@ class VideoAttack:
         name: Of the video in outputs.
         clips: The clean video.
         stretches: Its parts.
+        files: How each part becomes files.
         speaking: Labels (T,) of each track on its grid that were attacked.
         clean: Scores of the clean video, by how it reached the detector.
         variants: Adversaries; the last is the one that was asked for.
@@ -125,6 +127,7 @@ class VideoAttack:
     name: str
     clips: VideoClips
     stretches: tuple[Stretch, ...]
+    files: tuple[Files, ...]
     speaking: tuple[NDArray[np.int64], ...]
     clean: Mapping[str, Scores]
     variants: tuple[Variant, ...]

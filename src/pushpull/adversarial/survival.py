@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.adversarial.pixels import Pixels
+from pushpull.adversarial.pixels import Pixels, overlapping
 from pushpull.adversarial.stretches import Stretch, VideoClips
 from pushpull.attacks.space import Points, Space
 from pushpull.clips import crop_tracks
@@ -89,6 +89,10 @@ class Files:
         """The batch that a detector sees of the files."""
         raise NotImplementedError
 
+    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+        """Put what was changed of the faces into a picture (H, W) of the video, in place."""
+        raise NotImplementedError
+
     def again(self, points: Points, codec: Codec) -> Batch:
         """Written and read."""
         with tempfile.TemporaryDirectory(prefix="pushpull-") as folder:
@@ -130,6 +134,26 @@ class CropFiles(Files):
             paths.append(folder / f"track-{number}{codec.video_suffix}")
             write_faces(paths[-1], faces[i, : lengths[i]], rates[i], codec)
         return paths
+
+    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+        """The change of each crop, brought to the size of its window; only to be looked at."""
+        import cv2
+
+        if "visual" not in points:
+            return
+        for i, number in enumerate(self.stretch.tracks):
+            track = self.clips.footage.tracks[number]
+            t = frame - int(track.frames[0])
+            if not 0 <= t < len(track):
+                continue
+            at = int(self.clips.grids[number].grid_of_frame[t])
+            change = points["visual"][i, at] - self.stretch.batch.faces[i, at].to(points["visual"])
+            window = self.clips.window.windows(track.boxes[t : t + 1])[0].round().astype(int)
+            x1, y1, x2, y2 = window.tolist()
+            sides = (max(1, y2 - y1), max(1, x2 - x1))
+            here, there = overlapping((y1, x1), sides, luma.shape)
+            wide = cv2.resize(change.detach().float().cpu().numpy(), sides[::-1])
+            luma[here] = np.clip(np.rint(luma[here] + wide[there]), 0, 255).astype(np.uint8)
 
     def read(self, paths: list[Path]) -> Batch:
         """Sound and crops as they are."""

@@ -64,6 +64,7 @@ class Attacked:
         vanished: Modalities whose budget is below one step of the grid, so that nothing changed.
         forwards: Evaluations of the whole batch during the attack.
         backwards: Those of them with a gradient.
+        threat: Budgets and ranges.
         settings: Everything that was asked for, defaults included.
     """
 
@@ -79,6 +80,7 @@ class Attacked:
     vanished: tuple[str, ...]
     forwards: int
     backwards: int
+    threat: Threat
     settings: Mapping[str, Any]
 
     @property
@@ -111,6 +113,7 @@ def attack(
     quantise: bool = False,
     space: SpaceBuilder = CropSpace,
     seed: int = 0,
+    watch: Callable[[int], None] = lambda evaluations: None,
     **settings: Any,
 ) -> Attacked:
     """Find an adversary of each clip, or of each video that clips are from.
@@ -134,6 +137,7 @@ def attack(
         quantise: Search among 8-bit faces and int16 waveforms, from the clean ones rounded so.
         space: What is moved: the clips, or `Soundtracks` for one sound per video.
         seed: Of all random numbers.
+        watch: Called with the number of evaluations after each; what it raises stops the attack.
         **settings: Of the method, such as `steps`, `alpha` (in the units of `eps`; eps / steps by
             default), `decay`, `random_start`, `n_restarts`.
 
@@ -166,7 +170,7 @@ def attack(
             labels = _decisions(output) if labels is None else labels
             centres = class_centres(output, labels) if needs_centres else centres
         goal = _goal_of(labels, targeted, centres)
-        search = Search(detector, placed, build_objective(objective, goal))
+        search = Search(detector, placed, build_objective(objective, goal), watch)
         run(search, torch.Generator().manual_seed(seed), **settings)
     for name, region in placed.regions.items():
         region.verify(search.best[name])
@@ -183,6 +187,7 @@ def attack(
         vanished=vanished,
         forwards=search.forwards,
         backwards=search.backwards,
+        threat=threat,
         settings=asked,
     )
 

@@ -10,7 +10,7 @@ attacks is for evaluation to take.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -41,12 +41,18 @@ class Search:
         backwards: Those of them with a gradient.
     """
 
-    def __init__(self, detector: Detector, space: Space, objective: Objective) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        space: Space,
+        objective: Objective,
+        watch: Callable[[int], None] = lambda evaluations: None,
+    ) -> None:
         self.space = space
         self.regions = space.regions
         self.curve: list[Tensor] = []
         self.forwards = self.backwards = 0
-        self._detector, self._objective = detector, objective
+        self._detector, self._objective, self._watch = detector, objective, watch
         self._kept: dict[str, Tensor] = {}
         groups = (space.clip_groups, *space.row_groups.values())
         self._n_groups = 1 + max(int(of.max()) for of in groups)
@@ -133,6 +139,7 @@ class Search:
                 "the detector returned NaN or infinite logits"
             )
         self.forwards += 1
+        self._watch(self.forwards)
         mean = clips / output.mask.sum(1)
         self.curve.append(mean)
         score = log_odds(output.logits).detach()

@@ -1,0 +1,291 @@
+"""What an attack on a video leaves on disk.
+
+A folder for each video: `results.json`; the adversary exactly (`adversarial.safetensors`) and as
+files that other programs read (wav, mkv, mp4); and clean and adversarial video side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from pushpull.adversarial.results import Scores, Variant, VideoAttack
+from pushpull.adversarial.survival import LOSSLESS, Codec, PixelFiles
+from pushpull.detection import Overlay, Progress, ScoredTrack
+from pushpull.detection.outputs import VERSIONED, installed_version
+from pushpull.files import output_dir, written_whole
+from pushpull.media import Frame, VideoWriter, read_frames, write_wav
+
+__all__ = ["as_json", "write_attack", "write_record"]
+
+WIDEST = 960
+"""Pixels of one side of the comparison."""
+
+
+def write_attack(
+    result: VideoAttack,
+    out: Path,
+    *,
+    video: bool = True,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Path]:
+    """Write everything about one video into OUT/NAME, replacing what an earlier run left there.
+
+    Args:
+        result: The attack.
+        out: An existing folder.
+        video: Whether to draw and encode the comparison.
+        progress: Called with stage, frames done and frames expected.
+
+    Raises:
+        OutputError: If something cannot be written; then the folder is as it was.
+    """
+    folder = output_dir(out / result.name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
+        fresh = Path(name)
+        write_sound(result, fresh)
+        write_adversary(result, fresh)
+        write_files(result, fresh, progress)
+        if video:
+            write_comparison(result, fresh / "side-by-side.mp4", progress)
+        return {path.name: move(path, folder) for path in sorted(fresh.iterdir())}
+
+
+def write_record(result: VideoAttack, out: Path, extra: dict[str, Any]) -> Path:
+    """Write `results.json`, last, with what was found out about the files."""
+    path = out / result.name / "results.json"
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(as_json(result) | extra, indent=1, allow_nan=False))
+    return path
+
+
+def sound_of(result: VideoAttack, variant: Variant) -> NDArray[np.float32]:
+    """Sound of the whole video (S,), with what was changed in each stretch."""
+    waveform = result.clips.waveform.copy()
+    for stretch, points in zip(result.stretches, variant.points, strict=True):
+        if "audio" in points:
+            piece = points["audio"][0].detach().float().cpu().numpy()
+            waveform[stretch.first_sample : stretch.first_sample + len(piece)] = piece
+    return waveform
+
+
+def write_sound(result: VideoAttack, folder: Path) -> None:
+    """The sound as floats and as int16."""
+    waveform = sound_of(result, result.adversary)
+    write_wav(folder / "adversarial.wav", waveform)
+    write_wav(folder / "adversarial-int16.wav", waveform, sample_format="int16")
+
+
+def write_adversary(result: VideoAttack, folder: Path) -> None:
+    """Sound and crops of each face exactly as the detector saw them, clean and adversarial."""
+    tensors: dict[str, torch.Tensor] = {}
+    for stretch, batch in zip(result.stretches, result.adversary.batches, strict=True):
+        samples, frames = stretch.batch.n_samples.tolist(), stretch.batch.n_frames.tolist()
+        for row, number in enumerate(stretch.tracks):
+            name = f"track-{result.clips.footage.tracks[number].track_id}"
+            for kind, of in (("clean", stretch.batch), ("adversarial", batch)):
+                waveform = of.waveform[row, : samples[row]]
+                tensors[f"{name}.{kind}.waveform"] = waveform.cpu().contiguous()
+                tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().contiguous()
+            tensors[f"{name}.speaking"] = torch.from_numpy(result.speaking[number])
+    metadata = {"settings": json.dumps(result.settings, default=str)}
+    save_file(tensors, folder / "adversarial.safetensors", metadata)
+
+
+def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
+    """The files that were read back: crops of each track, or in frame space the whole video."""
+    codecs = (LOSSLESS, Codec(crf=crf_of(result)))
+    if isinstance(result.files[0], PixelFiles):
+        for codec in codecs:
+            write_whole_video(result, folder / f"adversarial{codec.video_suffix}", codec, progress)
+        return
+    for i, (files, points) in enumerate(zip(result.files, result.adversary.points, strict=True)):
+        for codec in codecs:
+            inner = folder / f"crops-{i}"
+            inner.mkdir()
+            for path in files.write(points, inner, codec):
+                if path.name.startswith("track"):
+                    path.replace(folder / path.name)
+            shutil.rmtree(inner)
+
+
+def write_whole_video(result: VideoAttack, path: Path, codec: Codec, progress: Progress) -> None:
+    """The video with all its changed pixels and its changed sound."""
+    info = result.clips.footage.info
+    with VideoWriter(
+        path,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        audio=sound_of(result, result.adversary),
+        codec="ffv1-colour" if codec.crf is None else "h264",
+        crf=codec.crf or 0,
+    ) as writer:
+        for frame in frames_of(result, "writing", progress):
+            writer.write(changed(result, frame), frame.time_s)
+
+
+def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> None:
+    """Clean and adversarial video beside each other, scores drawn on both, adversarial sound."""
+    info = result.clips.footage.info
+    shrink = min(1.0, WIDEST / info.width)
+    width, height = round(info.width * shrink), round(info.height * shrink)
+    sides = [
+        ("clean", Overlay(scored(result, result.clean["as found"]), info.height)),
+        (
+            caption(result),
+            Overlay(scored(result, result.adversary.scores["as found"]), info.height),
+        ),
+    ]
+    with VideoWriter(
+        path,
+        width=2 * width,
+        height=height,
+        fps=info.fps,
+        audio=sound_of(result, result.adversary),
+    ) as writer:
+        for frame in frames_of(result, "side by side", progress):
+            pictures = (frame.ycc(), changed(result, frame))
+            halves = []
+            for (words, overlay), picture in zip(sides, pictures, strict=True):
+                image = overlay.draw(to_rgb(picture), frame.index)
+                if shrink < 1:
+                    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+                halves.append(with_caption(image, words))
+            writer.write(np.concatenate(halves, 1), frame.time_s)
+
+
+def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
+    """Luma and colour (3, H, W) of a frame with all changes of the adversary."""
+    picture = frame.ycc()
+    for files, points in zip(result.files, result.adversary.points, strict=True):
+        files.paint(points, frame.index, picture[0])
+    return picture
+
+
+def frames_of(result: VideoAttack, stage: str, progress: Progress) -> Iterator[Frame]:
+    """Frames of the clean video."""
+    footage = result.clips.footage
+    for frame in read_frames(footage.path, on_damage=lambda line: None):
+        yield frame
+        if frame.index % 10 == 0:
+            progress(stage, frame.index, footage.info.n_frames)
+
+
+def scored(result: VideoAttack, scores: Scores) -> list[ScoredTrack]:
+    """Tracks with a score for each of their frames."""
+    pairs = zip(result.clips.footage.tracks, result.on_frames(scores), strict=True)
+    return [ScoredTrack(track=track, scores=s) for track, s in pairs]
+
+
+def caption(result: VideoAttack) -> str:
+    """What was done, in a few words."""
+    settings = result.settings
+    eps = ", ".join(f"{name} {value:g}" for name, value in settings["eps"].items())
+    return f"{settings['method']}, eps {eps}, {result.adversary.name}"
+
+
+def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """Words at the lower left of a picture, in place."""
+    scale = image.shape[0] / 480
+    size, weight = max(0.3, 0.5 * scale), max(1, round(scale))
+    origin = (round(8 * scale), image.shape[0] - round(10 * scale))
+    for colour, thickness in (((0, 0, 0), weight + 2), ((255, 255, 255), weight)):
+        cv2.putText(
+            image, words, origin, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
+        )
+    return image
+
+
+def to_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Full-range luma and colour (3, H, W) as RGB (H, W, 3)."""
+    y, cb, cr = picture
+    # OpenCV's YCrCb is full range with the matrix of BT.601, as the decoder's planes are.
+    image: NDArray[np.uint8] = cv2.cvtColor(np.stack([y, cr, cb], 2), cv2.COLOR_YCrCb2RGB)
+    return image
+
+
+def crf_of(result: VideoAttack) -> int:
+    """Quality of H.264 that the attack was measured at."""
+    crf: int = result.settings["crf"]
+    return crf
+
+
+def move(path: Path, folder: Path) -> Path:
+    """A file to where it belongs."""
+    return path.replace(folder / path.name)
+
+
+def as_json(result: VideoAttack) -> dict[str, Any]:
+    """Everything that was measured: overall, for each face, and for each way through files."""
+    adversary, clean = result.adversary, result.clean["as found"]
+    found = adversary.scores["as found"]
+    return {
+        "video": str(result.clips.footage.path),
+        "name": result.name,
+        "settings": dict(result.settings),
+        "clean": asdict(result.quality(clean)),
+        "adversarial": asdict(result.quality(found)),
+        "delta": change_of(adversary, range(len(adversary.tracks))),
+        "survival": [
+            {"input": "clean"}
+            | {way: asdict(result.quality(s)) for way, s in result.clean.items()},
+            *(
+                {"input": variant.name}
+                | {way: asdict(result.quality(s)) for way, s in variant.scores.items()}
+                for variant in result.variants
+            ),
+        ],
+        "vanished": list(adversary.vanished),
+        "forwards": adversary.forwards,
+        "backwards": adversary.backwards,
+        "seconds": {stage: round(s, 3) for stage, s in result.seconds.items()},
+        "notes": list(result.notes),
+        "versions": {"python": platform.python_version()}
+        | {name: v for name in VERSIONED if (v := installed_version(name))},
+        "tracks": [
+            {
+                "track_id": f"{result.name}:{track.track_id}",
+                "start_s": float(track.timestamps_s[0]),
+                "end_s": float(track.timestamps_s[-1]),
+                "fps": result.clips.grids[i].fps,
+                "clean": asdict(result.quality(clean, [i])),
+                "adversarial": asdict(result.quality(found, [i])),
+                "delta": change_of(adversary, [i]),
+                "loss_curve": [round(v, 5) for v in adversary.curves[i]],
+                "speaking": result.speaking[i].tolist(),
+                "clean_scores": clean[i].round(4).tolist(),
+                "adversarial_scores": found[i].round(4).tolist(),
+            }
+            for i, track in enumerate(result.clips.footage.tracks)
+        ],
+    }
+
+
+def change_of(variant: Variant, tracks: range | list[int]) -> dict[str, float | None]:
+    """Largest changes and mean qualities of some tracks; None for what did not change at all."""
+    chosen = [variant.tracks[i] for i in tracks]
+
+    def mean(values: list[float]) -> float | None:
+        finite = [v for v in values if np.isfinite(v)]
+        return float(np.mean(finite)) if finite else None
+
+    return {
+        "audio_linf": max(t.audio_linf for t in chosen),
+        "visual_linf": max(t.visual_linf for t in chosen),
+        "snr_db": mean([t.snr_db for t in chosen]),
+        "psnr_db": mean([t.psnr_db for t in chosen]),
+        "ssim": mean([t.ssim for t in chosen]),
+    }
