@@ -69,7 +69,7 @@ def main() -> None:
     text = report(rows)
     print(text)
     if args.report:
-        replace_section(args.report, text)
+        replace_section(args.report, text, "measured")
 
 
 def other_sound(index: list[dict[str, Any]], i: int) -> dict[str, Any]:
@@ -197,9 +197,9 @@ def ap(positives: np.ndarray, negatives: np.ndarray) -> float:
     return float(average_precision(scores, labels.astype(bool)))
 
 
-def replace_section(path: Path, text: str) -> None:
-    """Put the tables between the markers of a document."""
-    begin, end = "<!-- measured: begin -->\n", "<!-- measured: end -->"
+def replace_section(path: Path, text: str, name: str) -> None:
+    """Put the tables between the markers of that name in a document."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     document = path.read_text()
     head, rest = document.split(begin)
     tail = rest.split(end)[1]
