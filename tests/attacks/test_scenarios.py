@@ -239,7 +239,7 @@ def test_a_budget_that_is_none_is_refused(method: str, eps: float) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5])
-@pytest.mark.parametrize("method", ATTACKS)
+@pytest.mark.parametrize("method", sorted(set(ATTACKS) - {"fgsm"}))
 def test_no_steps_are_refused(method: str, steps: int) -> None:
     with pytest.raises(ConfigError, match=f"steps is {steps}; expected a whole number, 1 or more"):
         attack(ConvDetector(), random_batch(), method, steps=steps)

@@ -30,6 +30,9 @@ from pushpull.media import Frame, VideoWriter, read_frames, write_wav
 
 __all__ = ["as_json", "write_attack", "write_record"]
 
+OURS = ("adversarial*", "track-*.mkv", "track-*.mp4", "side-by-side.mp4", "results.json")
+"""What an earlier run may have left in a folder."""
+
 WIDEST = 960
 """Pixels of one side of the comparison."""
 
@@ -60,7 +63,10 @@ def write_attack(
         write_files(result, fresh, progress)
         if video:
             write_comparison(result, fresh / "side-by-side.mp4", progress)
-        return {path.name: move(path, folder) for path in sorted(fresh.iterdir())}
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                path.unlink()
+        return {path.name: path.replace(folder / path.name) for path in sorted(fresh.iterdir())}
 
 
 def write_record(result: VideoAttack, out: Path, extra: dict[str, Any]) -> Path:
@@ -96,12 +102,13 @@ def write_adversary(result: VideoAttack, folder: Path) -> None:
         for row, number in enumerate(stretch.tracks):
             name = f"track-{result.clips.footage.tracks[number].track_id}"
             for kind, of in (("clean", stretch.batch), ("adversarial", batch)):
-                waveform = of.waveform[row, : samples[row]]
-                tensors[f"{name}.{kind}.waveform"] = waveform.cpu().contiguous()
-                tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().contiguous()
+                # Copies, since an input that was not attacked is the clean one itself.
+                tensors[f"{name}.{kind}.waveform"] = of.waveform[row, : samples[row]].cpu().clone()
+                tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().clone()
             tensors[f"{name}.speaking"] = torch.from_numpy(result.speaking[number])
     metadata = {"settings": json.dumps(result.settings, default=str)}
-    save_file(tensors, folder / "adversarial.safetensors", metadata)
+    with written_whole(folder / "adversarial.safetensors") as temporary:
+        save_file(tensors, temporary, metadata)
 
 
 def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
@@ -221,11 +228,6 @@ def crf_of(result: VideoAttack) -> int:
     """Quality of H.264 that the attack was measured at."""
     crf: int = result.settings["crf"]
     return crf
-
-
-def move(path: Path, folder: Path) -> Path:
-    """A file to where it belongs."""
-    return path.replace(folder / path.name)
 
 
 def as_json(result: VideoAttack) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pushpull.attacks.apgd import apgd
-from pushpull.attacks.gradient import ascend
+from pushpull.attacks.gradient import ascend, fgsm
 from pushpull.attacks.noise import noise
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace, Soundtracks, Space, SpaceBuilder, on_grid
@@ -34,7 +34,7 @@ from pushpull.threat import Threat, per_modality
 __all__ = ["ATTACKS", "Attacked", "Soundtracks", "attack", "transfer"]
 
 ATTACKS: dict[str, Callable[..., None]] = {
-    "fgsm": partial(ascend, steps=1),
+    "fgsm": fgsm,
     "bim": ascend,
     "mim": partial(ascend, decay=1.0),
     "pgd": partial(ascend, random_start=True),
@@ -237,7 +237,8 @@ def _method(name: str, settings: Mapping[str, Any]) -> Callable[..., None]:
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ConfigError(
-            f"{name} has no setting {', '.join(unknown)}: it has {', '.join(sorted(known))}"
+            f"{name} has no setting {', '.join(unknown)}: it has "
+            f"{', '.join(sorted(known)) or 'none'}"
         )
     return ATTACKS[name]
 

@@ -10,7 +10,7 @@ from pushpull.attacks.search import Search, at_least_one
 from pushpull.attacks.space import Deltas
 from pushpull.errors import ConfigError
 
-__all__ = ["ascend"]
+__all__ = ["ascend", "fgsm"]
 
 
 def ascend(
@@ -58,6 +58,16 @@ def ascend(
                 step = region.direction(gradients[name]).mul_(alpha[name])
                 deltas[name] = region.project(step.add_(deltas[name]))
         search.loss(deltas)
+
+
+def fgsm(search: Search, generator: torch.Generator) -> None:
+    """One step of the whole budget (Goodfellow et al., ICLR 2015).
+
+    Args:
+        search: What is attacked.
+        generator: Not used.
+    """
+    ascend(search, generator, steps=1)
 
 
 def _accumulated(search: Search, momentum: Deltas, gradients: Deltas, decay: float) -> Deltas:
