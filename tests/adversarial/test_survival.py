@@ -89,16 +89,27 @@ def test_a_codec_changes_little_and_less_with_better_quality(two_people, stretch
     assert min(shifts) == shifts[2]
 
 
-def test_straight_through_shows_the_files_and_keeps_the_gradient(two_people, stretch):
+def test_gradients_are_taken_halfway_to_the_files(two_people, stretch):
     inner = stretch.sound(stretch.batch, Threat.of(5.0))
-    space = ThroughFiles(inner, CropFiles(two_people, stretch), Codec(crf=30))
+    files = CropFiles(two_people, stretch)
+    space = ThroughFiles(inner, files, Codec(crf=30))
     points = {name: x.requires_grad_() for name, x in noisy(inner).items()}
-    batch = space.to_batch(points)
-    back = CropFiles(two_people, stretch).again(points, Codec(crf=30))
-    assert (batch.faces - back.faces).abs().max() < 1e-4
-    assert (batch.waveform - back.waveform).abs().max() < 1e-6
-    batch.faces.sum().backward()
+    back = files.again(points, Codec(crf=30))
+    assert torch.equal(space.to_batch(points).faces, back.faces)
+    went_in, between = inner.to_batch(points), space.smooth(points)
+    assert torch.allclose(between.faces, (went_in.faces + back.faces) / 2, atol=1e-3)
+    assert torch.allclose(between.waveform, (went_in.waveform + back.waveform) / 2, atol=1e-6)
+    between.faces.sum().backward()
     assert torch.equal(points["visual"].grad, torch.ones_like(points["visual"]))
+
+
+def test_another_point_is_written_again(two_people, stretch):
+    inner = stretch.sound(stretch.batch, Threat.of(100.0))
+    space = ThroughFiles(inner, CropFiles(two_people, stretch), Codec(crf=10))
+    clean = {name: region.clean for name, region in inner.regions.items()}
+    first = space.to_batch(clean).faces
+    assert not torch.equal(space.to_batch(noisy(inner)).faces, first)
+    assert torch.equal(space.to_batch(clean).faces, first)
 
 
 def test_an_attack_through_a_codec_is_judged_by_what_comes_back(two_people, stretch):

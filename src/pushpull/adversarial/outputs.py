@@ -207,12 +207,13 @@ def caption(result: VideoAttack) -> str:
 def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
     """Words at the lower left of a picture, in place."""
     scale = image.shape[0] / 480
-    size, weight = max(0.3, 0.5 * scale), max(1, round(scale))
-    origin = (round(8 * scale), image.shape[0] - round(10 * scale))
-    for colour, thickness in (((0, 0, 0), weight + 2), ((255, 255, 255), weight)):
-        cv2.putText(
-            image, words, origin, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
-        )
+    font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.5 * scale), max(1, round(scale))
+    (width, height), base = cv2.getTextSize(words, font, size, weight)
+    bottom, pad = image.shape[0], max(2, round(4 * scale))
+    corner = (width + 2 * pad, bottom - height - base - 2 * pad)
+    cv2.rectangle(image, (0, bottom), corner, (20, 20, 20), cv2.FILLED)
+    origin = (pad, bottom - base - pad)
+    cv2.putText(image, words, origin, font, size, (255, 255, 255), weight, cv2.LINE_AA)
     return image
 
 

@@ -166,6 +166,10 @@ class PixelSpace:
         change = self._pixels.crops_of(points["visual"] - self._pixels.luma)
         return replace(batch, faces=(self.clean.faces + change).clamp(0.0, 255.0))
 
+    def smooth(self, points: Points) -> Batch | None:
+        """None."""
+        return None
+
 
 def overlapping(
     origin: tuple[int, int], size: tuple[int, ...], picture: tuple[int, ...]

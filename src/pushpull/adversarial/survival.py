@@ -2,7 +2,7 @@
 
 `LOSSLESS` keeps 8-bit pixels and int16 samples; H.264 with AAC is what videos go through. An attack
 can search through a codec: it is then judged by what the real encoder and decoder make of each
-iterate, and gradients pass as if they changed nothing (straight through).
+iterate.
 """
 
 from __future__ import annotations
@@ -234,23 +234,36 @@ class PixelFiles(Files):
 class ThroughFiles:
     """A space seen through files: what the detector gets was written, encoded and read again.
 
-    The points stay what goes into the file, and are what budgets hold for.
+    The points stay what goes into the file, and are what budgets hold for. Encoders have no
+    gradient: it is taken halfway between what goes in and what comes out, as if they changed
+    nothing. At what comes out alone, bands of the sound that AAC has emptied have the largest
+    gradients and the least use (measured on a real clip through crf 10, eps_av 20, 8 steps of BIM:
+    mean margin -0.4 there, -0.7 at what goes in, -1.5 halfway).
     """
 
     def __init__(self, space: Space, files: Files, codec: Codec) -> None:
         self._space, self._files, self._codec = space, files, codec
         self.clean, self.regions = space.clean, space.regions
         self.row_groups, self.clip_groups = space.row_groups, space.clip_groups
+        self._last: tuple[Points, Batch] | None = None
 
     def to_batch(self, points: Points) -> Batch:
-        """What comes back from the files; its gradient is that of what went in."""
-        batch = self._space.to_batch(points)
+        """What comes back from the files."""
+        if self._last is not None and _same(self._last[0], points):
+            return self._last[1]
         with torch.no_grad():
             back = self._files.again(points, self._codec)
+        # A search asks for the gradient at a point and then for its score.
+        self._last = ({name: x.detach().clone() for name, x in points.items()}, back)
+        return back
+
+    def smooth(self, points: Points) -> Batch:
+        """Halfway to the files; its gradient is that of what went in."""
+        went_in, back = self._space.to_batch(points), self.to_batch(points)
         return replace(
-            batch,
-            waveform=_straight_through(batch.waveform, back.waveform),
-            faces=_straight_through(batch.faces, back.faces),
+            went_in,
+            waveform=_halfway(went_in.waveform, back.waveform),
+            faces=_halfway(went_in.faces, back.faces),
         )
 
 
@@ -268,5 +281,9 @@ def write_faces(path: Path, faces: Tensor, fps: float, codec: Codec) -> None:
             writer.write(face)
 
 
-def _straight_through(x: Tensor, value: Tensor) -> Tensor:
-    return x + (value - x).detach()
+def _halfway(x: Tensor, value: Tensor) -> Tensor:
+    return x + 0.5 * (value - x).detach()
+
+
+def _same(a: Points, b: Points) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -20,7 +20,7 @@ from pushpull.attacks.space import Deltas, Points, Space
 from pushpull.errors import ConfigError, GradientError
 from pushpull.losses import Objective, log_odds
 from pushpull.models.detector import Detector
-from pushpull.schema import Output
+from pushpull.schema import Batch, Output
 
 __all__ = ["Search", "at_least_one", "held_still"]
 
@@ -70,7 +70,7 @@ class Search:
         """Loss of each group (G,), by which changes are compared."""
         with torch.no_grad():
             points = self._placed(deltas)
-            output = self._output(points)
+            output = self._output(self.space.to_batch(points), points)
             return self._record(points, output, self._objective.judge(output))
 
     def gradient(self, deltas: Deltas) -> tuple[Tensor, Deltas]:
@@ -81,7 +81,8 @@ class Search:
         """
         with torch.enable_grad():
             points = {k: x.detach().requires_grad_() for k, x in self._placed(deltas).items()}
-            output = self._output(points)
+            smooth = self.space.smooth(points)
+            output = self._output(smooth or self.space.to_batch(points), points)
             ascended = self._objective.ascend(output)
             if not ascended.requires_grad:
                 raise GradientError(
@@ -93,9 +94,14 @@ class Search:
             )
         with torch.no_grad():
             same = self._objective.judge is self._objective.ascend
-            judged = ascended.detach() if same else self._objective.judge(output)
             step = self.forwards
-            loss = self._record({k: x.detach() for k, x in points.items()}, output, judged)
+            points = {k: x.detach() for k, x in points.items()}
+            if smooth is not None:
+                output = self._output(self.space.to_batch(points), points)
+            judged = ascended.detach()
+            if smooth is not None or not same:
+                judged = self._objective.judge(output)
+            loss = self._record(points, output, judged)
             self.backwards += 1
             gradients = dict(zip(points, found, strict=True))
             for name, gradient in gradients.items():
@@ -122,8 +128,8 @@ class Search:
     def _placed(self, deltas: Deltas) -> Points:
         return {name: self.regions[name].place(delta) for name, delta in deltas.items()}
 
-    def _output(self, points: Points) -> Output:
-        output: Output = self._detector(**self.space.to_batch(points).inputs, **self._kept)
+    def _output(self, batch: Batch, points: Points) -> Output:
+        output: Output = self._detector(**batch.inputs, **self._kept)
         if "audio" not in points and output.e_a is not None:
             self._kept = {"e_a": output.e_a.detach()}
         if "visual" not in points and output.e_v is not None:

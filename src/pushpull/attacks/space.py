@@ -68,6 +68,10 @@ class Space(Protocol):
         """The batch for these points, differentiable in them."""
         ...
 
+    def smooth(self, points: Points) -> Batch | None:
+        """A batch to take gradients of where `to_batch` has none of use; None where it has."""
+        ...
+
 
 class SpaceBuilder(Protocol):
     """What makes the space of a batch."""
@@ -99,6 +103,10 @@ class CropSpace:
             waveform=points.get("audio", self.clean.waveform),
             faces=points.get("visual", self.clean.faces),
         )
+
+    def smooth(self, points: Points) -> Batch | None:
+        """None."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,6 +172,10 @@ class VideoSpace:
         if "audio" not in points:
             return batch
         return replace(batch, waveform=self._heard(points["audio"]))
+
+    def smooth(self, points: Points) -> Batch | None:
+        """None."""
+        return None
 
     def _heard(self, waveform: Tensor) -> Tensor:
         size = self.clean.waveform.shape[1]
