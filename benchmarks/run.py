@@ -1,6 +1,6 @@
 """All benchmarks, and docs/benchmarks.md from their results.
 
-    python benchmarks/run.py --peers DIR [--only models score detect] [--out DIR]
+    python benchmarks/run.py --peers DIR [--only models score detect attacks] [--out DIR]
 
 DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD. Results are kept as
 JSON in OUT; the document is written from what is there.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect")
+PARTS = ("models", "score", "detect", "attacks")
 
 
 def main() -> None:
@@ -87,7 +87,12 @@ def document(results: dict[str, Any]) -> str:
         "`python benchmarks/run.py --peers DIR` with checkouts of the published code in DIR. "
         "This file is written by that command; the raw results are in `benchmarks/results`.",
     ]
-    writers = {"models": model_lines, "score": score_lines, "detect": detect_lines}
+    writers = {
+        "models": model_lines,
+        "score": score_lines,
+        "detect": detect_lines,
+        "attacks": attack_lines,
+    }
     for part, result in results.items():
         lines += ["", *writers[part](result), "", measured_line(result)]
     return "\n".join(lines) + "\n"
@@ -159,6 +164,49 @@ def detect_lines(result: dict[str, Any]) -> list[str]:
             f"{run['peak_mib']:.0f} MiB | {stages} |"
         )
     return [*lines, "", f"Peak memory, long against short: {result['memory_ratio']:.2f}."]
+
+
+def attack_lines(result: dict[str, Any]) -> list[str]:
+    """Attacks."""
+    lines = [
+        "## Attacks",
+        "",
+        f"{result['threads']} threads, clips of {result['frames']} frames, runs alternating, "
+        f"median ratio of {result['runs']} pairs (below 1: ours is faster).",
+        "",
+        "| what | ours | against | ratio |",
+        "|---|---|---|---|",
+    ]
+    rows = [
+        (f"step of joint PGD on {name} against a bare forward and backward pass", row)
+        for name, row in result["step"].items()
+    ]
+    rows += [
+        (f"BIM on the packed input, {name}", row)
+        for name, row in result["packed"].items()
+        if "ratio" in row
+    ]
+    rows.append(("step on the sound alone against a joint step, talknet", result["audio_only"]))
+    for what, row in rows:
+        lines.append(
+            f"| {what} | {row['ours_s']:.3f} s | {row['theirs_s']:.3f} s | {row['ratio']:.2f} |"
+        )
+    audio = result["audio_only"]
+    lines += [
+        "",
+        f"With faces encoded once a step is {audio['times_faster']:.0f} times faster and its "
+        f"gradient differs by {audio['gradient_difference']:.1e} relative.",
+    ]
+    lines += [f"{row['left_out']}." for row in result["packed"].values() if "left_out" in row]
+    for key, what in (("by_steps", "steps"), ("by_clips", "clips")):
+        values = ", ".join(f"{n}: {s:.2f} s" for n, s in result[key].items())
+        lines += ["", f"Whole attack on Light-ASD, 25 frames, by number of {what}: {values}."]
+    lines += ["", "| model | frames | step | peak memory |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['model']} | {row['frames']} | {row['step_s']:.2f} s | {row['peak_mib']:.0f} MiB |"
+        for row in result["by_length"]
+    ]
+    return lines
 
 
 if __name__ == "__main__":
