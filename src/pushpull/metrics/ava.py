@@ -61,7 +61,10 @@ def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
         raise ShapeError(f"score {int(np.isnan(s).argmax())} is NaN; expected numbers")
     if not y.any():
         raise ShapeError(f"none of {len(y)} rows is positive; average precision needs one")
-    order = np.argsort(-s, kind="stable")
+    # The stable sort takes three times as long, and only ties need it.
+    order = np.argsort(-s)
+    if (s[order[1:]] == s[order[:-1]]).any():
+        order = np.argsort(-s, kind="stable")
     s, y = s[order], y[order]
     ranks = np.flatnonzero(y) + 1
     # Tied groups: first row, rows and positives of the group of every positive.
