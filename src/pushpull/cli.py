@@ -183,8 +183,8 @@ def detect(
     from pushpull.weights import load_weights
 
     names = output_names(videos, out)
-    output_dir(out)
     loaded = load_weights(weights, device=device.value)
+    output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
     for path, name in zip(videos, names, strict=True):

@@ -109,7 +109,10 @@ def crop_tracks(
     for track in tracks:
         for frame, box in zip(track.frames.tolist(), track.boxes, strict=True):
             by_frame.setdefault(frame, []).append((track.track_id, box))
+    last = max(by_frame, default=-1)
     for frame in frames:
+        if frame.index > last:
+            return
         here = by_frame.get(frame.index)
         if here:
             faces = crop_faces(frame.gray(), np.array([box for _, box in here]), crop)

@@ -15,7 +15,8 @@ __all__ = ["MODEL", "YuNet"]
 MODEL = KnownFile(
     name="yunet/face_detection_yunet_2023mar.onnx",
     url=(
-        "https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/"
+        "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+        "966be4cb6eefc2a4f586ed0581bf4bbaa2533070/models/"
         "face_detection_yunet/face_detection_yunet_2023mar.onnx"
     ),
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
