@@ -1,0 +1,115 @@
+"""Files that were written, read again."""
+
+import av
+import numpy as np
+import pytest
+from media_files import make_video
+
+from pushpull.errors import ConfigError, OutputError, ShapeError
+from pushpull.media import VideoWriter, probe, read_frames, read_waveform, write_sound
+
+RNG = np.random.default_rng(0)
+TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
+
+
+def pictures(*shape, n=5):
+    """Smooth pictures, as codecs like them."""
+    ramp = np.linspace(0, 200, np.prod(shape)).reshape(shape)
+    return [(ramp + 10 * i).astype(np.uint8) for i in range(n)]
+
+
+def written(path, images, height, width, **options):
+    with VideoWriter(path, width=width, height=height, fps=25, **options) as writer:
+        for image in images:
+            writer.write(image)
+    return path
+
+
+@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
+def test_lossless_colour_and_sound_come_back_to_the_bit(tmp_path, size):
+    images = list(RNG.integers(0, 256, (4, 3, *size), dtype=np.uint8))
+    sound = (RNG.integers(-32768, 32768, 2560) / 32768).astype(np.float32)
+    path = written(tmp_path / "v.mkv", images, *size, codec="ffv1-colour", audio=sound)
+    assert all(np.array_equal(f.ycc(), i) for f, i in zip(read_frames(path), images, strict=True))
+    assert np.array_equal(read_waveform(path), sound)
+
+
+def test_lossless_grey_comes_back_to_the_bit(tmp_path):
+    images = list(RNG.integers(0, 256, (4, 33, 47), dtype=np.uint8))
+    path = written(tmp_path / "v.mkv", images, 33, 47, codec="ffv1")
+    assert all(np.array_equal(f.gray(), i) for f, i in zip(read_frames(path), images, strict=True))
+
+
+def test_luma_of_a_frame_is_its_grey_in_every_range(tmp_path):
+    for pixel_format in ("yuv420p", "yuvj420p"):
+        path = make_video(
+            tmp_path / f"{pixel_format}.mkv", n_frames=3, size=(64, 48), pixel_format=pixel_format
+        )
+        for frame in read_frames(path):
+            assert np.array_equal(frame.ycc()[0], frame.gray())
+
+
+@pytest.mark.parametrize("kind", ["rgb", "grey", "planes"])
+def test_h264_is_near_whatever_the_picture_is_given_as(tmp_path, kind):
+    shapes = {"rgb": (48, 64, 3), "grey": (48, 64), "planes": (3, 48, 64)}
+    images = pictures(*shapes[kind])
+    path = written(tmp_path / "v.mp4", images, 48, 64, crf=5)
+    for frame, image in zip(read_frames(path), images, strict=True):
+        got = {"rgb": frame.rgb, "grey": frame.gray, "planes": frame.ycc}[kind]().astype(float)
+        got, image = (got[0], image[0]) if kind == "planes" else (got, image)
+        assert np.abs(got - image).mean() < 4
+
+
+def test_a_lower_crf_is_a_better_picture(tmp_path):
+    noise = list(RNG.integers(0, 256, (5, 48, 64), dtype=np.uint8))
+    errors = []
+    for crf in (1, 20, 45):
+        path = written(tmp_path / f"{crf}.mp4", noise, 48, 64, crf=crf)
+        frames = [f.gray().astype(float) for f in read_frames(path)]
+        errors.append(np.mean([np.abs(f - n).mean() for f, n in zip(frames, noise, strict=True)]))
+    assert errors == sorted(errors)
+    assert errors[0] < 3 < errors[2]
+
+
+def test_aac_comes_back_aligned(tmp_path):
+    path = tmp_path / "s.m4a"
+    write_sound(path, TONE)
+    back = read_waveform(path)[: len(TONE)]
+    inner = slice(2000, 14_000)
+    assert np.abs(back[inner] - TONE[inner]).max() < 0.02
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.name.startswith("aac")
+
+
+def test_sound_that_is_no_waveform_is_refused(tmp_path):
+    with pytest.raises(ShapeError, match="waveform is"):
+        write_sound(tmp_path / "s.m4a", np.zeros((2, 100), np.float32))
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_sound(tmp_path / "missing" / "s.m4a", TONE)
+
+
+def test_a_failed_block_leaves_no_file(tmp_path):
+    path = tmp_path / "v.mp4"
+    images = [np.zeros((48, 64), np.uint8), np.zeros((1, 1), np.uint8)]
+    with pytest.raises(ShapeError):
+        written(path, images, 48, 64)
+    assert not path.exists()
+
+
+def test_requests_that_cannot_be_are_one_line(tmp_path):
+    with pytest.raises(OutputError, match=r"ffv1 video goes into \.mkv"):
+        VideoWriter(tmp_path / "v.mp4", width=64, height=48, fps=25, codec="ffv1")
+    with pytest.raises(ConfigError, match="expected numbers above 0"):
+        VideoWriter(tmp_path / "v.mp4", width=64, height=48, fps=0)
+    with VideoWriter(tmp_path / "w.mp4", width=64, height=48, fps=25) as writer:
+        with pytest.raises(ShapeError, match="expected uint8 of"):
+            writer.write(np.zeros((64, 48), np.uint8))
+        writer.write(np.zeros((48, 64), np.uint8), 1.0)
+        with pytest.raises(ConfigError, match="expected times that increase"):
+            writer.write(np.zeros((48, 64), np.uint8), 0.5)
+    assert probe(tmp_path / "w.mp4").n_frames == 1
+    with (
+        pytest.raises(OutputError, match="no picture was written"),
+        VideoWriter(tmp_path / "e.mp4", width=64, height=48, fps=25),
+    ):
+        pass
