@@ -1,11 +1,11 @@
 """Attacks: cost of a step against a bare forward and backward pass, and against other libraries.
 
-    python benchmarks/bench_attacks.py [--threads 2] [--frames 50] [--runs 5] [--json FILE]
+    python benchmarks/bench_attacks.py [--threads 2] [--frames 50] [--runs 7] [--json FILE]
 
-Detectors have random weights: speed does not depend on them. Times of a step are differences of
-whole attacks with more and with fewer steps, so that what happens once is not in them. Runs of two
-sides alternate; a ratio is the median over such pairs, below 1 where ours is faster. A library that
-is not installed is left out.
+Detectors have random weights: speed does not depend on them. A step lasts from one evaluation with
+a gradient to the next, so what an attack does once is not in it; whole calls are given beside it.
+Two sides alternate; a ratio is the median over such pairs, below 1 where ours is faster. A library
+that is not installed is left out, and the result says so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,21 @@ import torch
 from torch import Tensor, nn
 
 from pushpull.attacks import attack
-from pushpull.losses import cross_entropy_all
+from pushpull.attacks.search import Search, held_still
+from pushpull.attacks.space import CropSpace
+from pushpull.losses import Goal, build_objective, cross_entropy_all
 from pushpull.memory import keep_freed_memory
 from pushpull.models import MODELS, Detector
 from pushpull.schema import Batch, Clip
+from pushpull.threat import Threat
 
+EPS_AV = 5.0
 EPS = {"audio": 5e-4, "visual": 0.5}
 LENGTHS = (25, 50, 100, 250, 500)
 STEPS = (1, 2, 5, 10)
 CLIPS = (1, 2, 4)
 PACKED_STEPS = 5
+MIB = 1024 * 1024
 
 
 def main() -> None:
@@ -44,52 +50,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--frames", type=int, default=50)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one-length", nargs=2, metavar=("MODEL", "FRAMES"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    # For all sides: else half of the time is the system's, spent on zeroing pages.
     keep_freed_memory()
     if args.one_length:
         model, frames = args.one_length
         print(json.dumps(one_length(model, int(frames))))
         return
-    record: dict[str, Any] = {
-        "threads": args.threads,
-        "frames": args.frames,
-        "runs": args.runs,
-        "step": {},
-        "packed": {},
+    frames, runs = args.frames, args.runs
+    record: dict[str, Any] = {"threads": args.threads, "frames": frames, "runs": runs}
+    parts: dict[str, Callable[[], Any]] = {
+        "step": lambda: {n: step_against_bare(n, frames, runs) for n in ("light_asd", "talknet")},
+        "packed": lambda: {name: packed_against(name, frames, runs) for name in LIBRARIES},
+        "audio_only": lambda: audio_only(frames, runs),
+        "by_steps": lambda: growth(
+            {n: lambda n=n: whole("light_asd", batch_of(25), n) for n in STEPS}, runs
+        ),
+        "by_clips": lambda: growth(
+            {n: lambda n=n: whole("light_asd", batch_of(25, n), 2) for n in CLIPS}, runs
+        ),
+        "by_length": lambda: [
+            apart(name, length, args.threads)
+            for name in ("light_asd", "talknet")
+            for length in LENGTHS
+        ],
     }
-    for name in ("light_asd", "talknet"):
-        record["step"][name] = step_against_bare(name, args.frames, args.runs)
-        show(name, record["step"][name])
-    for library in ("foolbox", "art", "torchattacks"):
-        record["packed"][library] = packed_against(library, args.frames, args.runs)
-        show(library, record["packed"][library])
-    record["audio_only"] = audio_only(args.frames, args.runs)
-    show("audio only, talknet", record["audio_only"])
-    record["by_steps"] = {
-        n: timed(lambda n=n: attacked("light_asd", batch_of(25), steps=n), args.runs) for n in STEPS
-    }
-    record["by_clips"] = {
-        n: timed(lambda n=n: attacked("light_asd", batch_of(25, n), steps=2), args.runs)
-        for n in CLIPS
-    }
-    show("seconds by steps", record["by_steps"])
-    show("seconds by clips", record["by_clips"])
-    record["by_length"] = [
-        apart(name, frames, args.threads) for name in ("light_asd", "talknet") for frames in LENGTHS
-    ]
-    for row in record["by_length"]:
-        show("length", row)
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    for name, part in parts.items():
+        record[name] = part()
+        print(f"{name}: {json.dumps(record[name])}", flush=True)
+        # After each part, so that what was measured outlives an interruption.
+        if args.json:
+            args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def show(what: str, values: Any) -> None:
-    """One line."""
-    print(f"{what}: {json.dumps(values)}", flush=True)
+BUILT: dict[str, Detector] = {}
 
 
 def built(name: str) -> Detector:
@@ -100,16 +98,13 @@ def built(name: str) -> Detector:
     return BUILT[name]
 
 
-BUILT: dict[str, Detector] = {}
-
-
 def batch_of(frames: int, clips: int = 1) -> Batch:
-    """Noise, labelled half and half, far from the ends of its range."""
+    """Noise, labelled half and half, farther from the ends of its range than any budget."""
     generator = torch.Generator().manual_seed(0)
     return Batch.from_clips(
         [
             Clip(
-                waveform=0.1 * torch.randn(640 * frames, generator=generator).clamp(-5, 5),
+                waveform=(0.1 * torch.randn(640 * frames, generator=generator)).clamp(-0.5, 0.5),
                 faces=torch.rand(frames, 112, 112, generator=generator) * 200 + 20,
                 fps=25.0,
                 speaking=torch.arange(frames) % 2,
@@ -119,11 +114,6 @@ def batch_of(frames: int, clips: int = 1) -> Batch:
     )
 
 
-def attacked(name: str, batch: Batch, *, steps: int, modality: str = "both") -> Any:
-    """Our attack: PGD."""
-    return attack(built(name), batch, "pgd", eps=5.0, modality=modality, steps=steps)
-
-
 def clocked(run: Callable[[], object]) -> float:
     """Seconds of one call."""
     start = time.perf_counter()
@@ -131,69 +121,114 @@ def clocked(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def timed(run: Callable[[], object], runs: int) -> float:
-    """Median seconds, after one call to warm up."""
-    run()
-    return statistics.median(clocked(run) for _ in range(runs))
+def whole(name: str, batch: Batch, steps: int) -> float:
+    """Seconds of a whole joint PGD."""
+    return clocked(lambda: attack(built(name), batch, "pgd", eps=EPS_AV, steps=steps))
 
 
-def pairs(ours: Callable[[], float], theirs: Callable[[], float], runs: int) -> dict[str, float]:
-    """Medians of both sides, alternating, and of their ratio."""
-    ours(), theirs()
-    measured = [(ours(), theirs()) for _ in range(runs)]
+def steps_of(
+    detector: Detector,
+    batch: Batch,
+    method: str,
+    steps: int,
+    *,
+    modality: str = "both",
+    between: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """Seconds of the steps of one attack, from each gradient to the next: one less than `steps`.
+
+    Args:
+        detector: What is attacked.
+        batch: Clips.
+        method: Of the attack.
+        steps: Gradients.
+        modality: What is attacked.
+        between: Called after each evaluation, with the clock stopped.
+    """
+    seconds: list[float] = []
+    start = 0.0
+
+    def watch(evaluations: int) -> None:
+        nonlocal start
+        seconds.append(time.perf_counter() - start)
+        between()
+        start = time.perf_counter()
+
+    attack(detector, batch, method, eps=EPS_AV, modality=modality, steps=steps, watch=watch)
+    # The first has the set-up in it; the last is a look at where the last step led.
+    return seconds[1:-1]
+
+
+def compared(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Medians of both sides and of the ratio of pairs."""
     return {
-        "ours_s": statistics.median(a for a, _ in measured),
-        "theirs_s": statistics.median(b for _, b in measured),
-        "ratio": statistics.median(a / b for a, b in measured),
+        "ours_s": statistics.median(ours),
+        "theirs_s": statistics.median(theirs),
+        "ratio": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
     }
 
 
-def bare_passes(detector: Detector, batch: Batch, passes: int) -> None:
+def bare_pass(detector: Detector, batch: Batch) -> None:
     """What an attack cannot do without: the loss and its gradient in both inputs."""
     assert batch.speaking is not None
-    for _ in range(passes):
-        waveform = batch.waveform.detach().requires_grad_()
-        faces = batch.faces.detach().requires_grad_()
-        inputs = {**batch.inputs, "waveform": waveform, "faces": faces}
+    waveform, faces = batch.waveform.clone(), batch.faces.clone()
+    with torch.enable_grad():
+        inputs = {
+            **batch.inputs,
+            "waveform": waveform.requires_grad_(),
+            "faces": faces.requires_grad_(),
+        }
         loss = cross_entropy_all(detector(**inputs), batch.speaking).sum()
         torch.autograd.grad(loss, (waveform, faces))
 
 
 def step_against_bare(name: str, frames: int, runs: int) -> dict[str, float]:
-    """A step of joint PGD against a forward and backward pass."""
-    batch, few, many = batch_of(frames), 1, 5
-
-    def ours() -> float:
-        long = clocked(lambda: attacked(name, batch, steps=many))
-        return (long - clocked(lambda: attacked(name, batch, steps=few))) / (many - few)
-
-    def bare() -> float:
-        return clocked(lambda: bare_passes(built(name), batch, many - few)) / (many - few)
-
-    return pairs(ours, bare, runs)
+    """Steps of joint PGD, with a bare pass of the same detector after each."""
+    detector, batch, bare = built(name), batch_of(frames), []
+    pairs = 2 * runs
+    ours = steps_of(
+        detector,
+        batch,
+        "pgd",
+        pairs + 2,
+        between=lambda: bare.append(clocked(lambda: bare_pass(detector, batch))),
+    )
+    # One pair to warm up. The passes after the first and the last evaluation have no step.
+    return {**compared(ours[1:], bare[2:-1]), "pairs": pairs}
 
 
 class Packed(nn.Module):
     """A detector's loss as two logits of one input in [0, 1]: what other libraries can attack.
 
     Both inputs are w with x = x0 + eps (2 w - 1), so that a ball of 1/2 is both budgets.
+
+    Attributes:
+        asked: When each evaluation with a gradient began.
     """
 
     def __init__(self, detector: Detector, batch: Batch) -> None:
         super().__init__()
         self.detector, self.batch = detector, batch
+        self.asked: list[float] = []
         self.eval()
 
     def forward(self, w: Tensor) -> Tensor:
         """Logits (B, 2) whose cross-entropy for class 0 is the loss of each clip."""
+        if w.requires_grad:
+            self.asked.append(time.perf_counter())
+        loss = self.loss(w)
+        # log(1 + exp(z)) = loss, without the overflow of exp(loss).
+        return torch.stack((torch.zeros_like(loss), loss + (-(-loss).expm1()).log()), 1)
+
+    def loss(self, w: Tensor) -> Tensor:
+        """Of each clip (B,)."""
         batch = self.batch
         assert batch.speaking is not None
         a, v = w.flatten(1).split([batch.waveform[0].numel(), batch.faces[0].numel()], 1)
         waveform = batch.waveform + EPS["audio"] * (2 * a - 1)
         faces = batch.faces + EPS["visual"] * (2 * v - 1).view_as(batch.faces)
         inputs = {**batch.inputs, "waveform": waveform, "faces": faces}
-        loss = cross_entropy_all(self.detector(**inputs), batch.speaking).sum(1)
-        return torch.stack((torch.zeros_like(loss), loss.expm1().log()), 1)
+        return cross_entropy_all(self.detector(**inputs), batch.speaking).sum(1)
 
     def start(self) -> Tensor:
         """The middle of the ball."""
@@ -203,25 +238,46 @@ class Packed(nn.Module):
 
 
 def packed_against(library: str, frames: int, runs: int) -> dict[str, Any]:
-    """The same BIM by another library on the packed input, whole calls."""
+    """The same BIM by another library on the packed input: a step, a whole call, what it reached.
+
+    A whole call of ours has one evaluation more than a library that does not look at the point
+    where its last step led.
+    """
     if find_spec(library) is None:
-        return {"left_out": f"{library} is not installed"}
-    packed = Packed(built("light_asd"), batch_of(frames))
+        return {"left_out": f"{library} is not installed{HINTS.get(library, '')}"}
+    detector, batch = built("light_asd"), batch_of(frames)
+    packed = Packed(detector, batch)
     try:
         theirs = LIBRARIES[library](packed)
     except ImportError as e:
         return {"left_out": f"{library} cannot be imported: {e}"}
+    steps: list[tuple[float, float]] = []
+    calls: list[tuple[float, float]] = []
+    for run in range(runs + 1):
+        own: list[float] = []
+        call = clocked(lambda own=own: own.extend(steps_of(detector, batch, "bim", PACKED_STEPS)))
+        packed.asked.clear()
+        their_call = clocked(theirs)
+        asked = packed.asked
+        assert len(asked) == PACKED_STEPS, f"{library} took {len(asked)} gradients"
+        # The first of each warms up.
+        if run:
+            between = [b - a for a, b in pairwise(asked)]
+            steps.append((statistics.median(own), statistics.median(between)))
+            calls.append((call, their_call))
+    found = torch.as_tensor(theirs()).reshape(packed.start().shape)
+    with torch.no_grad():
+        their_loss = packed.loss(found)
+    our_loss = attack(detector, batch, "bim", eps=EPS_AV, steps=PACKED_STEPS).loss * frames
+    return {
+        "step": compared(*(list(side) for side in zip(*steps, strict=True))),
+        "call": compared(*(list(side) for side in zip(*calls, strict=True))),
+        "loss_ratio": float((our_loss / their_loss).mean()),
+    }
 
-    def ours() -> float:
-        return clocked(
-            lambda: attack(packed.detector, packed.batch, "bim", eps=5.0, steps=PACKED_STEPS)
-        )
 
-    return pairs(ours, lambda: clocked(theirs), runs)
-
-
-def by_foolbox(packed: Packed) -> Callable[[], object]:
-    """Foolbox's BIM."""
+def by_foolbox(packed: Packed) -> Callable[[], Any]:
+    """Foolbox's BIM; it asks once more whether it succeeded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import foolbox
@@ -231,10 +287,10 @@ def by_foolbox(packed: Packed) -> Callable[[], object]:
         abs_stepsize=0.5 / PACKED_STEPS, steps=PACKED_STEPS, random_start=False
     )
     labels = torch.zeros(len(packed.start()), dtype=torch.long)
-    return lambda: run(model, packed.start(), labels, epsilons=0.5)
+    return lambda: run(model, packed.start(), labels, epsilons=0.5)[1]
 
 
-def by_art(packed: Packed) -> Callable[[], object]:
+def by_art(packed: Packed) -> Callable[[], Any]:
     """ART's BIM."""
     from art.attacks.evasion import BasicIterativeMethod
     from art.estimators.classification import PyTorchClassifier
@@ -259,7 +315,7 @@ def by_art(packed: Packed) -> Callable[[], object]:
     return lambda: run.generate(start, np.zeros(len(start), dtype=np.int64))
 
 
-def by_torchattacks(packed: Packed) -> Callable[[], object]:
+def by_torchattacks(packed: Packed) -> Callable[[], Any]:
     """Torchattacks' PGD from the clean point."""
     from torchattacks import PGD
 
@@ -270,57 +326,92 @@ def by_torchattacks(packed: Packed) -> Callable[[], object]:
 
 LIBRARIES = {"foolbox": by_foolbox, "art": by_art, "torchattacks": by_torchattacks}
 
+# It requires torchvision, which does not import beside CPU torch, but never imports it.
+HINTS = {"torchattacks": " (pip install --no-deps torchattacks==3.5.1)"}
+
 
 def audio_only(frames: int, runs: int) -> dict[str, float]:
     """A step on the sound alone, faces encoded once, against a joint step; on TalkNet."""
-    batch, few, many = batch_of(frames), 1, 5
+    detector, batch = built("talknet"), batch_of(frames)
+    seconds: dict[str, list[float]] = {"audio": [], "both": []}
+    for run in range(runs + 1):
+        for modality, of in seconds.items():
+            taken = steps_of(detector, batch, "pgd", 4, modality=modality)
+            if run:
+                of.append(statistics.median(taken))
+    record = compared(seconds["audio"], seconds["both"])
+    return {
+        **record,
+        "times_faster": 1 / record["ratio"],
+        "gradient_difference": gradient_difference(detector, batch),
+    }
 
-    def step(modality: str) -> float:
-        long = clocked(lambda: attacked("talknet", batch, steps=many, modality=modality))
-        short = clocked(lambda: attacked("talknet", batch, steps=few, modality=modality))
-        return (long - short) / (many - few)
 
-    record = pairs(lambda: step("audio"), lambda: step("both"), runs)
-    return {**record, "times_faster": 1 / record["ratio"], "gradient_difference": gradients()}
-
-
-def gradients() -> float:
-    """Largest difference of the sound's gradient with faces encoded once, relative."""
-    detector, batch = built("talknet"), batch_of(25)
+def gradient_difference(detector: Detector, batch: Batch) -> float:
+    """Largest difference between the sound's gradients of both attacks, relative to the largest."""
     assert batch.speaking is not None
-    with torch.no_grad():
-        e_v = detector(**batch.inputs).e_v
+    objective = build_objective("all", Goal(labels=batch.speaking))
     found = []
-    for kept in ({}, {"e_v": e_v}):
-        waveform = batch.waveform.detach().requires_grad_()
-        output = detector(**{**batch.inputs, "waveform": waveform}, **kept)
-        loss = cross_entropy_all(output, batch.speaking).sum()
-        found += torch.autograd.grad(loss, waveform)
-    return float((found[0] - found[1]).abs().max() / found[0].abs().max())
+    with held_still(detector):
+        for modality in ("audio", "both"):
+            space = CropSpace(batch, Threat.of(EPS_AV, modality=modality))
+            search = Search(detector, space, objective)
+            # The second evaluation of an attack on the sound has the faces' embeddings kept.
+            for _ in range(2):
+                gradient = search.gradient(search.start)[1]["audio"]
+            found.append(gradient)
+    return float((found[0] - found[1]).abs().max() / found[1].abs().max())
+
+
+def growth(sizes: dict[int, Callable[[], float]], runs: int) -> dict[str, Any]:
+    """Seconds by size, sizes taking turns, and how far they are from the line through them."""
+    seconds: dict[int, list[float]] = {n: [] for n in sizes}
+    for run in range(runs + 1):
+        for n, measure in sizes.items():
+            taken = measure()
+            if run:
+                seconds[n].append(taken)
+    medians = {n: statistics.median(of) for n, of in seconds.items()}
+    slope, once = np.polyfit(list(medians), list(medians.values()), 1)
+    return {
+        "seconds": medians,
+        "each_s": float(slope),
+        "once_s": float(once),
+        "over_line": {n: float(s / (once + slope * n)) for n, s in medians.items()},
+    }
 
 
 def apart(name: str, frames: int, threads: int) -> dict[str, float | str]:
     """One length in a process of its own, for its peak memory."""
     command = [sys.executable, __file__, "--threads", str(threads)]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--one-length", name, str(frames)], stdout=subprocess.PIPE, text=True, check=True
     )
-    found: dict[str, float | str] = json.loads(done.stdout)
+    found: dict[str, float | str] = json.loads(process.stdout)
     return found
 
 
-def peak_mib() -> float:
-    """Most memory that this process has held; `getrusage` counts its parent's, too."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
-
-
 def one_length(name: str, frames: int) -> dict[str, float | str]:
-    """Seconds of a joint step on one clip, a third of an attack of three."""
-    batch = batch_of(frames)
-    attacked(name, batch, steps=1)
-    step_s = clocked(lambda: attacked(name, batch, steps=3)) / 3
-    return {"model": name, "frames": frames, "step_s": step_s, "peak_mib": peak_mib()}
+    """Seconds of a joint step on one clip, and the peak memory before and after it."""
+    detector, batch = built(name), batch_of(frames)
+    before = peak_mib()
+    seconds = steps_of(detector, batch, "pgd", 4)
+    return {
+        "model": name,
+        "frames": frames,
+        "step_s": statistics.median(seconds),
+        "before_mib": before,
+        "peak_mib": peak_mib(),
+    }
+
+
+def peak_mib() -> float:
+    """Peak resident set of this process.
+
+    Not `ru_maxrss`: a process has at least its parent's there, from before its own program began.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / MIB
 
 
 if __name__ == "__main__":
