@@ -86,8 +86,8 @@ def measure(path: Path, loaded: Any, plan: dict[str, Any]) -> dict[str, Any]:
 def report(rows: list[list[dict[str, Any]]]) -> str:
     """One line for each kind of adversary: mean share of frames that are still right."""
     lines = [
-        f"{WEIGHTS}, {CLIPS} clips of 1 to 3 s, BIM with {SETTINGS['steps']} steps; frames still "
-        "taken as in the clean video, in percent, mean over clips.",
+        f"{WEIGHTS}, up to {CLIPS} clips of 1 to 3 s, BIM with {SETTINGS['steps']} steps; frames "
+        "still taken as in the clean video, in percent, mean over clips.",
         "",
         "| space | eps_av | clips | searched | as found | lossless file | H.264 + AAC | quality | "
         "detected again: lossless | H.264 + AAC |",
