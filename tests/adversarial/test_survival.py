@@ -131,3 +131,20 @@ def test_an_attack_through_a_codec_is_judged_by_what_comes_back(two_people, stre
 def test_crf_out_of_range_is_refused():
     with pytest.raises(ConfigError, match=r"crf is 60; expected a whole number in 0\.\.51"):
         Codec(crf=60)
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_the_modality_that_stays_is_heard_and_seen_as_files_give_it(two_people, stretch, modality):
+    detector = LRASD().eval()
+    codec, files = Codec(crf=40), CropFiles(two_people, stretch)
+
+    def build(batch, threat):
+        return ThroughFiles(stretch.sound(batch, threat), files, codec)
+
+    found = attack(
+        detector, stretch.batch, "bim", eps=40.0, steps=2, modality=modality, space=build
+    )
+    with torch.no_grad():
+        again = detector(**files.again(dict(found.points), codec).inputs).score
+    valid = stretch.batch.mask
+    assert torch.allclose(found.score[valid], again[valid], atol=1e-4)

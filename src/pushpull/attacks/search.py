@@ -53,7 +53,9 @@ class Search:
         self.curve: list[Tensor] = []
         self.forwards = self.backwards = 0
         self._detector, self._objective, self._watch = detector, objective, watch
+        # Of what is not attacked; a smooth batch may show it otherwise than the exact one.
         self._kept: dict[str, Tensor] = {}
+        self._kept_smooth: dict[str, Tensor] = {}
         groups = (space.clip_groups, *space.row_groups.values())
         self._n_groups = 1 + max(int(of.max()) for of in groups)
 
@@ -70,7 +72,7 @@ class Search:
         """Loss of each group (G,), by which changes are compared."""
         with torch.no_grad():
             points = self._placed(deltas)
-            output = self._output(self.space.to_batch(points), points)
+            output = self._output(self.space.to_batch(points), points, self._kept)
             return self._record(points, output, self._objective.judge(output))
 
     def gradient(self, deltas: Deltas) -> tuple[Tensor, Deltas]:
@@ -82,7 +84,10 @@ class Search:
         with torch.enable_grad():
             points = {k: x.detach().requires_grad_() for k, x in self._placed(deltas).items()}
             smooth = self.space.smooth(points)
-            output = self._output(smooth or self.space.to_batch(points), points)
+            if smooth is None:
+                output = self._output(self.space.to_batch(points), points, self._kept)
+            else:
+                output = self._output(smooth, points, self._kept_smooth)
             ascended = self._objective.ascend(output)
             if not ascended.requires_grad:
                 raise GradientError(
@@ -97,7 +102,7 @@ class Search:
             step = self.forwards
             points = {k: x.detach() for k, x in points.items()}
             if smooth is not None:
-                output = self._output(self.space.to_batch(points), points)
+                output = self._output(self.space.to_batch(points), points, self._kept)
             judged = ascended.detach()
             if smooth is not None or not same:
                 judged = self._objective.judge(output)
@@ -128,12 +133,12 @@ class Search:
     def _placed(self, deltas: Deltas) -> Points:
         return {name: self.regions[name].place(delta) for name, delta in deltas.items()}
 
-    def _output(self, batch: Batch, points: Points) -> Output:
-        output: Output = self._detector(**batch.inputs, **self._kept)
+    def _output(self, batch: Batch, points: Points, kept: dict[str, Tensor]) -> Output:
+        output: Output = self._detector(**batch.inputs, **kept)
         if "audio" not in points and output.e_a is not None:
-            self._kept = {"e_a": output.e_a.detach()}
+            kept["e_a"] = output.e_a.detach()
         if "visual" not in points and output.e_v is not None:
-            self._kept = {"e_v": output.e_v.detach()}
+            kept["e_v"] = output.e_v.detach()
         return output
 
     def _record(self, points: Points, output: Output, judged: Tensor) -> Tensor:
