@@ -11,7 +11,7 @@ from media_files import make_video
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pushpull.adversarial import attack_video
+from pushpull.adversarial import attack_video, detected_again
 from pushpull.cli import main
 from pushpull.detection import detect, write_outputs
 from pushpull.errors import BudgetWarning
@@ -20,6 +20,7 @@ from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
 from pushpull.synthetic import demo_video, one_face_video
 from pushpull.threat import GRID
+from pushpull.weights import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,6 @@ def test_the_adversary_fools_the_detector_that_reads_its_tensors(
     run(talking, "--out", tmp_path, "--no-video")
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     tensors = load_file(tmp_path / "talking" / "adversarial.safetensors")
-    from pushpull.weights import load_weights
-
     detector = load_weights(checkpoint, device="cpu").detector
     with torch.no_grad():
         output = detector(
@@ -288,6 +287,18 @@ def test_scores_that_overflow_are_named_with_step_and_clip(run, talking, tmp_pat
     code, _, err = run(talking, "--out", tmp_path / "out", weights=tmp_path / "huge.safetensors")
     assert code == 1
     assert "the loss of clip 0 is not finite at step 0" in err
+
+
+def test_a_face_that_is_not_found_again_is_a_result(talking, checkpoint, tmp_path):
+    loaded = load_weights(checkpoint, device="cpu")
+    result = attack_video(talking, loaded, detector="dlib", steps=1)
+    record = detected_again(no_face(tmp_path / "grey.mp4"), result, loaded)
+    assert "no face was found" in record.pop("error")
+    assert record == {"frames_found": 0, "frames_expected": 25, "accuracy": None, "ap": None}
+    again = detected_again(talking, result, loaded)
+    assert again == {
+        "frames_found": 25, "frames_expected": 25, "accuracy": 1.0, "ap": again["ap"],
+    }  # fmt: skip
 
 
 def test_vanishing_budgets_do_not_leak_warnings(talking, checkpoint, recwarn):

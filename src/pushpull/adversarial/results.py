@@ -16,7 +16,16 @@ from pushpull.clips import ClipGrid
 from pushpull.metrics import average_precision
 from pushpull.schema import Batch
 
-__all__ = ["Quality", "Scores", "TrackAttack", "Variant", "VideoAttack", "quality_of"]
+__all__ = [
+    "Quality",
+    "Scores",
+    "TrackAttack",
+    "Variant",
+    "VideoAttack",
+    "accuracy_of",
+    "ap_of",
+    "quality_of",
+]
 
 Scores = tuple[NDArray[np.float64], ...]
 """Log-odds (T,) of each track on its grid."""
@@ -48,13 +57,22 @@ def quality_of(
     """Quality over the frames of some tracks together, each (T,)."""
     s, y, c = np.concatenate(scores), np.concatenate(speaking) == 1, np.concatenate(clean)
     right = (c > 0) == y
-    hits = (s > 0) == y
     return Quality(
-        accuracy=float(hits.mean()),
-        ap=average_precision(s, y) / 100 if y.any() else None,
-        accuracy_of_right=float(hits[right].mean()) if right.any() else None,
+        accuracy=accuracy_of(s, y),
+        ap=ap_of(s, y),
+        accuracy_of_right=accuracy_of(s[right], y[right]) if right.any() else None,
         frames=len(s),
     )
+
+
+def accuracy_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float:
+    """Share of frames (N,) on the right side of 0."""
+    return float(((scores > 0) == speaking).mean())
+
+
+def ap_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float | None:
+    """AVA's average precision of frames (N,) as a share; None where none is speaking."""
+    return average_precision(scores, speaking) / 100 if speaking.any() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
