@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--one-length", nargs=2, metavar=("MODEL", "FRAMES"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    # For all sides: else half of the time is the system's, spent on zeroing pages.
+    # For all sides: else a quarter of the time is the system's, spent on zeroing pages.
     keep_freed_memory()
     if args.one_length:
         model, frames = args.one_length

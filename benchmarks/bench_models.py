@@ -55,7 +55,7 @@ def main() -> None:
     if not chosen:
         parser.error("give at least one --peer-... folder")
     torch.set_num_threads(args.threads)
-    # For both sides: else half of the time is the system's, spent on zeroing pages.
+    # For both sides: else a quarter of the time is the system's, spent on zeroing pages.
     keep_freed_memory()
     record: dict[str, Any] = {
         "machine": processor(),

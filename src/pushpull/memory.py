@@ -1,8 +1,8 @@
 """Memory that a process has freed is kept for its next tensor.
 
 By default glibc gives blocks of tens of megabytes back to the system and gets them again, page by
-page and zeroed, at the next layer of a network: measured on Light-ASD, that doubles the time of a
-forward and backward pass on two cores. Peak memory is not changed.
+page and zeroed, at the next layer of a network: measured on Light-ASD, 50 frames, two cores, a
+forward and backward pass takes 0.60 s so and 0.45 s without. Peak memory was 620 against 586 MiB.
 """
 
 from __future__ import annotations
