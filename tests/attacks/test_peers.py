@@ -83,7 +83,7 @@ def inside_the_range(dtype: torch.dtype) -> Batch:
 def by_foolbox(name: str, packed: Packed, start: Tensor, **options: Any) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        foolbox = pytest.importorskip("foolbox", reason="needs foolbox, from the extra 'dev'")
+        import foolbox
     base = getattr(foolbox.attacks, name)
 
     class FromStart(base):  # type: ignore[misc, valid-type]
@@ -113,7 +113,6 @@ def by_foolbox(name: str, packed: Packed, start: Tensor, **options: Any) -> Tens
 
 
 def by_art(name: str, packed: Packed, **options: Any) -> Tensor:
-    pytest.importorskip("art", reason="needs adversarial-robustness-toolbox, from the extra 'dev'")
     from art.attacks import evasion
     from art.estimators.classification import PyTorchClassifier
 
