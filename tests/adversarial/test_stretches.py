@@ -69,7 +69,7 @@ def test_sound_is_on_the_grid_of_int16(two_people):
 
 def test_labels_stand_with_their_clips(two_people):
     labels = [np.full(len(g.frame_of_grid), i) for i, g in enumerate(two_people.grids)]
-    (stretch,) = stretches_of(two_people, labels)
+    (stretch,) = [s.labelled(labels) for s in stretches_of(two_people)]
     assert stretch.batch.speaking is not None
     for row in range(2):
         n = int(stretch.batch.n_frames[row])

@@ -7,7 +7,6 @@ files that other programs read (wav, mkv, mp4); and clean and adversarial video 
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,16 +14,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pushpull.adversarial.results import Scores, Variant, VideoAttack
-from pushpull.adversarial.survival import LOSSLESS, Codec, PixelFiles
-from pushpull.detection import Overlay, Progress, ScoredTrack
-from pushpull.detection.outputs import VERSIONED, installed_version
+from pushpull.adversarial.survival import LOSSLESS, Codec, PixelFiles, write_pictures
+from pushpull.detection import Overlay, Progress, ScoredTrack, counted, versions
 from pushpull.files import output_dir, written_whole
 from pushpull.media import Frame, VideoWriter, read_frames, write_wav
 
@@ -77,10 +74,10 @@ def write_record(result: VideoAttack, out: Path, extra: dict[str, Any]) -> Path:
     return path
 
 
-def sound_of(result: VideoAttack, variant: Variant) -> NDArray[np.float32]:
+def adversarial_sound(result: VideoAttack) -> NDArray[np.float32]:
     """Sound of the whole video (S,), with what was changed in each stretch."""
     waveform = result.clips.waveform.copy()
-    for stretch, points in zip(result.stretches, variant.points, strict=True):
+    for stretch, points in zip(result.stretches, result.adversary.points, strict=True):
         if "audio" in points:
             piece = points["audio"][0].detach().float().cpu().numpy()
             waveform[stretch.first_sample : stretch.first_sample + len(piece)] = piece
@@ -89,7 +86,7 @@ def sound_of(result: VideoAttack, variant: Variant) -> NDArray[np.float32]:
 
 def write_sound(result: VideoAttack, folder: Path) -> None:
     """The sound as floats and as int16."""
-    waveform = sound_of(result, result.adversary)
+    waveform = adversarial_sound(result)
     write_wav(folder / "adversarial.wav", waveform)
     write_wav(folder / "adversarial-int16.wav", waveform, sample_format="int16")
 
@@ -116,7 +113,10 @@ def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
     codecs = (LOSSLESS, Codec(crf=crf_of(result)))
     if isinstance(result.files[0], PixelFiles):
         for codec in codecs:
-            write_whole_video(result, folder / f"adversarial{codec.video_suffix}", codec, progress)
+            frames = frames_of(result, "writing", progress)
+            pictures = ((changed(result, frame), frame.time_s) for frame in frames)
+            path, sound = folder / f"adversarial{codec.video_suffix}", adversarial_sound(result)
+            write_pictures(path, pictures, result.clips.footage.info, sound, codec)
         return
     for i, (files, points) in enumerate(zip(result.files, result.adversary.points, strict=True)):
         for codec in codecs:
@@ -128,24 +128,10 @@ def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
             shutil.rmtree(inner)
 
 
-def write_whole_video(result: VideoAttack, path: Path, codec: Codec, progress: Progress) -> None:
-    """The video with all its changed pixels and its changed sound."""
-    info = result.clips.footage.info
-    with VideoWriter(
-        path,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
-        audio=sound_of(result, result.adversary),
-        codec="ffv1-colour" if codec.crf is None else "h264",
-        crf=codec.crf or 0,
-    ) as writer:
-        for frame in frames_of(result, "writing", progress):
-            writer.write(changed(result, frame), frame.time_s)
-
-
 def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> None:
     """Clean and adversarial video beside each other, scores drawn on both, adversarial sound."""
+    import cv2
+
     info = result.clips.footage.info
     shrink = min(1.0, WIDEST / info.width)
     width, height = round(info.width * shrink), round(info.height * shrink)
@@ -161,7 +147,7 @@ def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> Non
         width=2 * width,
         height=height,
         fps=info.fps,
-        audio=sound_of(result, result.adversary),
+        audio=adversarial_sound(result),
     ) as writer:
         for frame in frames_of(result, "side by side", progress):
             pictures = (frame.ycc(), changed(result, frame))
@@ -185,10 +171,8 @@ def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
 def frames_of(result: VideoAttack, stage: str, progress: Progress) -> Iterator[Frame]:
     """Frames of the clean video."""
     footage = result.clips.footage
-    for frame in read_frames(footage.path, on_damage=lambda line: None):
-        yield frame
-        if frame.index % 10 == 0:
-            progress(stage, frame.index, footage.info.n_frames)
+    frames = read_frames(footage.path, on_damage=lambda line: None)
+    return counted(frames, stage, footage.info, progress)
 
 
 def scored(result: VideoAttack, scores: Scores) -> list[ScoredTrack]:
@@ -206,6 +190,8 @@ def caption(result: VideoAttack) -> str:
 
 def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
     """Words at the lower left of a picture, in place."""
+    import cv2
+
     scale = image.shape[0] / 480
     font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.5 * scale), max(1, round(scale))
     (width, height), base = cv2.getTextSize(words, font, size, weight)
@@ -219,6 +205,8 @@ def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
 
 def to_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Full-range luma and colour (3, H, W) as RGB (H, W, 3)."""
+    import cv2
+
     y, cb, cr = picture
     # OpenCV's YCrCb is full range with the matrix of BT.601, as the decoder's planes are.
     image: NDArray[np.uint8] = cv2.cvtColor(np.stack([y, cr, cb], 2), cv2.COLOR_YCrCb2RGB)
@@ -256,8 +244,7 @@ def as_json(result: VideoAttack) -> dict[str, Any]:
         "backwards": adversary.backwards,
         "seconds": {stage: round(s, 3) for stage, s in result.seconds.items()},
         "notes": list(result.notes),
-        "versions": {"python": platform.python_version()}
-        | {name: v for name in VERSIONED if (v := installed_version(name))},
+        "versions": versions(),
         "tracks": [
             {
                 "track_id": f"{result.name}:{track.track_id}",

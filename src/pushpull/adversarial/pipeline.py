@@ -27,8 +27,7 @@ from pushpull.adversarial.survival import (
 )
 from pushpull.attacks import Attacked, attack, transfer
 from pushpull.attacks.space import Space
-from pushpull.detection import Progress, crop_of, find_faces
-from pushpull.detection.pipeline import Stopwatch
+from pushpull.detection import Progress, Stopwatch, crop_of, find_faces
 from pushpull.errors import BudgetWarning, UnknownName
 from pushpull.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
@@ -101,15 +100,15 @@ def attack_video(
     footage = find_faces(video, detector=detector, progress=progress, clock=clock)
     with clock("crops"):
         clips = read_clips(footage, window, progress)
-        unlabelled = stretches_of(clips)
+        stretches = stretches_of(clips)
     with clock("score"):
-        clean = _scores_of(target.detector, unlabelled, [s.batch for s in unlabelled])
+        clean = _scores_of(target.detector, stretches, [s.batch for s in stretches])
         if labels is None:
             speaking = [(s > 0).astype(np.int64) for s in clean]
         else:
             found = labels_from_csv(labels, footage.tracks, footage.info)
             speaking = [y[g.frame_of_grid] for y, g in zip(found, clips.grids, strict=True)]
-        stretches = stretches_of(clips, speaking)
+        stretches = [stretch.labelled(speaking) for stretch in stretches]
     with clock("crops"):
         scenes = [_scene(clips, stretch, space) for stretch in stretches]
     plans = [("float", False, False)]

@@ -7,8 +7,8 @@ batches small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from pushpull.attacks import Soundtracks
 from pushpull.clips import ClipGrid, Crop, clip_grid, crop_tracks
-from pushpull.detection import Footage, Progress
+from pushpull.detection import Footage, Progress, counted
 from pushpull.errors import ConfigError
-from pushpull.media import read_frames
-from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip
+from pushpull.media import Frame, read_frames
+from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Batch, Clip, Track
 from pushpull.threat import GRID
 
-__all__ = ["Stretch", "VideoClips", "read_clips", "stretches_of"]
+__all__ = ["Stretch", "VideoClips", "gathered", "read_clips", "stretches_of"]
 
 MOST_FRAMES = 6000
 """Faces of one stretch, padding included: an attack keeps a dozen float32 copies, 600 kB each."""
@@ -50,10 +50,7 @@ class VideoClips:
 
     def span(self, track: int) -> tuple[int, int]:
         """First and last sample + 1 that a track hears."""
-        grid, times_s = self.grids[track], self.footage.tracks[track].timestamps_s
-        start = round(float(times_s[0]) * SAMPLE_RATE_HZ)
-        stop = round((float(times_s[0]) + len(grid.frame_of_grid) / grid.fps) * SAMPLE_RATE_HZ)
-        return start, stop
+        return _span(self.footage.tracks[track], self.grids[track])
 
     def clip(self, track: int) -> Clip:
         """One track for a detector."""
@@ -82,10 +79,29 @@ class Stretch:
     batch: Batch
     sound: Soundtracks
 
+    def labelled(self, speaking: Sequence[NDArray[np.int64]]) -> Stretch:
+        """The stretch with the labels (T,) of the video's tracks on their grids."""
+        labels = torch.zeros(self.batch.faces.shape[:2], dtype=torch.int64)
+        for row, track in enumerate(self.tracks):
+            labels[row, : len(speaking[track])] = torch.from_numpy(speaking[track])
+        return replace(self, batch=replace(self.batch, speaking=labels))
+
     def rows(self, values: Tensor) -> list[NDArray[np.float64]]:
         """Valid values of each clip (T,) of (B, T)."""
         lengths = self.batch.n_frames.tolist()
         return [v[:n].double().cpu().numpy() for v, n in zip(values, lengths, strict=True)]
+
+
+def gathered(
+    frames: Iterable[Frame], tracks: Sequence[Track], window: Crop
+) -> tuple[NDArray[np.uint8], ...]:
+    """Crops of each track's own frames (N, 112, 112), cut out of a video in one pass."""
+    faces = tuple(np.empty((len(track), FACE_SIZE, FACE_SIZE), np.uint8) for track in tracks)
+    index = {track.track_id: i for i, track in enumerate(tracks)}
+    for track_id, frame, face in crop_tracks(frames, tracks, window):
+        i = index[track_id]
+        faces[i][frame - int(tracks[i].frames[0])] = face
+    return faces
 
 
 def read_clips(
@@ -96,39 +112,24 @@ def read_clips(
     The sound is rounded to int16, so that what is measured later is the attack and not rounding.
     """
     tracks = footage.tracks
-    faces = [np.empty((len(track), 112, 112), np.uint8) for track in tracks]
-    index = {track.track_id: i for i, track in enumerate(tracks)}
     frames = read_frames(footage.path, on_damage=lambda line: None)
-    for track_id, frame, face in crop_tracks(frames, tracks, window):
-        i = index[track_id]
-        faces[i][frame - int(tracks[i].frames[0])] = face
-        if frame % 10 == 0:
-            progress("crops", frame, footage.info.n_frames)
+    faces = gathered(counted(frames, "crops", footage.info, progress), tracks, window)
     grids = tuple(clip_grid(track.timestamps_s) for track in tracks)
-    ends = [
-        float(track.timestamps_s[0]) + len(grid.frame_of_grid) / grid.fps
-        for track, grid in zip(tracks, grids, strict=True)
-    ]
+    end = max(_span(track, grid)[1] for track, grid in zip(tracks, grids, strict=True))
     step = GRID["audio"]
     rounded = np.clip(np.round(footage.waveform / step) * step, -1.0, 1.0 - step)
-    missing = max(0, round(max(ends) * SAMPLE_RATE_HZ) - len(rounded))
+    missing = max(0, end - len(rounded))
     return VideoClips(
         footage=footage,
         window=window,
         grids=grids,
-        faces=tuple(faces),
+        faces=faces,
         waveform=np.pad(rounded, (0, missing)).astype(np.float32),
     )
 
 
-def stretches_of(
-    clips: VideoClips, speaking: Sequence[NDArray[np.int64]] | None = None
-) -> list[Stretch]:
-    """The stretches of a video in time order.
-
-    Args:
-        clips: The video.
-        speaking: Labels (T,) of each track on its grid; none by default.
+def stretches_of(clips: VideoClips) -> list[Stretch]:
+    """The stretches of a video in time order, without labels.
 
     Raises:
         ConfigError: If a stretch is too long to be attacked at once.
@@ -143,12 +144,16 @@ def stretches_of(
         else:
             groups.append([i])
         reach = max(reach, stop)
-    return [_stretch(clips, sorted(group), speaking) for group in groups]
+    return [_stretch(clips, sorted(group)) for group in groups]
 
 
-def _stretch(
-    clips: VideoClips, group: list[int], speaking: Sequence[NDArray[np.int64]] | None
-) -> Stretch:
+def _span(track: Track, grid: ClipGrid) -> tuple[int, int]:
+    start_s = float(track.timestamps_s[0])
+    stop_s = start_s + len(grid.frame_of_grid) / grid.fps
+    return round(start_s * SAMPLE_RATE_HZ), round(stop_s * SAMPLE_RATE_HZ)
+
+
+def _stretch(clips: VideoClips, group: list[int]) -> Stretch:
     longest = max(len(clips.grids[i].frame_of_grid) for i in group)
     if longest * len(group) > MOST_FRAMES:
         raise ConfigError(
@@ -158,18 +163,7 @@ def _stretch(
         )
     spans = [clips.span(i) for i in group]
     first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
-    batch = Batch.from_clips([_labelled(clips.clip(i), i, speaking) for i in group])
+    batch = Batch.from_clips([clips.clip(i) for i in group])
     starts = torch.tensor([start - first for start, _ in spans])
     sound = Soundtracks.of_one(torch.from_numpy(clips.waveform[first:last]), starts)
     return Stretch(tracks=tuple(group), first_sample=first, batch=batch, sound=sound)
-
-
-def _labelled(clip: Clip, track: int, speaking: Sequence[NDArray[np.int64]] | None) -> Clip:
-    if speaking is None:
-        return clip
-    return Clip(
-        waveform=clip.waveform,
-        faces=clip.faces,
-        fps=clip.fps,
-        speaking=torch.from_numpy(speaking[track]),
-    )

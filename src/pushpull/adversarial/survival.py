@@ -8,8 +8,10 @@ iterate.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.adversarial.pixels import Pixels, overlapping
-from pushpull.adversarial.stretches import Stretch, VideoClips
+from pushpull.adversarial.stretches import Stretch, VideoClips, gathered
 from pushpull.attacks.space import Points, Space
-from pushpull.clips import crop_tracks
 from pushpull.errors import ConfigError
-from pushpull.media import VideoWriter, read_frames, read_waveform, write_sound, write_wav
-from pushpull.schema import FACE_SIZE, Batch
+from pushpull.media import (
+    VideoInfo,
+    VideoWriter,
+    read_frames,
+    read_waveform,
+    write_sound,
+    write_wav,
+)
+from pushpull.schema import Batch
 
 __all__ = [
     "LOSSLESS",
@@ -31,6 +39,7 @@ __all__ = [
     "Files",
     "PixelFiles",
     "ThroughFiles",
+    "write_pictures",
 ]
 
 CRF_RANGE = (0, 51)
@@ -65,6 +74,12 @@ class Codec:
     def sound_suffix(self) -> str:
         """Of files with sound alone."""
         return ".wav" if self.crf is None else ".m4a"
+
+    def options(self, *, colour: bool) -> dict[str, Any]:
+        """What `VideoWriter` is told."""
+        if self.crf is None:
+            return {"codec": "ffv1-colour" if colour else "ffv1"}
+        return {"codec": "h264", "crf": self.crf}
 
 
 LOSSLESS = Codec(crf=None)
@@ -180,26 +195,20 @@ class PixelFiles(Files):
 
     def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
         """One video."""
-        info = self.clips.footage.info
         path = folder / f"video{codec.video_suffix}"
-        with VideoWriter(
-            path,
-            width=info.width,
-            height=info.height,
-            fps=info.fps,
-            audio=self._sound(points),
-            codec="ffv1-colour" if codec.crf is None else "h264",
-            crf=codec.crf or 0,
-        ) as writer:
-            for frame in read_frames(self.clips.footage.path, on_damage=lambda line: None):
-                if frame.index < self.first:
-                    continue
-                if frame.index > self.last:
-                    break
-                picture = frame.ycc()
-                self.paint(points, frame.index, picture[0])
-                writer.write(picture, frame.time_s - self.start_s)
+        pictures = self._pictures(points)
+        write_pictures(path, pictures, self.clips.footage.info, self._sound(points), codec)
         return [path]
+
+    def _pictures(self, points: Points) -> Iterator[tuple[NDArray[np.uint8], float]]:
+        for frame in read_frames(self.clips.footage.path, on_damage=lambda line: None):
+            if frame.index < self.first:
+                continue
+            if frame.index > self.last:
+                return
+            picture = frame.ycc()
+            self.paint(points, frame.index, picture[0])
+            yield picture, frame.time_s - self.start_s
 
     def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
         """Put the changed pixels into a picture (H, W) in place, rounded."""
@@ -220,11 +229,7 @@ class PixelFiles(Files):
             replace(track, frames=track.frames - self.first)
             for track in (self.clips.footage.tracks[i] for i in self.stretch.tracks)
         ]
-        faces = [np.empty((len(track), FACE_SIZE, FACE_SIZE), np.uint8) for track in tracks]
-        index = {track.track_id: i for i, track in enumerate(tracks)}
-        for track_id, frame, face in crop_tracks(read_frames(paths[0]), tracks, self.clips.window):
-            i = index[track_id]
-            faces[i][frame - int(tracks[i].frames[0])] = face
+        faces = gathered(read_frames(paths[0]), tracks, self.clips.window)
         grids = [self.clips.grids[i].frame_of_grid for i in self.stretch.tracks]
         return self._batch(
             read_waveform(paths[0]), [f[grid] for f, grid in zip(faces, grids, strict=True)]
@@ -267,15 +272,31 @@ class ThroughFiles:
         )
 
 
-def write_faces(path: Path, faces: Tensor, fps: float, codec: Codec) -> None:
-    """Crops (T, 112, 112) as a grey video, rounded."""
+def write_pictures(
+    path: Path,
+    pictures: Iterable[tuple[NDArray[np.uint8], float]],
+    info: VideoInfo,
+    waveform: NDArray[np.float32],
+    codec: Codec,
+) -> None:
+    """Luma and colour (3, H, W) with their times, and a sound (S,), as a video."""
     with VideoWriter(
         path,
-        width=faces.shape[2],
-        height=faces.shape[1],
-        fps=fps,
-        codec="ffv1" if codec.crf is None else "h264",
-        crf=codec.crf or 0,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        audio=waveform,
+        **codec.options(colour=True),
+    ) as writer:
+        for picture, time_s in pictures:
+            writer.write(picture, time_s)
+
+
+def write_faces(path: Path, faces: Tensor, fps: float, codec: Codec) -> None:
+    """Crops (T, 112, 112) as a grey video, rounded."""
+    height, width = faces.shape[1:]
+    with VideoWriter(
+        path, width=width, height=height, fps=fps, **codec.options(colour=False)
     ) as writer:
         for face in faces.detach().round().byte().cpu().numpy():
             writer.write(face)

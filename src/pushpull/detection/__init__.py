@@ -1,9 +1,11 @@
 """Who is speaking in a video: the pipeline, its results, and the files they become."""
 
-from pushpull.detection.outputs import as_json, rttm_lines, summary, write_outputs
+from pushpull.detection.outputs import as_json, rttm_lines, summary, versions, write_outputs
 from pushpull.detection.pipeline import (
     EncodedTrack,
     Footage,
+    Stopwatch,
+    counted,
     crop_of,
     detect,
     encode_tracks,
@@ -21,8 +23,10 @@ __all__ = [
     "Overlay",
     "Progress",
     "ScoredTrack",
+    "Stopwatch",
     "Turn",
     "as_json",
+    "counted",
     "crop_of",
     "detect",
     "encode_tracks",
@@ -32,5 +36,6 @@ __all__ = [
     "score_tracks",
     "summary",
     "turns_of",
+    "versions",
     "write_outputs",
 ]

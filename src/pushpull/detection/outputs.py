@@ -21,7 +21,7 @@ from pushpull.detection.results import Detection, Progress
 from pushpull.files import written_whole
 from pushpull.media import VideoWriter, read_frames
 
-__all__ = ["as_json", "rttm_lines", "summary", "write_outputs"]
+__all__ = ["as_json", "rttm_lines", "summary", "versions", "write_outputs"]
 
 VERSIONED = ("pushpull", "torch", "numpy", "av", "opencv-python-headless", "dlib-bin")
 
@@ -89,6 +89,12 @@ def write_video(detection: Detection, path: Path, progress: Progress) -> None:
                 progress("video", frame.index, info.n_frames)
 
 
+def versions() -> dict[str, str]:
+    """What results were made with: Python and the packages that matter."""
+    found = {name: installed_version(name) for name in VERSIONED}
+    return {"python": platform.python_version()} | {k: v for k, v in found.items() if v}
+
+
 def installed_version(name: str) -> str | None:
     """Version of a package, None where it is not installed."""
     try:
@@ -128,9 +134,7 @@ def summary(detection: Detection) -> dict[str, Any]:
 def as_json(detection: Detection) -> dict[str, Any]:
     """A detection whole: `summary` plus, per track, a list for every frame value and versions."""
     record = summary(detection)
-    record["versions"] = {"python": platform.python_version()} | {
-        name: found for name in VERSIONED if (found := installed_version(name))
-    }
+    record["versions"] = versions()
     for entry, scored in zip(record["tracks"], detection.tracks, strict=True):
         entry["frame_numbers"] = scored.track.frames.tolist()
         entry["timestamps_s"] = scored.track.timestamps_s.round(6).tolist()

@@ -33,6 +33,8 @@ from pushpull.weights import LoadedWeights, load_weights
 __all__ = [
     "EncodedTrack",
     "Footage",
+    "Stopwatch",
+    "counted",
     "crop_of",
     "detect",
     "encode_tracks",
