@@ -1,9 +1,15 @@
 """Fixtures that every test may use."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+
+from pushpull.cli import main
+from pushpull.models import LRASD
+from pushpull.models.checkpoints import save
+from pushpull.synthetic import one_face_video
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -14,6 +20,40 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared (reference outputs, weights, clips): not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def talking(tmp_path_factory) -> Path:
+    """A synthetic person who talks, 1 s."""
+    path = tmp_path_factory.mktemp("talking") / "talking.mp4"
+    one_face_video(path, seed=1, duration_s=1.0, size=(320, 240))
+    return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A detector with random weights, so that no download is needed."""
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    torch.manual_seed(0)
+    save(LRASD().eval(), path)
+    return path
+
+
+@pytest.fixture
+def pushpull(capsys, monkeypatch):
+    """Run `pushpull ...` in this process: exit code, stdout, stderr."""
+
+    def pushpull(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pushpull", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as e:
+            code = e.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return pushpull
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """`pushpull attack` on real files: what it writes, and one clear line for what it cannot do."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -12,47 +11,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pushpull.adversarial import attack_video, detected_again
-from pushpull.cli import main
 from pushpull.detection import detect, write_outputs
 from pushpull.errors import BudgetWarning
 from pushpull.media import probe, read_frames, read_waveform
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
-from pushpull.synthetic import demo_video, one_face_video
+from pushpull.synthetic import demo_video
 from pushpull.threat import GRID
 from pushpull.weights import load_weights
 
 
-@pytest.fixture(scope="module")
-def talking(tmp_path_factory):
-    """A synthetic person who talks, 1 s."""
-    path = tmp_path_factory.mktemp("talking") / "talking.mp4"
-    one_face_video(path, seed=1, duration_s=1.0, size=(320, 240))
-    return path
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """A detector with random weights, so that no download is needed."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save(LRASD().eval(), path)
-    return path
-
-
 @pytest.fixture
-def run(capsys, monkeypatch, checkpoint):
-    """Run `pushpull attack` in this process: exit code, stdout, stderr."""
+def run(pushpull, checkpoint):
+    """Run `pushpull attack`, on random weights by default."""
 
     def run(*arguments, weights=checkpoint):
-        command = ["pushpull", "attack", *map(str, arguments), "--weights", str(weights)]
-        monkeypatch.setattr(sys, "argv", [*command, "--detector", "dlib"])
-        code = 0
-        try:
-            main()
-        except SystemExit as e:
-            code = e.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return pushpull("attack", *arguments, "--weights", weights, "--detector", "dlib")
 
     return run
 

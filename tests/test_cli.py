@@ -9,24 +9,6 @@ import pytest
 from ava_files import predictions_csv, truth_csv
 
 from pushpull import __version__
-from pushpull.cli import main
-
-
-@pytest.fixture
-def run(capsys, monkeypatch):
-    """Run the command in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pushpull", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as e:
-            code = e.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_the_module_is_the_command_and_prints_its_version():
@@ -36,9 +18,9 @@ def test_the_module_is_the_command_and_prints_its_version():
     assert result.stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("command", [[], ["detect"], ["score"], ["weights"], ["data", "stats"]])
-def test_every_command_explains_itself(run, command):
-    code, out, _ = run(*command, "--help")
+@pytest.mark.parametrize("command", [[], ["detect"], ["attack"], ["score"], ["weights"], ["data", "stats"]])
+def test_every_command_explains_itself(pushpull, command):
+    code, out, _ = pushpull(*command, "--help")
     assert code == 0
     assert "Usage" in out
 
@@ -46,57 +28,57 @@ def test_every_command_explains_itself(run, command):
 @pytest.mark.parametrize(
     "arguments", [["dance"], ["score"], ["detect"], ["detect", "x.mp4", "--detector", "magic"]]
 )
-def test_wrong_usage_is_exit_code_two(run, arguments):
-    code, out, err = run(*arguments)
+def test_wrong_usage_is_exit_code_two(pushpull, arguments):
+    code, out, err = pushpull(*arguments)
     assert code == 2
     assert "Usage" in err
     assert out == ""
 
 
-def test_score_prints_one_json_object(run, tmp_path):
+def test_score_prints_one_json_object(pushpull, tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNSSN")
     guess = predictions_csv(tmp_path / "p.csv", [0.9, 0.8, 0.7, 0.6, 0.5])
-    code, out, _ = run("score", truth, guess, "--json")
+    code, out, _ = pushpull("score", truth, guess, "--json")
     record = json.loads(out)
     assert code == 0
     assert record["map"] == pytest.approx(83.33333333333333)
     assert {"map_low", "map_high", "rows", "positives"} <= set(record)
 
 
-def test_score_says_what_ties_allow_and_what_was_left_out(run, tmp_path):
+def test_score_says_what_ties_allow_and_what_was_left_out(pushpull, tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNS")
     guess = predictions_csv(tmp_path / "p.csv", [1, 1])
-    code, out, err = run("score", truth, guess, "--allow-missing")
+    code, out, err = pushpull("score", truth, guess, "--allow-missing")
     assert code == 0
     assert "mAP 100.0000 %   2 rows, 1 speaking" in out
     assert "ties alone allow 50.0000 to 100.0000 %" in out
     assert "1 rows stand in one file only" in err
 
 
-def test_our_errors_are_one_line_and_exit_code_one(run, tmp_path):
+def test_our_errors_are_one_line_and_exit_code_one(pushpull, tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNS")
-    code, out, err = run("score", truth, tmp_path / "absent.csv")
+    code, out, err = pushpull("score", truth, tmp_path / "absent.csv")
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert err.startswith("error: ")
     assert "absent.csv: cannot be read" in err
 
 
-def test_stats_summarises_for_people_and_programs(run, tmp_path):
+def test_stats_summarises_for_people_and_programs(pushpull, tmp_path):
     truth_csv(tmp_path / "g.csv", "SNS", header=False)
-    code, out, _ = run("data", "stats", tmp_path)
+    code, out, _ = pushpull("data", "stats", tmp_path)
     assert code == 0
     assert "SPEAKING_AUDIBLE 2" in out
-    record = json.loads(run("data", "stats", tmp_path, "--json")[1])
+    record = json.loads(pushpull("data", "stats", tmp_path, "--json")[1])
     assert record["rows"] == 3
 
 
-def test_weights_lists_names_and_licences(run):
-    code, out, _ = run("weights")
+def test_weights_lists_names_and_licences(pushpull):
+    code, out, _ = pushpull("weights")
     assert code == 0
     assert "light-asd-ava" in out
     assert "MIT" in out
-    names = [row["name"] for row in json.loads(run("weights", "--json")[1])]
+    names = [row["name"] for row in json.loads(pushpull("weights", "--json")[1])]
     assert "lr-asd-ava" in names
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,45 +9,18 @@ import pytest
 from media_files import make_video
 
 from pushpull.annotations import read_table
-from pushpull.cli import main
 from pushpull.detection import detect
 from pushpull.media import probe, read_waveform, write_wav
-from pushpull.models import LRASD
-from pushpull.models.checkpoints import save
 from pushpull.schema import Track
 from pushpull.synthetic import one_face_video
 
 
-@pytest.fixture(scope="session")
-def talking(tmp_path_factory):
-    """A synthetic person who talks, 1 s."""
-    path = tmp_path_factory.mktemp("talking") / "talking.mp4"
-    one_face_video(path, seed=1, duration_s=1.0, size=(320, 240))
-    return path
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A detector with random weights, so that no download is needed."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save(LRASD().eval(), path)
-    return path
-
-
 @pytest.fixture
-def run(capsys, monkeypatch, checkpoint):
-    """Run `pushpull detect` in this process: exit code, stdout, stderr."""
+def run(pushpull, checkpoint):
+    """Run `pushpull detect` with random weights."""
 
     def run(*arguments):
-        command = ["pushpull", "detect", *map(str, arguments), "--weights", str(checkpoint)]
-        monkeypatch.setattr(sys, "argv", [*command, "--detector", "dlib"])
-        code = 0
-        try:
-            main()
-        except SystemExit as e:
-            code = e.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return pushpull("detect", *arguments, "--weights", checkpoint, "--detector", "dlib")
 
     return run
 

@@ -1,23 +1,16 @@
 """`pushpull score` on files that cannot be scored: one clear line, exit code 1, no result."""
 
-import sys
-
 import pytest
 from ava_files import HEADER, predictions_csv, truth_csv
 
-from pushpull.cli import main
-
 
 @pytest.fixture
-def refused(capsys, monkeypatch):
+def refused(pushpull):
     """Run `pushpull score`, which must fail as our errors do, and give its one line."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pushpull", "score", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        assert (stop.value.code, out, err.count("\n")) == (1, "", 1)
+        code, out, err = pushpull("score", *arguments, "--json")
+        assert (code, out, err.count("\n")) == (1, "", 1)
         return err
 
     return run

@@ -5,8 +5,6 @@ import pytest
 from pushpull.adversarial.stretches import read_clips
 from pushpull.clips import CROPS
 from pushpull.detection import find_faces
-from pushpull.models import LRASD
-from pushpull.models.checkpoints import save
 from pushpull.synthetic import demo_video
 
 
@@ -20,11 +18,3 @@ def two_people_video(tmp_path_factory):
 @pytest.fixture(scope="session")
 def two_people(two_people_video):
     return read_clips(find_faces(two_people_video, detector="dlib"), CROPS["ava"])
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A detector with random weights, so that no download is needed."""
-    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save(LRASD().eval(), path)
-    return path
