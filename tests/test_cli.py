@@ -18,7 +18,9 @@ def test_the_module_is_the_command_and_prints_its_version():
     assert result.stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("command", [[], ["detect"], ["attack"], ["score"], ["weights"], ["data", "stats"]])
+@pytest.mark.parametrize(
+    "command", [[], ["detect"], ["attack"], ["score"], ["weights"], ["data", "stats"]]
+)
 def test_every_command_explains_itself(pushpull, command):
     code, out, _ = pushpull(*command, "--help")
     assert code == 0
