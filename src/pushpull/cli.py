@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -342,6 +343,106 @@ def attack(
 
 
 @app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in optim.lr=3e-4.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in run.out.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a detector, by itself or against adversaries of its own making.
+
+    Writes checkpoints and logs into run.out; a stopped run goes on with --resume.
+    """
+    from dataclasses import asdict
+
+    from pushpull.training import read_config
+    from pushpull.training import train as train_detector
+
+    asked = read_config(config, changes or [])
+    with progress_bar(asked.run.out) as report:
+        result = train_detector(asked, resume=resume, progress=report)
+    if as_json:
+        record = asdict(result.progress) | {
+            "best_weights": str(result.best),
+            "seconds": result.seconds,
+            "frames": result.frames,
+        }
+        say(json.dumps(record, indent=1))
+        return
+    at = result.progress
+    say(
+        f"{at.epoch} epochs, {at.step} steps; best validation mAP {at.best:.2f} % in epoch "
+        f"{at.best_epoch + 1}"
+    )
+    if result.frames:
+        say(f"{result.frames} frames in {result.seconds:.0f} s")
+    say(str(result.best))
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[str, typer.Argument(help="Known name or a path.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    attack: Annotated[
+        str | None, typer.Option(help="Also under this attack: fgsm, bim, mim, pgd, apgd, ...")
+    ] = None,
+    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
+    steps: Annotated[int | None, typer.Option(help="Of the attack.")] = None,
+    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
+    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
+    objective: Annotated[
+        str, typer.Option(help="What is maximised: all, av, margin or feature.")
+    ] = "all",
+    limit: Annotated[int, typer.Option(help="Tracks, from the first; 0 for all.")] = 0,
+    batch_frames: Annotated[int, typer.Option(help="Frames run at once.")] = 2500,
+    seed: Annotated[int, typer.Option(help="Of random starts.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-evaluate"
+    ),
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a detector on a data set, as it is and under attack, by case.
+
+    Writes results.json, and truth.csv with clean.csv and adversarial.csv for `pushpull score`.
+    """
+    from pushpull.evaluation import evaluate as evaluate_weights
+    from pushpull.weights import load_weights
+
+    settings: dict[str, Any] = {
+        "eps": budget_of(eps),
+        "modality": modality.value,
+        "norm": norm.value,
+        "objective": objective,
+    }
+    if steps is not None:
+        settings["steps"] = steps
+    loaded = load_weights(weights, device=device.value)
+    with progress_bar(data.name) as report:
+        record = evaluate_weights(
+            loaded,
+            data,
+            out,
+            split=split,
+            method=attack,
+            settings=settings,
+            limit=limit,
+            batch_frames=batch_frames,
+            seed=seed,
+            progress=report,
+        )
+    if as_json:
+        say(json.dumps(record, indent=1))
+        return
+    for line in evaluation_lines(record):
+        say(line)
+    say(str(out / "results.json"))
+
+
+@app.command()
 def score(
     ground_truth: Annotated[Path, typer.Argument(metavar="GROUND_TRUTH.csv")],
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.csv")],
@@ -413,17 +514,52 @@ def demo(
 
 
 @data_app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.")],
+    tracks: Annotated[int, typer.Option(help="Tracks of train, val and test together.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    min_frames: Annotated[int, typer.Option(help="Shortest track.")] = 25,
+    max_frames: Annotated[int, typer.Option(help="Longest track.")] = 100,
+    workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+) -> None:
+    """Make a synthetic data set of talking faces; what is there already is kept."""
+    import os
+
+    from pushpull.dataset import SynthConfig, write_synth
+
+    config = SynthConfig(tracks=tracks, seed=seed, min_frames=min_frames, max_frames=max_frames)
+    with progress_bar(out.name) as report:
+        write_synth(
+            out,
+            config,
+            workers=workers or os.cpu_count() or 1,
+            progress=lambda done, total: report("tracks", done, total),
+        )
+    say(f"{out}: " + ", ".join(f"{split} {count}" for split, count in config.counts.items()))
+
+
+@data_app.command()
 def stats(
     source: Annotated[
-        Path, typer.Argument(metavar="PATH", help="AVA csv file, folder of them, or tar archive.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="Data set, or AVA csv file, folder of them, or tar archive."
+        ),
     ],
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw balance, lengths and rates of a data set.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check and summarise AVA-ActiveSpeaker annotation files."""
+    """Summarise a data set, or check and summarise AVA-ActiveSpeaker annotation files."""
     from dataclasses import asdict
 
     from pushpull.annotations import summarise
+    from pushpull.dataset import is_dataset
 
+    if is_dataset(source):
+        dataset_stats(source, plot, as_json)
+        return
     result = asdict(summarise(source))
     if as_json:
         say(json.dumps(result))
@@ -439,6 +575,79 @@ def stats(
             say(f"{name}: min {low}, quartiles {' '.join(map(str, quartiles))}, max {high}")
         else:
             say(f"{name}: {value:.2f}" if isinstance(value, float) else f"{name}: {value}")
+
+
+@data_app.command()
+def verify(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a data set.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Read every track of a data set and name what is broken; exit code 1 if anything is."""
+    from pushpull.dataset import faults, open_tracks, splits_of
+
+    found: list[dict[str, str]] = []
+    count = 0
+    with progress_bar(source.name) as report:
+        for split in splits_of(source):
+            tracks = open_tracks(source, split)
+            count += len(tracks)
+            watch = partial(report, split)
+            for fault in faults(tracks, progress=watch):
+                found.append({"split": split, "track": fault.track_id, "what": fault.what})
+    if as_json:
+        say(json.dumps({"tracks": count, "faults": found}, indent=1))
+    else:
+        for fault_row in found:
+            say(f"{fault_row['split']} {fault_row['track']}: {fault_row['what']}")
+        say(f"{count} tracks read, {len(found)} faults")
+    if found:
+        raise typer.Exit(1)
+
+
+def dataset_stats(source: Path, plot: Path | None, as_json: bool) -> None:
+    """Print the numbers of each split, and draw them."""
+    from dataclasses import asdict
+
+    from pushpull.dataset import describe, draw_stats, open_tracks, splits_of
+
+    splits = {split: open_tracks(source, split) for split in splits_of(source)}
+    with progress_bar(source.name) as report:
+        stats = {
+            split: describe(tracks, progress=partial(report, split))
+            for split, tracks in splits.items()
+        }
+    if plot is not None:
+        draw_stats(stats, splits, plot)
+    if as_json:
+        say(json.dumps({split: asdict(row) for split, row in stats.items()}, indent=1))
+        return
+    for split, row in stats.items():
+        say(
+            f"{split}: {row.tracks} tracks, {row.frames} frames, {row.duration_s / 60:.1f} min, "
+            f"{100 * row.speaking:.1f} % speaking; lengths {' '.join(map(str, row.lengths))} "
+            "(shortest, quartiles, longest)"
+        )
+        for name, counts in (("fps", row.fps), ("cases", row.cases)):
+            if counts:
+                say(f"  {name}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
+
+
+def evaluation_lines(record: dict[str, Any]) -> Iterator[str]:
+    """What `evaluate` says about a record."""
+    for kind in ("clean", "adversarial"):
+        if kind not in record:
+            continue
+        row = record[kind]
+        line = f"{kind:12} accuracy {row['accuracy']:.2f} %"
+        if row["map"] is not None:
+            line += f", mAP {row['map']:.2f} %"
+        if row["interval"] is not None:
+            low, high = row["interval"]
+            line += f" ({low:.2f} to {high:.2f} over tracks drawn again)"
+        yield f"{line}, {row['tracks']} tracks, {row['frames']} frames"
+        for case, part in row["by_case"].items():
+            ap = "" if part["map"] is None else f", mAP {part['map']:.1f} %"
+            yield f"  {case:10} accuracy {part['accuracy']:.1f} %{ap}, {part['tracks']} tracks"
 
 
 def summary_lines(record: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 PushPullError
 ├── MediaError         a video or audio file that cannot be read or written
 ├── AnnotationError    a csv of labels or predictions that cannot be used
+├── DatasetError       a data set that is missing, unfinished or damaged
 ├── ShapeError         a tensor of the wrong shape, type or range (also a ValueError)
 ├── ConfigError        a setting that cannot be (also a ValueError)
 │   └── UnknownName    a name that no table holds
@@ -26,6 +27,7 @@ __all__ = [
     "BudgetWarning",
     "CheckpointError",
     "ConfigError",
+    "DatasetError",
     "GradientError",
     "MediaError",
     "OutputError",
@@ -45,6 +47,10 @@ class MediaError(PushPullError):
 
 class AnnotationError(PushPullError):
     """A csv of labels or predictions cannot be used."""
+
+
+class DatasetError(PushPullError):
+    """A data set is missing, unfinished or damaged."""
 
 
 class ShapeError(PushPullError, ValueError):

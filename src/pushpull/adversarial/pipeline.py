@@ -25,7 +25,7 @@ from pushpull.adversarial.survival import (
     PixelFiles,
     ThroughFiles,
 )
-from pushpull.attacks import Attacked, attack, transfer
+from pushpull.attacks import Attacked, attack, check_settings, transfer
 from pushpull.attacks.space import Space
 from pushpull.detection import Progress, Stopwatch, crop_of, find_faces
 from pushpull.errors import BudgetWarning, UnknownName
@@ -85,6 +85,7 @@ def attack_video(
     """
     if space not in SPACES:
         raise UnknownName("space", space, SPACES)
+    check_settings(method, settings)
     codec = Codec(crf=crf)
     # Wrong settings are said before minutes of work.
     Threat.of(

@@ -6,7 +6,7 @@ columns in any order and further ones. Timestamps are read as they are: the offi
 rounded and irregular (1440, 1440.04, 1440.07).
 """
 
-from pushpull.annotations.predictions import write_predictions
+from pushpull.annotations.predictions import write_predictions, write_truth
 from pushpull.annotations.reading import read_table, read_tables
 from pushpull.annotations.summary import Problem, Summary, summarise
 from pushpull.annotations.table import COLUMNS, LABELS, AvaTable
@@ -21,4 +21,5 @@ __all__ = [
     "read_tables",
     "summarise",
     "write_predictions",
+    "write_truth",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,13 @@ from numpy.typing import NDArray
 from pushpull.annotations.table import COLUMNS, LABELS, SPEAKING
 from pushpull.errors import ShapeError
 
-__all__ = ["write_predictions"]
+__all__ = ["write_predictions", "write_truth"]
 
 
 def write_predictions(
     path: Path,
     *,
-    video_id: str,
+    video_id: str | Sequence[str],
     entity_ids: Sequence[str],
     timestamps_s: NDArray[np.float64],
     boxes: NDArray[np.float64],
@@ -30,7 +31,7 @@ def write_predictions(
 
     Args:
         path: File to write; for one that appears whole or not at all, use `files.written_whole`.
-        video_id: Name of the video.
+        video_id: Name of the video, or of each row's (N).
         entity_ids: Name of the face of each row (N).
         timestamps_s: (N,) seconds.
         boxes: Relative x1, y1, x2, y2 (N, 4), 0..1.
@@ -39,20 +40,72 @@ def write_predictions(
     Raises:
         ShapeError: If the lengths differ, or a number is NaN; no tool could read that back.
     """
-    n = len(entity_ids)
-    if timestamps_s.shape != (n,) or boxes.shape != (n, 4) or scores.shape != (n,):
-        raise ShapeError(
-            f"timestamps_s is {timestamps_s.shape}, boxes {boxes.shape}, scores {scores.shape} for "
-            f"{n} rows; expected (N,), (N, 4), (N,)"
-        )
-    numbers = np.column_stack([np.round(timestamps_s, 6), np.round(boxes, 6), scores])
-    if np.isnan(numbers).any():
-        row = int(np.isnan(numbers).any(1).argmax())
-        raise ShapeError(f"row {row} ({entity_ids[row]}) holds NaN; expected numbers")
+    if np.isnan(scores).any():
+        row = int(np.isnan(scores).argmax())
+        raise ShapeError(f"row {row} ({entity_ids[row]}) has the score NaN; expected a number")
+    rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(scores))
+    speaking = LABELS[SPEAKING]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, "score"])
         writer.writerows(
-            [video_id, *row[:5], LABELS[SPEAKING], entity_id, row[5]]
-            for entity_id, row in zip(entity_ids, numbers.tolist(), strict=True)
+            [*place, speaking, entity, score]
+            for (*place, entity), score in zip(rows, scores.tolist(), strict=True)
         )
+
+
+def write_truth(
+    path: Path,
+    *,
+    video_id: str | Sequence[str],
+    entity_ids: Sequence[str],
+    timestamps_s: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    speaking: NDArray[np.bool_],
+) -> None:
+    """Write an annotations csv with a header; args as `write_predictions`.
+
+    Args:
+        path: File to write.
+        video_id: Name of the video, or of each row's (N).
+        entity_ids: Name of the face of each row (N).
+        timestamps_s: (N,) seconds.
+        boxes: Relative x1, y1, x2, y2 (N, 4), 0..1.
+        speaking: Whether each row speaks and is heard (N,).
+
+    Raises:
+        ShapeError: If the lengths differ, or a number is NaN.
+    """
+    rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(speaking))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(
+            [*place, LABELS[SPEAKING if speaks else 0], entity]
+            for (*place, entity), speaks in zip(rows, speaking.tolist(), strict=True)
+        )
+
+
+def _rows(
+    video_id: str | Sequence[str],
+    entity_ids: Sequence[str],
+    timestamps_s: NDArray[np.float64],
+    boxes: NDArray[np.float64],
+    last: int,
+) -> Iterator[list[Any]]:
+    """Video, time, box and entity of each row."""
+    n = len(entity_ids)
+    videos = [video_id] * n if isinstance(video_id, str) else video_id
+    if timestamps_s.shape != (n,) or boxes.shape != (n, 4) or len(videos) != n or last != n:
+        raise ShapeError(
+            f"timestamps_s is {timestamps_s.shape}, boxes {boxes.shape}, {len(videos)} videos and "
+            f"{last} values for {n} rows; expected (N,), (N, 4), N and N"
+        )
+    numbers = np.column_stack([np.round(timestamps_s, 6), np.round(boxes, 6)])
+    if np.isnan(numbers).any():
+        row = int(np.isnan(numbers).any(1).argmax())
+        raise ShapeError(f"row {row} ({entity_ids[row]}) holds NaN; expected numbers")
+    return (
+        [video, *row, entity]
+        for video, row, entity in zip(videos, numbers.tolist(), entity_ids, strict=True)
+    )

@@ -26,12 +26,12 @@ from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace, Soundtracks, Space, SpaceBuilder, on_grid
 from pushpull.attacks.square import square
 from pushpull.errors import BudgetWarning, ConfigError, UnknownName
-from pushpull.losses import Centres, Goal, build_objective, class_centres, log_odds
+from pushpull.losses import OBJECTIVES, Centres, Goal, build_objective, class_centres, log_odds
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Output
 from pushpull.threat import Threat, per_modality
 
-__all__ = ["ATTACKS", "Attacked", "Soundtracks", "attack", "transfer"]
+__all__ = ["ATTACKS", "Attacked", "Soundtracks", "attack", "check_settings", "transfer"]
 
 ATTACKS: dict[str, Callable[..., None]] = {
     "fgsm": fgsm,
@@ -189,6 +189,28 @@ def attack(
         backwards=search.backwards,
         threat=threat,
         settings=asked,
+    )
+
+
+def check_settings(method: str, settings: Mapping[str, Any]) -> None:
+    """Refuse what `attack` would refuse by its name alone, before anything is read or found.
+
+    Raises:
+        UnknownName: If there is no such attack, objective, modality or target.
+        ConfigError: If the method has no setting of a name, or a budget cannot be.
+    """
+    common = {"eps", "modality", "norm", "objective", "targeted", "centres", "seed", "watch"}
+    _method(method, {k: v for k, v in settings.items() if k not in common})
+    objective = settings.get("objective", "all")
+    if objective not in OBJECTIVES:
+        raise UnknownName("objective", objective, OBJECTIVES)
+    targeted = settings.get("targeted", False)
+    if not isinstance(targeted, bool) and targeted not in TARGETS:
+        raise UnknownName("target", targeted, TARGETS)
+    Threat.of(
+        settings.get("eps", 5.0),
+        modality=settings.get("modality", "both"),
+        norm=settings.get("norm", "linf"),
     )
 
 

@@ -7,11 +7,18 @@ torch.
 from typing import TYPE_CHECKING, Any
 
 from pushpull.metrics.ava import PrecisionRange, average_precision, precision_range
+from pushpull.metrics.bootstrap import bootstrap_precision
 
 if TYPE_CHECKING:
     from pushpull.metrics.torch_metric import AVAAveragePrecision
 
-__all__ = ["AVAAveragePrecision", "PrecisionRange", "average_precision", "precision_range"]
+__all__ = [
+    "AVAAveragePrecision",
+    "PrecisionRange",
+    "average_precision",
+    "bootstrap_precision",
+    "precision_range",
+]
 
 
 def __getattr__(name: str) -> Any:

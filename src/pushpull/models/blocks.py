@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pushpull.errors import ConfigError
+from pushpull.parallel import is_parallel, sum_over_processes
 from pushpull.schema import length_mask
 
 __all__ = [
@@ -123,9 +124,29 @@ def _train_batch_norm(x: Tensor, bn: BatchNorm) -> Tensor:
     if bn.num_batches_tracked is not None:
         bn.num_batches_tracked.add_(1)
     momentum = 0.0 if bn.momentum is None else bn.momentum
+    if is_parallel():
+        return _batch_norm_over_processes(x, bn, momentum)
     return F.batch_norm(
         x, bn.running_mean, bn.running_var, bn.weight, bn.bias, True, momentum, bn.eps
     )
+
+
+def _batch_norm_over_processes(x: Tensor, bn: BatchNorm, momentum: float) -> Tensor:
+    # nn.SyncBatchNorm works on GPUs only, and knows no mask.
+    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    over = [0, *range(2, x.dim())]
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    n = sum_over_processes(wide.new_tensor(float(x.numel() // x.shape[1])))
+    mean = sum_over_processes(wide.sum(over)) / n
+    var = sum_over_processes((wide - mean.view(shape)).square().sum(over)) / n
+    if bn.running_mean is not None and bn.running_var is not None:
+        with torch.no_grad():
+            bn.running_mean.lerp_(mean.to(bn.running_mean.dtype), momentum)
+            unbiased = var * (n / (n - 1).clamp(min=1))
+            bn.running_var.lerp_(unbiased.to(bn.running_var.dtype), momentum)
+    scale = bn.weight * torch.rsqrt(var + bn.eps)
+    shift = bn.bias - mean * scale
+    return torch.addcmul(shift.view(shape), wide, scale.view(shape)).to(x.dtype)
 
 
 def max_pool_relu(x: Tensor) -> Tensor:

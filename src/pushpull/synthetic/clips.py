@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Clip
 from pushpull.synthetic.acts import Case, draw_act
+from pushpull.synthetic.ambience import draw_ambience
 from pushpull.synthetic.background import draw_background
 from pushpull.synthetic.scene import Actor, Placement, SensorNoise, draw_person, room_sound
 from pushpull.synthetic.shading import draw_light
@@ -20,7 +21,12 @@ SMOOTHING = 13
 
 
 def draw_clip(
-    rng: np.random.Generator, case: Case, *, n_frames: int = 75, fps: float = 25.0
+    rng: np.random.Generator,
+    case: Case,
+    *,
+    n_frames: int = 75,
+    fps: float = 25.0,
+    ambience: bool = False,
 ) -> Clip:
     """A random person seen through a face box as in AVA: the whole box, stretched to a square.
 
@@ -29,6 +35,7 @@ def draw_clip(
         case: What the person does.
         n_frames: Length.
         fps: Frames per second.
+        ambience: Add noise, music or a crowd, now and then louder than the voice.
 
     Returns:
         Faces (n_frames, 112, 112) uint8, sound of the same length, labels.
@@ -49,6 +56,8 @@ def draw_clip(
     noise = SensorNoise(rng, size, sigma=float(rng.uniform(1.0, 5.0)))
     background = draw_background(rng, size)
     sound = room_sound(rng, [(act.own, person.voice), (act.other, draw_voice(rng))])
+    if ambience:
+        sound = np.tanh(sound + draw_ambience(rng, len(sound)))
     faces = np.empty((n_frames, FACE_SIZE, FACE_SIZE), np.uint8)
     pictures = actor.draw(background.copy() for _ in times_s)
     for face, picture, box in zip(faces, pictures, boxes, strict=True):

@@ -1,0 +1,73 @@
+"""One track of a data set: what a detector sees, what is true, and where it is from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.errors import DatasetError
+from pushpull.schema import Clip
+
+__all__ = ["SPLITS", "Example", "Tracks", "as_stored"]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """A labelled face track.
+
+    Attributes:
+        track_id: Name of the track, unique in its split (AVA's entity_id).
+        video_id: Video that it is from.
+        clip: Faces (T, 112, 112) uint8, waveform (S,) on the int16 grid, labels (T,).
+        timestamps_s: Time of each frame in its video (T,), rising.
+        boxes: (x1, y1, x2, y2) in shares of the picture's size (T, 4), 0..1.
+        person: Who is seen, where that is known.
+        case: Which relation of mouth and sound it shows, where that is known.
+    """
+
+    track_id: str
+    video_id: str
+    clip: Clip
+    timestamps_s: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    person: str = ""
+    case: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.clip.faces)
+        if self.clip.speaking is None:
+            raise DatasetError(f"track {self.track_id}: has no labels; expected {n}")
+        if self.timestamps_s.shape != (n,) or self.boxes.shape != (n, 4):
+            raise DatasetError(
+                f"track {self.track_id}: {n} faces, timestamps {self.timestamps_s.shape} and boxes "
+                f"{self.boxes.shape}; expected ({n},) and ({n}, 4)"
+            )
+
+
+class Tracks(Protocol):
+    """A split of a data set, at random access."""
+
+    @property
+    def n_frames(self) -> NDArray[np.int64]:
+        """Frames of each track (N,)."""
+
+    @property
+    def track_ids(self) -> list[str]:
+        """Name of each track."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The int16 samples that a file holds of a waveform in [-1, 1]: sample / 32768."""
+    samples: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(
+        np.int16
+    )
+    return samples

@@ -1,0 +1,68 @@
+"""How far a score may be chance: tracks drawn again, since frames of one track are not independent.
+
+Source: Efron and Tibshirani 1993, percentile intervals of the cluster bootstrap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pushpull.errors import ShapeError
+
+__all__ = ["bootstrap_precision"]
+
+
+def bootstrap_precision(
+    scores: ArrayLike,
+    speaking: ArrayLike,
+    track: ArrayLike,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the average precision in percent over tracks drawn with replacement.
+
+    Args:
+        scores: (N,), higher means speaking.
+        speaking: (N,) bool.
+        track: Number of each row's track (N,), from 0.
+        draws: How often tracks are drawn; draws without a speaking row are left out.
+        level: Share of draws inside the interval.
+        seed: Of the draws.
+
+    Raises:
+        ShapeError: If the lengths differ, or no draw has a speaking row.
+    """
+    s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
+    of = np.asarray(track, np.int64)
+    if s.ndim != 1 or s.shape != y.shape or s.shape != of.shape:
+        raise ShapeError(
+            f"scores is {s.shape}, speaking {y.shape}, track {of.shape}; expected (N,) each"
+        )
+    order = np.argsort(-s, kind="stable")
+    y, of = y[order], of[order]
+    n = int(of.max()) + 1
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(draws):
+        times = np.bincount(rng.integers(n, size=n), minlength=n)[of]
+        value = _weighted(y, times)
+        if value is not None:
+            found.append(value)
+    if not found:
+        raise ShapeError(f"none of {len(s)} rows is positive; average precision needs one")
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _weighted(speaking: NDArray[np.bool_], times: NDArray[np.int64]) -> float | None:
+    """AVA's average precision of rows from the highest score on, each as often as it says."""
+    hits = np.where(speaking, times, 0)
+    total = int(hits.sum())
+    if not total:
+        return None
+    precision = np.cumsum(hits) / np.maximum(np.cumsum(times), 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(100 * (envelope * hits).sum() / total)

@@ -1,0 +1,29 @@
+"""Sums over the processes of a training run, through which gradients flow.
+
+The convention: every process computes the loss of the whole batch, from its own part and such sums.
+The gradient of a sum is the sum of gradients, so each process has the gradient of all processes'
+losses together, which is their number times too large; averaging gradients over processes, as
+data-parallel training does, makes it right.
+"""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["is_parallel", "sum_over_processes"]
+
+
+def is_parallel() -> bool:
+    """Whether several processes share each batch."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of `x` over all processes; `x` itself where there is one."""
+    if not is_parallel():
+        return x
+    import torch.distributed.nn.functional as functional
+
+    total: Tensor = functional.all_reduce(x.contiguous())  # type: ignore[no-untyped-call]
+    return total

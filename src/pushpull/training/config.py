@@ -1,0 +1,244 @@
+"""The settings of a training run: a TOML file, changed by `key=value`; nothing unknown passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pushpull.avil import Avil
+from pushpull.errors import ConfigError, UnknownName
+from pushpull.models import MODELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["DataConfig", "HardenConfig", "OptimConfig", "RunConfig", "TrainConfig", "read_config"]
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is learnt from.
+
+    Attributes:
+        root: Folder of a data set, packed or in TalkNet's layout; relative to the working folder.
+        train: Split to learn from.
+        val: Split that the best checkpoint is chosen on.
+        batch_frames: Frames of a batch over all processes, padding counted.
+        augment: TalkNet's augmentation of sound and faces.
+        workers: Processes that load ahead.
+        limit: Use the first so many tracks of each split; 0 for all.
+    """
+
+    root: str
+    train: str = "train"
+    val: str = "val"
+    batch_frames: int = 2500
+    augment: bool = True
+    workers: int = 1
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """Adam with a rate that falls by a factor each epoch, as TalkNet and Light-ASD are trained.
+
+    Attributes:
+        lr: Learning rate of the first epoch.
+        decay: Factor from epoch to epoch.
+        epochs: Passes over the data.
+        accumulate: Batches of one step.
+        clip_norm: Longest gradient; 0 for any.
+        patience: Epochs without a better validation mAP before training stops; 0 for no stop.
+    """
+
+    lr: float = 1e-4
+    decay: float = 0.95
+    epochs: int = 25
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    patience: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardenConfig:
+    """Adversarial training.
+
+    Attributes:
+        regime: "none", "mix" (clean and adversarial losses), or "trades" (Zhang et al. 2019).
+        method: Attack, a name from `pushpull.attacks.ATTACKS`.
+        eps: Push-Pull's eps_av.
+        steps: Of the attack.
+        random_start: Whether a one-step attack starts at a random place (Wong et al. 2020).
+        modality: "audio", "visual" or "both".
+        objective: What the attack maximises.
+        mix: Share of the adversarial loss; 0.5 as Push-Pull, 1 for adversarial examples only.
+        beta: Weight of the consistency term of TRADES.
+    """
+
+    regime: str = "none"
+    method: str = "pgd"
+    eps: float = 5.0
+    steps: int = 5
+    random_start: bool = False
+    modality: str = "both"
+    objective: str = "all"
+    mix: float = 0.5
+    beta: float = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Where and how.
+
+    Attributes:
+        out: Folder of checkpoints and logs.
+        seed: Of weights, order, augmentation and attacks.
+        device: "auto", "cpu" or "cuda".
+        precision: "32-true" or "bf16-mixed".
+        processes: On this machine; with torchrun or SLURM they say it themselves.
+        nodes: Machines.
+        checkpoint_s: Seconds between checkpoints within an epoch.
+        init: Weights to start from, a known name or a path; "" for fresh ones.
+    """
+
+    out: str = "pushpull-train"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    processes: int = 1
+    nodes: int = 1
+    checkpoint_s: float = 300.0
+    init: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The detector.
+
+    Attributes:
+        name: A name from `pushpull.models.MODELS`.
+        options: Its keyword arguments.
+    """
+
+    name: str = "talknet"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a training run; the sections of the TOML file."""
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    avil: Avil = field(default_factory=Avil)
+    harden: HardenConfig = field(default_factory=HardenConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.name not in MODELS:
+            raise UnknownName("model", self.model.name, MODELS)
+        if self.run.precision not in PRECISIONS:
+            raise UnknownName("precision", self.run.precision, PRECISIONS)
+        for where, value, least in (
+            ("data.batch_frames", self.data.batch_frames, 1),
+            ("data.workers", self.data.workers, 0),
+            ("data.limit", self.data.limit, 0),
+            ("optim.epochs", self.optim.epochs, 1),
+            ("optim.accumulate", self.optim.accumulate, 1),
+            ("optim.patience", self.optim.patience, 0),
+            ("run.processes", self.run.processes, 1),
+            ("run.nodes", self.run.nodes, 1),
+            ("run.seed", self.run.seed, 0),
+        ):
+            if value < least:
+                raise ConfigError(f"{where} is {value}; expected at least {least}")
+        for where, number in (("optim.lr", self.optim.lr), ("optim.decay", self.optim.decay)):
+            if not 0 < number < float("inf"):
+                raise ConfigError(f"{where} is {number}; expected a finite number above 0")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON and checkpoints keep them."""
+        return dataclasses.asdict(self)
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """A configuration from a TOML file and changes such as `optim.lr=3e-4`.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a key or value cannot be.
+        UnknownName: If a named thing is in no table.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read as TOML ({e})") from e
+    for change in changes:
+        _set(values, change)
+    return typing.cast(TrainConfig, _built(TrainConfig, values, f"{path}"))
+
+
+def _set(values: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"'{change}' is no change; expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        # Text without quotes, as it comes from a shell.
+        value = text
+    *sections, last = key.split(".")
+    inner = values
+    for section in sections:
+        inner = inner.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"'{change}': {section} is no section")
+    inner[last] = value
+
+
+def _built(kind: Any, values: Mapping[str, Any], where: str) -> object:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(
+            f"{where}: unknown key '{unknown[0]}'; it knows {', '.join(sorted(hints))}"
+        )
+    made = {}
+    for name, value in values.items():
+        made[name] = _value(hints[name], value, f"{where}, {name}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.name not in made
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: '{missing[0]}' is missing")
+    try:
+        return kind(**made)
+    except ConfigError as e:
+        raise type(e)(f"{where}: {e}") if type(e) is ConfigError else e from e
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: got {value!r}; expected a section of keys")
+        return _built(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = dict if isinstance(kind, types.GenericAlias) else kind
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: got {value!r}; expected {plain.__name__}")
+    return value

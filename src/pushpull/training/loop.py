@@ -1,0 +1,379 @@
+"""The training loop: batches, steps, checkpoints; on one process or many through Lightning Fabric.
+
+A run's folder holds
+
+    config.json         what was asked for
+    last.ckpt           state of the run; `--resume` goes on from it
+    best.safetensors    the detector with the best validation mAP, ready for every other command
+    steps.csv, epochs.csv, tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pushpull import __version__
+from pushpull.dataset import Plan, Tracks, loader, open_tracks, read_about
+from pushpull.errors import CheckpointError, ConfigError, GradientError
+from pushpull.evaluation import Evaluation, score_tracks, summarised
+from pushpull.files import output_dir, written_whole
+from pushpull.models import build
+from pushpull.models.checkpoints import save
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch, Output
+from pushpull.training.config import TrainConfig
+from pushpull.training.logs import Logs
+from pushpull.training.regimes import Regime, build_regime
+from pushpull.training.state import Progress, read_state, step_seed, write_state
+from pushpull.weights import choose_device, load_weights
+
+__all__ = ["Trained", "train"]
+
+Report = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        progress: How far it is, with the best validation mAP.
+        best: File of the best detector.
+        seconds: Of this sitting.
+        frames: Valid frames learnt from in this sitting, over all processes.
+    """
+
+    progress: Progress
+    best: Path
+    seconds: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Limited:
+    """The first tracks of a split."""
+
+    tracks: Tracks
+    limit: int
+
+    @property
+    def n_frames(self) -> Any:
+        return self.tracks.n_frames[: self.limit]
+
+    @property
+    def track_ids(self) -> list[str]:
+        return self.tracks.track_ids[: self.limit]
+
+    def __len__(self) -> int:
+        return min(self.limit, len(self.tracks))
+
+    def __getitem__(self, index: int) -> Any:
+        return self.tracks[index]
+
+
+class _AsDict(nn.Module):
+    """A detector whose output is a dict: wrappers of training look inside nothing frozen."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, **inputs: Any) -> dict[str, Tensor]:
+        output = self.detector(**inputs)
+        every = {f.name: getattr(output, f.name) for f in fields(Output)}
+        return {name: value for name, value in every.items() if value is not None}
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    progress: Report = lambda stage, done, total: None,
+) -> Trained:
+    """Train a detector.
+
+    Every random choice of a step follows from the seed, the epoch and the batch, so a run that was
+    killed at any moment and resumed ends with the same weights, bit for bit on a CPU.
+
+    Args:
+        config: Everything that decides the run.
+        resume: Go on from `last.ckpt` where there is one.
+        progress: Called with stage, batches done and batches of the epoch.
+
+    Raises:
+        ConfigError: If the folder holds a run already, or one of another configuration.
+        DatasetError: If the data cannot be used.
+        CheckpointError: If the state cannot be used.
+        GradientError: If a loss is not finite.
+        OutputError: If nothing can be written.
+    """
+    return _Run(config, resume=resume, report=progress).run()
+
+
+class _Run:
+    def __init__(self, config: TrainConfig, *, resume: bool, report: Report) -> None:
+        from lightning.fabric import Fabric
+        from lightning.fabric.strategies.ddp import DDPStrategy
+
+        self.config, self.report = config, report
+        self.regime: Regime = build_regime(config.harden, config.avil)
+        device = choose_device(config.run.device)
+        many = config.run.processes * config.run.nodes > 1
+        self.fabric = Fabric(
+            accelerator="cuda" if device.type == "cuda" else "cpu",
+            devices=config.run.processes,
+            num_nodes=config.run.nodes,
+            precision=config.run.precision,  # type: ignore[arg-type]
+            # Running statistics are equal everywhere already: batch norm sums over processes.
+            strategy=DDPStrategy(broadcast_buffers=False) if many else "auto",
+        )
+        if many:
+            self.fabric.launch()
+        self.folder = Path(config.run.out)
+        self.train_tracks, self.val_tracks = (self._tracks(s) for s in ("train", "val"))
+        self.progress = Progress()
+        self.detector, self.optimiser = self._made()
+        self._resume(resume)
+        self.model, self.fabric_optimiser = self.fabric.setup(
+            _AsDict(self.detector), self.optimiser
+        )
+        self.frames = 0
+        self.saved_at = time.monotonic()
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    @property
+    def best_path(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes."""
+        return bool(self.fabric.is_global_zero)
+
+    def _tracks(self, which: str) -> Tracks:
+        data = self.config.data
+        tracks = open_tracks(Path(data.root), getattr(data, which))
+        return _Limited(tracks=tracks, limit=data.limit) if data.limit else tracks
+
+    def _made(self) -> tuple[Detector, torch.optim.Optimizer]:
+        run, model = self.config.run, self.config.model
+        if run.init:
+            loaded = load_weights(run.init, device="cpu")
+            if loaded.model != model.name:
+                raise ConfigError(
+                    f"run.init '{run.init}' is a {loaded.model}; expected model.name {model.name}"
+                )
+            detector = loaded.detector
+        else:
+            torch.manual_seed(run.seed)
+            try:
+                detector = build(model.name, **model.options)
+            except TypeError as e:
+                raise ConfigError(f"model.options of {model.name}: {e}") from e
+        return detector, torch.optim.Adam(detector.parameters(), lr=self.config.optim.lr)
+
+    def _resume(self, wanted: bool) -> None:
+        there = self.state_path.is_file()
+        if there and not wanted:
+            raise ConfigError(
+                f"{self.folder}: holds a run already; go on with --resume, or choose another "
+                "run.out"
+            )
+        if not there:
+            return
+        state = read_state(self.state_path, torch.device("cpu"))
+        changed = _differences(state["config"], self.config.as_dict())
+        if changed:
+            raise ConfigError(
+                f"{self.folder}: its run was made with other settings ({', '.join(changed)}); "
+                "resume with the same, or choose another run.out"
+            )
+        try:
+            self.detector.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as e:
+            raise CheckpointError(f"{self.state_path}: does not fit the model ({e})") from e
+        self.progress = state["progress"]
+
+    def run(self) -> Trained:
+        start = time.monotonic()
+        if self.leads:
+            output_dir(self.folder)
+            with written_whole(self.folder / "config.json") as temporary:
+                made = {"pushpull": __version__, "torch": torch.__version__}
+                data = read_about(Path(self.config.data.root))
+                content = {"config": self.config.as_dict(), "versions": made, "data": data}
+                temporary.write_text(json.dumps(content, indent=1) + "\n")
+        self.fabric.barrier()
+        logs = (
+            Logs(self.folder, step=self.progress.step, epoch=self.progress.epoch)
+            if self.leads
+            else nullcontext()
+        )
+        with logs as log:
+            while self.progress.epoch < self.config.optim.epochs and not self.progress.stopped:
+                self._epoch(log)
+                self._end_epoch(log)
+        return Trained(
+            progress=self.progress,
+            best=self.best_path,
+            seconds=time.monotonic() - start,
+            frames=self.frames,
+        )
+
+    def _epoch(self, log: Logs | None) -> None:
+        optim, data, at = self.config.optim, self.config.data, self.progress
+        for group in self.optimiser.param_groups:
+            group["lr"] = optim.lr * optim.decay**at.epoch
+        plan = Plan(
+            batch_frames=data.batch_frames,
+            seed=self.config.run.seed,
+            epoch=at.epoch,
+            first=at.batch,
+            rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
+            augment=data.augment,
+        )
+        batches, total = loader(self.train_tracks, plan, workers=data.workers)
+        stage = f"epoch {at.epoch + 1}/{optim.epochs}"
+        self.model.train()
+        for number, batch in enumerate(batches, at.batch):
+            last = number + 1 == total
+            steps = (number + 1) % optim.accumulate == 0 or last
+            terms = self._batch(batch, number, total, steps=steps)
+            self.progress = replace(
+                self.progress, batch=number + 1, step=self.progress.step + int(steps)
+            )
+            if log is not None:
+                log.add("step", self.progress.step, terms)
+            self.report(stage, number + 1, total)
+            # Between steps only: gradients under way are not kept.
+            late = time.monotonic() - self.saved_at > self.config.run.checkpoint_s
+            if steps and late and not last:
+                self._save()
+
+    def _batch(self, batch: Batch, number: int, total: int, *, steps: bool) -> dict[str, float]:
+        optim, at = self.config.optim, self.progress
+        seeds = [self.config.run.seed, at.epoch, number, self.fabric.global_rank]
+        seed = step_seed(*seeds)
+        torch.manual_seed(seed)
+        batch = batch.to(self.fabric.device)
+        first = (number // optim.accumulate) * optim.accumulate
+        share = min(optim.accumulate, total - first)
+        with self.fabric.no_backward_sync(self.model, enabled=not steps):
+            terms = self.regime(self._output, self.detector, batch, seed)
+            loss = terms["total"]
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise GradientError(
+                    f"epoch {at.epoch + 1}, batch {number + 1}: the loss is {value}; lower "
+                    "optim.lr, set optim.clip_norm, or look at the data with `pushpull data verify`"
+                )
+            self.fabric.backward(loss / share)
+        if steps:
+            if optim.clip_norm:
+                self.fabric.clip_gradients(
+                    self.model, self.fabric_optimiser, max_norm=optim.clip_norm
+                )
+            self.fabric_optimiser.step()
+            self.fabric_optimiser.zero_grad()
+        self.frames += int(batch.n_frames.sum()) * self.fabric.world_size
+        lr = self.optimiser.param_groups[0]["lr"]
+        return {name: float(value.detach()) for name, value in terms.items()} | {"lr": lr}
+
+    def _output(self, **inputs: Any) -> Output:
+        return Output(**self.model(**inputs))
+
+    def _end_epoch(self, log: Logs | None) -> None:
+        optim, at = self.config.optim, self.progress
+        found = self._validated() if self.leads else None
+        score = self.fabric.broadcast(-1.0 if found is None else (found.map or 0.0))
+        better = score > at.best
+        epoch = at.epoch + 1
+        best_epoch = at.epoch if better else at.best_epoch
+        waited = at.epoch - best_epoch
+        if better and self.leads:
+            self._save_best(score)
+        self.progress = replace(
+            at,
+            epoch=epoch,
+            batch=0,
+            best=max(score, at.best),
+            best_epoch=best_epoch,
+            stopped=bool(optim.patience) and waited >= optim.patience,
+        )
+        if log is not None and found is not None:
+            log.add(
+                "epoch",
+                epoch,
+                {"val_map": score, "val_accuracy": found.accuracy, "best": self.progress.best},
+            )
+        self._save()
+
+    def _validated(self) -> Evaluation:
+        self.detector.eval()
+        try:
+            done = []
+            for scored in score_tracks(
+                self.detector,
+                self.val_tracks,
+                batch_frames=self.config.data.batch_frames,
+                device=self.fabric.device,
+            ):
+                done.append(scored)
+                self.report("validation", len(done), len(self.val_tracks))
+            return summarised(done, draws=0)
+        finally:
+            self.detector.train()
+
+    def _save(self) -> None:
+        if self.leads:
+            write_state(
+                self.state_path,
+                self.detector,
+                self.optimiser,
+                self.progress,
+                self.config.as_dict(),
+            )
+        self.saved_at = time.monotonic()
+
+    def _save_best(self, score: float) -> None:
+        data = read_about(Path(self.config.data.root))
+        save(
+            self.detector,
+            self.best_path,
+            trained_on=f"{self.config.data.root} ({self.config.data.train})",
+            data=None if data is None else data["made"],
+            config=self.config.as_dict(),
+            val_map=score,
+            epoch=self.progress.epoch + 1,
+            versions={"pushpull": __version__, "torch": torch.__version__},
+            crop="ava",
+        )
+
+
+FREE = {("optim", "epochs"), ("optim", "patience"), ("data", "workers"), ("run", "checkpoint_s")}
+"""Settings that may change when a run is resumed."""
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Settings that differ and decide what a run learns."""
+    return [
+        f"{section}.{key}"
+        for section, keys in new.items()
+        for key, value in keys.items()
+        if (section, key) not in FREE and old.get(section, {}).get(key) != value
+    ]

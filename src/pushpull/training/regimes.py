@@ -1,0 +1,172 @@
+"""What a step minimises of a batch: its loss, that of adversaries of it, or both.
+
+A regime is called with the model, the bare detector, the batch and a seed, and gives the terms to
+log and the total to minimise. The training loop knows no attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pushpull.attacks import ATTACKS, attack
+from pushpull.avil import Avil, training_loss
+from pushpull.errors import ConfigError, UnknownName
+from pushpull.losses import OBJECTIVES, log_odds
+from pushpull.models.detector import Detector
+from pushpull.parallel import sum_over_processes
+from pushpull.schema import Batch, Output
+from pushpull.training.config import HardenConfig
+
+__all__ = ["REGIMES", "Perturb", "Regime", "build_regime"]
+
+Model = Callable[..., Output]
+Perturb = Callable[[Detector, Batch, int], Batch]
+Regime = Callable[[Model, Detector, Batch, int], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clean:
+    """The loss of the batch as it is."""
+
+    avil: Avil
+
+    def __call__(
+        self, model: Model, detector: Detector, batch: Batch, seed: int
+    ) -> dict[str, Tensor]:
+        """Terms of the training loss."""
+        return training_loss(model(**batch.inputs), _labels(batch), self.avil)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixed:
+    """(1 - mix) loss(clean) + mix loss(adversarial), after Goodfellow et al. 2015.
+
+    With mix 1 the clean batch is not run at all.
+    """
+
+    avil: Avil
+    perturb: Perturb
+    mix: float
+
+    def __call__(
+        self, model: Model, detector: Detector, batch: Batch, seed: int
+    ) -> dict[str, Tensor]:
+        """Terms of the clean loss, those of the adversarial one under "adv_*", and the total."""
+        labels = _labels(batch)
+        adversarial = self.perturb(detector, batch, seed)
+        hard = training_loss(model(**adversarial.inputs), labels, self.avil)
+        terms = {f"adv_{name}": value for name, value in hard.items()}
+        if self.mix == 1:
+            return {"total": hard["total"], **terms}
+        clean = training_loss(model(**batch.inputs), labels, self.avil)
+        total = (1 - self.mix) * clean["total"] + self.mix * hard["total"]
+        return {**clean, **terms, "total": total}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trades:
+    """loss(clean) + beta KL(clean || adversarial), after Zhang et al. 2019.
+
+    The adversary is the configured attack's, on the labels; with the two classes here, what lowers
+    the clean class's probability most is what raises the divergence.
+    """
+
+    avil: Avil
+    perturb: Perturb
+    beta: float
+
+    def __call__(
+        self, model: Model, detector: Detector, batch: Batch, seed: int
+    ) -> dict[str, Tensor]:
+        """Terms of the clean loss, the mean divergence "kl", and the total."""
+        adversarial = self.perturb(detector, batch, seed)
+        clean_output = model(**batch.inputs)
+        clean = training_loss(clean_output, _labels(batch), self.avil)
+        kl = divergence(clean_output, model(**adversarial.inputs))
+        return {**clean, "kl": kl, "total": clean["total"] + self.beta * kl}
+
+
+def divergence(clean: Output, adversarial: Output) -> Tensor:
+    """Mean over the valid frames of KL(clean || adversarial) of the two classes."""
+    p, q = log_odds(clean.logits), log_odds(adversarial.logits)
+    terms = sum(
+        F.logsigmoid(sign * p).exp() * (F.logsigmoid(sign * p) - F.logsigmoid(sign * q))
+        for sign in (1, -1)
+    )
+    assert isinstance(terms, Tensor)  # noqa: S101
+    total = terms.masked_fill(~clean.mask, 0.0).sum()
+    return sum_over_processes(total) / sum_over_processes(clean.mask.sum().to(total.dtype))
+
+
+def _clean(config: HardenConfig, avil: Avil) -> Regime:
+    return Clean(avil=avil)
+
+
+def _mix(config: HardenConfig, avil: Avil) -> Regime:
+    if not 0 < config.mix <= 1:
+        raise ConfigError(f"harden.mix is {config.mix}; expected more than 0, at most 1")
+    return Mixed(avil=avil, perturb=_perturb(config), mix=config.mix)
+
+
+def _trades(config: HardenConfig, avil: Avil) -> Regime:
+    if not 0 < config.beta < float("inf"):
+        raise ConfigError(f"harden.beta is {config.beta}; expected a finite number above 0")
+    return Trades(avil=avil, perturb=_perturb(config), beta=config.beta)
+
+
+REGIMES: dict[str, Callable[[HardenConfig, Avil], Regime]] = {
+    "none": _clean,
+    "mix": _mix,
+    "trades": _trades,
+}
+"""Regimes by name."""
+
+
+def build_regime(config: HardenConfig, avil: Avil) -> Regime:
+    """The regime of a configuration.
+
+    Raises:
+        UnknownName: If there is no such regime, attack or objective.
+        ConfigError: If a number cannot be.
+    """
+    if config.regime not in REGIMES:
+        raise UnknownName("regime", config.regime, REGIMES)
+    return REGIMES[config.regime](config, avil)
+
+
+def _perturb(config: HardenConfig) -> Perturb:
+    if config.method not in ATTACKS:
+        raise UnknownName("attack", config.method, ATTACKS)
+    if config.objective not in OBJECTIVES:
+        raise UnknownName("objective", config.objective, OBJECTIVES)
+    settings: dict[str, Any] = {
+        "eps": config.eps, "modality": config.modality, "objective": config.objective,
+    }  # fmt: skip
+    if config.method == "fgsm" and config.random_start:
+        # One long step from a random place is PGD with one step.
+        settings |= {"method": "pgd", "steps": 1}
+    elif config.method == "fgsm":
+        settings |= {"method": "fgsm"}
+    else:
+        settings |= {"method": config.method, "steps": config.steps}
+    return partial(_attacked, settings)
+
+
+def _attacked(settings: dict[str, Any], detector: Detector, batch: Batch, seed: int) -> Batch:
+    # Labels have no gradient, the batch none to keep: what comes back is a batch like any other.
+    with torch.no_grad():
+        found = attack(detector, batch, seed=seed, **settings)
+    return replace(found.batch, speaking=batch.speaking)
+
+
+def _labels(batch: Batch) -> Tensor:
+    if batch.speaking is None:
+        raise ConfigError("the batch has no labels; training needs them")
+    return batch.speaking

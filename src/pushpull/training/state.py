@@ -1,0 +1,96 @@
+"""A training run on disk: what it needs to go on as if it had never been stopped.
+
+No state of a random generator is kept, since none has a history: every step seeds its own from the
+run's seed, the epoch and the batch.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pushpull.errors import CheckpointError, OutputError
+from pushpull.files import written_whole
+from pushpull.models.detector import Detector
+
+__all__ = ["Progress", "read_state", "step_seed", "write_state"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        epoch: Epoch under way, from 0.
+        batch: Batches of it that are done.
+        step: Steps of the optimiser so far.
+        best: Best validation mAP so far, in percent; below 0 before the first.
+        best_epoch: Where it was.
+        stopped: Whether patience ran out.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    stopped: bool = False
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
+    """The seed of everything random in a step."""
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint32)[0])
+
+
+def write_state(
+    path: Path,
+    detector: Detector,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    config: dict[str, Any],
+) -> None:
+    """Write a run's state, whole or not at all: what was there stays until then.
+
+    Raises:
+        OutputError: If it cannot be written; the last state is still there.
+    """
+    content = {
+        "format": FORMAT,
+        "config": config,
+        "progress": asdict(progress),
+        "model": detector.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    with written_whole(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except (OSError, RuntimeError) as e:
+            raise OutputError(
+                f"{path}: cannot be written ({str(e).splitlines()[0]}); the last checkpoint there "
+                "is whole: make room and go on with --resume"
+            ) from e
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """What `write_state` wrote: config, progress, model and optimiser.
+
+    Raises:
+        CheckpointError: If it cannot be read or is no state of a run.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content["format"] != FORMAT:
+            raise CheckpointError(f"{path}: has format {content['format']}; expected {FORMAT}")
+        return {**content, "progress": Progress(**content["progress"])}
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as e:
+        raise CheckpointError(
+            f"{path}: is no state of a training run ({str(e).splitlines()[0]}); start without "
+            "--resume, or put back a copy"
+        ) from e
