@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pushpull.cli import main
+from pushpull.dataset import SynthConfig, write_synth
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
 from pushpull.synthetic import one_face_video
@@ -37,6 +38,14 @@ def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     save(LRASD().eval(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """A synthetic data set of 14 short tracks: 10, 2 and 2."""
+    root = tmp_path_factory.mktemp("data") / "synthetic"
+    write_synth(root, SynthConfig(tracks=14, seed=3, min_frames=6, max_frames=12))
+    return root
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ def _euclidean(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().sum(-1).clamp(min=torch.finfo(a.dtype).tiny).sqrt()
 
 
+def _wide(e: Tensor) -> Tensor:
+    """Embeddings as float32, or float64 if they are."""
+    return e if e.dtype == torch.float64 else e.float()
+
+
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "euclidean": _euclidean,
     "squared": lambda a, b: (a - b).square().sum(-1),
@@ -129,7 +134,7 @@ def training_loss(output: Output, labels: Tensor, avil: Avil) -> dict[str, Tenso
     with torch.no_grad():
         for name, e in (("norm_a", output.e_a), ("norm_v", output.e_v)):
             if e is not None:
-                terms[name] = mean(e.float().norm(dim=-1))
+                terms[name] = mean(_wide(e).norm(dim=-1))
         terms["margin"] = mean(margin(output.logits, labels))
     return {"total": total, **terms}
 
@@ -143,10 +148,7 @@ def interaction_terms(output: Output, labels: Tensor, avil: Avil) -> dict[str, T
     if output.e_a is None or output.e_v is None:
         raise ConfigError("the model gives no embeddings e_a and e_v, which AVIL acts on")
     y = labels[output.mask]
-    e_a, e_v = (
-        e[output.mask] if e.dtype == torch.float64 else e[output.mask].float()
-        for e in (output.e_a, output.e_v)
-    )
+    e_a, e_v = (_wide(e[output.mask]) for e in (output.e_a, output.e_v))
     members = F.one_hot(y, 2).to(e_a.dtype)
     counts = sum_over_processes(members.sum(0))
     centres_a, centres_v = (

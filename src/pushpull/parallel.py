@@ -8,6 +8,9 @@ data-parallel training does, makes it right.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -23,7 +26,19 @@ def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of `x` over all processes; `x` itself where there is one."""
     if not is_parallel():
         return x
-    import torch.distributed.nn.functional as functional
-
-    total: Tensor = functional.all_reduce(x.contiguous())  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
     return total
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total

@@ -63,7 +63,8 @@ def draw_motion(
         facing: Mean yaw in radians.
         liveliness: 0 holds the head still.
     """
-    effort = np.convolve(mouth.gap, np.ones(9) / 9, "same")
+    # "same" would be the length of the window where a clip is shorter than that.
+    effort = np.convolve(mouth.gap, np.ones(9) / 9, "full")[4 : 4 + len(mouth.gap)]
     moving = liveliness * (0.55 + 0.9 * np.clip(effort / 0.3, 0, 1))
     return Motion(
         yaw=facing

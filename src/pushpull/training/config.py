@@ -22,7 +22,7 @@ else:
 
 __all__ = ["DataConfig", "HardenConfig", "OptimConfig", "RunConfig", "TrainConfig", "read_config"]
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class RunConfig:
         out: Folder of checkpoints and logs.
         seed: Of weights, order, augmentation and attacks.
         device: "auto", "cpu" or "cuda".
-        precision: "32-true" or "bf16-mixed".
+        precision: "32-true", "bf16-mixed" or, to compare runs, "64-true".
         processes: On this machine; with torchrun or SLURM they say it themselves.
         nodes: Machines.
         checkpoint_s: Seconds between checkpoints within an epoch.

@@ -10,6 +10,7 @@ A run's folder holds
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -324,20 +325,21 @@ class _Run:
         self._save()
 
     def _validated(self) -> Evaluation:
-        self.detector.eval()
-        try:
-            done = []
-            for scored in score_tracks(
-                self.detector,
-                self.val_tracks,
-                batch_frames=self.config.data.batch_frames,
-                device=self.fabric.device,
-            ):
-                done.append(scored)
-                self.report("validation", len(done), len(self.val_tracks))
-            return summarised(done, draws=0)
-        finally:
-            self.detector.train()
+        done = []
+        for scored in score_tracks(
+            self._in_single().eval(),
+            self.val_tracks,
+            batch_frames=self.config.data.batch_frames,
+            device=self.fabric.device,
+        ):
+            done.append(scored)
+            self.report("validation", len(done), len(self.val_tracks))
+        return summarised(done, draws=0)
+
+    def _in_single(self) -> Detector:
+        """The detector in float32; a copy if it is trained in float64."""
+        double = self.config.run.precision == "64-true"
+        return copy.deepcopy(self.detector).float() if double else self.detector
 
     def _save(self) -> None:
         if self.leads:
@@ -353,7 +355,7 @@ class _Run:
     def _save_best(self, score: float) -> None:
         data = read_about(Path(self.config.data.root))
         save(
-            self.detector,
+            self._in_single(),
             self.best_path,
             trained_on=f"{self.config.data.root} ({self.config.data.train})",
             data=None if data is None else data["made"],

@@ -1,0 +1,82 @@
+"""Settings of training: files and changes are read, and nothing unknown passes."""
+
+import pytest
+
+from pushpull.errors import ConfigError, PushPullError
+from pushpull.training import read_config
+
+TEXT = """
+[data]
+root = "set"
+[model]
+name = "light_asd"
+[avil]
+l1 = 1
+l4 = 0.5
+[optim]
+lr = 1e-3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_file_with_changes(file) -> None:
+    config = read_config(
+        file, ["optim.lr=3e-4", "run.out=some/where", "data.augment=false", "harden.regime=mix"]
+    )
+    assert (config.data.root, config.model.name) == ("set", "light_asd")
+    assert (config.optim.lr, config.optim.decay, config.optim.epochs) == (3e-4, 0.95, 25)
+    assert config.avil.signed == {"l1": 1.0, "l4": 0.5}
+    assert (config.run.out, config.data.augment, config.harden.regime) == (
+        "some/where",
+        False,
+        "mix",
+    )
+
+
+@pytest.mark.parametrize("name", ["light-asd", "talknet"])
+def test_the_shipped_files_are_read(name) -> None:
+    from pathlib import Path
+
+    config = read_config(Path(__file__).parents[2] / "configs" / f"{name}.toml")
+    assert config.model.name == name.replace("-", "_")
+    assert config.optim.decay == 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("optim.rate=1", "optim: unknown key 'rate'; it knows accumulate, clip_norm, decay"),
+        ("optimiser.lr=1", "unknown key 'optimiser'; it knows avil, data"),
+        ("optim.lr=fast", "optim, lr: got 'fast'; expected float"),
+        ("optim.epochs=true", "optim, epochs: got True; expected int"),
+        ("optim.epochs=0", r"optim\.epochs is 0; expected at least 1"),
+        ("optim.lr=nan", r"optim\.lr is nan"),
+        ("optim=3", "optim: got 3; expected a section of keys"),
+        ("optim.lr.x=3", "lr is no section"),
+        ("optim.lr", "'optim.lr' is no change; expected section.key=value"),
+        ("model.name=talknot", "unknown model 'talknot': choose one of"),
+        ("run.precision=16", "run, precision: got 16; expected str"),
+        ("run.precision=fp8", "unknown precision 'fp8'"),
+        ("avil.l3_reading=no", "unknown reading of L3 'no'"),
+    ],
+)
+def test_what_cannot_be_is_said_with_its_place(file, change, says) -> None:
+    with pytest.raises(PushPullError, match=says):
+        read_config(file, [change])
+
+
+def test_a_file_that_cannot_be_read(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[data\n")
+    with pytest.raises(ConfigError, match=r"bad\.toml: cannot be read as TOML"):
+        read_config(tmp_path / "bad.toml")
+    (tmp_path / "empty.toml").write_text("[data]\n")
+    with pytest.raises(ConfigError, match=r"empty\.toml, data: 'root' is missing"):
+        read_config(tmp_path / "empty.toml")

@@ -1,0 +1,191 @@
+"""Whole runs in real processes: killed and resumed, on two processes, with a full disk."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pushpull.errors import CheckpointError, ConfigError, GradientError
+from pushpull.models.checkpoints import load
+from pushpull.training import read_config, train
+from pushpull.training.state import read_state
+
+CONFIG = """
+[data]
+root = "{root}"
+batch_frames = 40
+workers = 0
+[model]
+name = "light_asd"
+[optim]
+lr = 1e-3
+epochs = 2
+[avil]
+l1 = 1
+l4 = 0.1
+[run]
+out = "{out}"
+checkpoint_s = 0
+"""
+
+
+@pytest.fixture
+def file(dataset, tmp_path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG.format(root=dataset, out=tmp_path / "out"))
+    return path
+
+
+def command(file, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pushpull", "train", str(file), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process) -> str:
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return err
+
+
+def rows(path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(out) -> dict[str, torch.Tensor]:
+    return read_state(out / "last.ckpt", torch.device("cpu"))["model"]
+
+
+def test_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(file, tmp_path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    finished(command(file, f"run.out={whole}"))
+    killed = command(file)
+    steps = out / "steps.csv"
+    deadline = time.monotonic() + 200
+    # In the middle of the second epoch.
+    first_epoch = len(rows(whole / "steps.csv")) // 2
+    while not steps.is_file() or steps.read_text().count("\n") < first_epoch + 2:
+        assert killed.poll() is None, killed.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    killed.stderr.close()
+    at = read_state(out / "last.ckpt", torch.device("cpu"))["progress"]
+    assert at.step < 2 * first_epoch
+    finished(command(file, "--resume"))
+    expected, found = weights(whole), weights(out)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert (out / "steps.csv").read_text() == (whole / "steps.csv").read_text()
+    assert (out / "epochs.csv").read_text() == (whole / "epochs.csv").read_text()
+    best = load(out / "best.safetensors").state_dict()
+    best_whole = load(whole / "best.safetensors").state_dict()
+    assert all(torch.equal(best[name], value) for name, value in best_whole.items())
+
+
+def test_two_processes_learn_what_one_learns(file, tmp_path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    # In float64: Adam divides by the gradient's size, so in float32 rounding decides the direction
+    # of steps whose gradient is next to nothing, and curves part by some thousandths.
+    same = ["data.batch_frames=26", "optim.epochs=10", "data.augment=false", "data.limit=4"]
+    same += ["run.precision=64-true", "run.checkpoint_s=1000"]
+    finished(command(file, f"run.out={one}", *same))
+    finished(command(file, f"run.out={two}", *same, "run.processes=2"))
+    curves = [[float(r["total"]) for r in rows(out / "steps.csv")][:20] for out in (one, two)]
+    assert len(curves[0]) == 20
+    assert curves[1] == pytest.approx(curves[0], abs=1e-5)
+    assert curves[0][0] != curves[0][-1]
+
+
+def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, dataset) -> None:
+    config = read_config(file, ["optim.epochs=1"])
+    result = train(config)
+    out = tmp_path / "out"
+    assert result.best == out / "best.safetensors"
+    assert result.frames == sum(_frames(dataset, "train"))
+    assert json.loads((out / "config.json").read_text())["config"] == config.as_dict()
+    (epoch,) = rows(out / "epochs.csv")
+    assert float(epoch["val_map"]) == pytest.approx(result.progress.best)
+    assert {"total", "ce_all", "l1", "l4", "norm_a", "margin", "lr"} <= set(
+        rows(out / "steps.csv")[0]
+    )
+    assert list((out / "tensorboard").iterdir())
+    with pytest.raises(ConfigError, match="holds a run already; go on with --resume"):
+        train(config)
+    with pytest.raises(ConfigError, match=r"other settings \(avil\.l4\)"):
+        train(read_config(file, ["avil.l4=1"]), resume=True)
+    # Done already: nothing is learnt, nothing lost.
+    again = train(config, resume=True)
+    assert (again.frames, again.progress) == (0, result.progress)
+    # More epochs than were asked for at first are welcome.
+    more = train(read_config(file, ["optim.epochs=2"]), resume=True)
+    assert more.progress.epoch == 2
+    assert len(rows(out / "epochs.csv")) == 2
+    (out / "last.ckpt").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: is no state of a training run"):
+        train(config, resume=True)
+
+
+def _frames(dataset, split):
+    from pushpull.dataset import open_tracks
+
+    return open_tracks(dataset, split).n_frames
+
+
+def test_training_goes_on_from_other_weights(file, tmp_path) -> None:
+    train(read_config(file, ["optim.epochs=1", f"run.out={tmp_path / 'a'}"]))
+    best = tmp_path / "a" / "best.safetensors"
+    start = read_config(file, [f"run.init={best}", "optim.lr=1e-12", "optim.epochs=1"])
+    train(start)
+    old, new = load(best).state_dict(), weights(tmp_path / "out")
+    assert torch.allclose(old["head_av.weight"], new["head_av.weight"])
+    with pytest.raises(ConfigError, match=r"is a light_asd; expected model\.name lr_asd"):
+        train(read_config(file, [f"run.init={best}", "model.name=lr_asd", "run.out=/tmp/none"]))
+
+
+def test_a_loss_that_is_not_finite_is_named(file) -> None:
+    with pytest.raises(GradientError, match=r"epoch 1, batch \d: the loss is (nan|inf)"):
+        train(read_config(file, ["optim.lr=1e30"]))
+
+
+def test_patience_ends_a_run(file) -> None:
+    config = read_config(file, ["optim.lr=1e-12", "optim.patience=1", "optim.epochs=9"])
+    progress = train(config).progress
+    assert progress.stopped
+    assert progress.epoch < 9
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(file, tmp_path) -> None:
+    out = tmp_path / "out"
+    train(read_config(file, ["optim.epochs=1"]))
+    before = (out / "last.ckpt").read_bytes()
+    # Files of this process may not grow beyond a size that a checkpoint exceeds.
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000));"
+        "from pushpull.cli import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", limited, "train", str(file), "--resume"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert process.returncode == 1
+    assert "cannot be written" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert (out / "last.ckpt").read_bytes() == before
+    assert not [p for p in out.iterdir() if p.name.startswith(".last")]
+    finished(command(file, "--resume"))
