@@ -199,7 +199,7 @@ def test_a_score_reads_back_exactly(tmp_path_factory, score):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"scores": np.array([1.0])}, r"scores \(1,\) for 2 rows"),
+        ({"scores": np.array([1.0])}, r"1 scores or labels for 2 rows"),
         ({"boxes": np.zeros((2, 2))}, r"boxes \(2, 2\)"),
         ({"scores": np.array([1, np.nan])}, r"row 1 \(v:1\) holds NaN"),
     ],

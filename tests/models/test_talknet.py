@@ -10,9 +10,11 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pushpull.models import NcTalkNet, SpecTalkNet, TalkNet
-from pushpull.models.checkpoints import published_state
+from pushpull.errors import ConfigError
+from pushpull.models import NcTalkNet, SpecTalkNet, TalkNet, build
+from pushpull.models.checkpoints import load, published_state, save
 from pushpull.models.talknet import VisualFrontend, stacked_frames
+from pushpull.schema import Batch, Clip
 
 # A few of the 487 names that a published checkpoint holds.
 PUBLISHED_SHAPES = {
@@ -85,7 +87,7 @@ def test_variants_differ_from_talknet_in_one_thing_each():
 
 
 def test_the_stem_over_stacked_frames_is_the_three_dimensional_convolution():
-    frontend = VisualFrontend().double().eval()
+    frontend = VisualFrontend(64).double().eval()
     conv, norm = frontend.frontend3D
     nn.init.normal_(norm.running_mean)
     nn.init.normal_(norm.bias)
@@ -133,3 +135,41 @@ def test_attention_never_holds_the_scores_of_all_pairs_of_frames(lengths, gradie
             output.logits.sum().backward()
     # The widest layer has 1024 channels.
     assert largest.numel <= 2 * t * 1024 < t * t * 2
+
+
+@pytest.mark.parametrize("name", ["talknet", "spec_talknet", "nc_talknet"])
+def test_a_reduced_model_is_rebuilt_from_its_file_and_keeps_the_laws(name, tmp_path) -> None:
+    torch.manual_seed(0)
+    reduced = build(name, width=0.25, face_step=2, dropout=0.0).eval()
+    assert sum(p.numel() for p in reduced.parameters()) < 1_100_000
+    save(reduced, tmp_path / "reduced.safetensors")
+    again = load(tmp_path / "reduced.safetensors")
+    assert again.config() == {"width": 0.25, "face_step": 2, "dropout": 0.0}
+    clips = [random_clip(frames) for frames in (7, 12)]
+    batch = Batch.from_clips(clips)
+    with torch.no_grad():
+        together = reduced(**batch.inputs)
+        assert torch.equal(again(**batch.inputs).logits, together.logits)
+        for i, clip in enumerate(clips):
+            alone = reduced(**Batch.from_clips([clip]).inputs)
+            n = len(clip.faces)
+            assert torch.allclose(together.logits[i, :n], alone.logits[0], atol=1e-5)
+    assert together.e_a.shape == together.e_v.shape == (2, 12, 32)
+
+
+def random_clip(frames: int) -> Clip:
+    generator = torch.Generator().manual_seed(frames)
+    return Clip(
+        waveform=torch.randn(640 * frames, generator=generator).clamp(-3, 3) / 10,
+        faces=torch.randint(0, 256, (frames, 112, 112), generator=generator).to(torch.uint8),
+        fps=25.0,
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"width": 0.0}, {"width": 0.3}, {"face_step": 3}, {"dropout": 1.0}]
+)
+def test_a_build_that_cannot_be_is_refused(options) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"{name} is "):
+        build("talknet", **options)

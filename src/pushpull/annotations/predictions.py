@@ -42,7 +42,7 @@ def write_predictions(
     """
     if np.isnan(scores).any():
         row = int(np.isnan(scores).argmax())
-        raise ShapeError(f"row {row} ({entity_ids[row]}) has the score NaN; expected a number")
+        raise ShapeError(f"row {row} ({entity_ids[row]}) holds NaN as its score; expected a number")
     rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(scores))
     speaking = LABELS[SPEAKING]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -99,7 +99,7 @@ def _rows(
     if timestamps_s.shape != (n,) or boxes.shape != (n, 4) or len(videos) != n or last != n:
         raise ShapeError(
             f"timestamps_s is {timestamps_s.shape}, boxes {boxes.shape}, {len(videos)} videos and "
-            f"{last} values for {n} rows; expected (N,), (N, 4), N and N"
+            f"{last} scores or labels for {n} rows; expected (N,), (N, 4), N and N"
         )
     numbers = np.column_stack([np.round(timestamps_s, 6), np.round(boxes, 6)])
     if np.isnan(numbers).any():

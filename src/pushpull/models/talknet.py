@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pushpull.errors import ConfigError
 from pushpull.features import log_power_spectrogram, mfcc
 from pushpull.models.blocks import (
     batch_norm,
@@ -40,22 +41,45 @@ __all__ = ["NcTalkNet", "SpecTalkNet", "TalkNet"]
 
 
 class TalkNet(Detector):
-    """TalkNet, 15.7 M parameters, with MFCC."""
+    """TalkNet, 15.7 M parameters, with MFCC; or a reduced one of the same build.
+
+    Args:
+        width: Share of the published number of channels in every layer, a multiple of 1/16.
+        face_step: Pixels of a face that are averaged to one before the first layer, 1, 2 or 4.
+        dropout: Of the attention layers.
+
+    Raises:
+        ConfigError: If a number cannot be.
+    """
 
     visual_context = 2
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0, face_step: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
-        self.visualFrontend = VisualFrontend()
-        self.visualTCN = VisualTCN()
-        self.visualConv1D = VisualConv1D()
-        self.audioEncoder = AudioEncoder()
-        self.crossA2V = AttentionLayer(128)
-        self.crossV2A = AttentionLayer(128)
-        self.selfAV = AttentionLayer(256)
-        self.head_av = nn.Linear(256, 2)
-        self.head_a = nn.Linear(128, 2)
-        self.head_v = nn.Linear(128, 2)
+        if not 0 < width <= 4 or width * 16 != round(width * 16):
+            raise ConfigError(
+                f"width is {width}; expected a multiple of 1/16, more than 0, up to 4"
+            )
+        if face_step not in (1, 2, 4):
+            raise ConfigError(f"face_step is {face_step}; expected 1, 2 or 4")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout is {dropout}; expected a number from 0 up to 1")
+        self.width, self.face_step, self.dropout = width, face_step, dropout
+        d = round(128 * width)
+        self.visualFrontend = VisualFrontend(d // 2)
+        self.visualTCN = VisualTCN(4 * d)
+        self.visualConv1D = VisualConv1D(d)
+        self.audioEncoder = AudioEncoder(d // 8)
+        self.crossA2V = AttentionLayer(d, dropout=dropout)
+        self.crossV2A = AttentionLayer(d, dropout=dropout)
+        self.selfAV = AttentionLayer(2 * d, dropout=dropout)
+        self.head_av = nn.Linear(2 * d, 2)
+        self.head_a = nn.Linear(d, 2)
+        self.head_v = nn.Linear(d, 2)
+
+    def config(self) -> dict[str, object]:
+        """Keyword arguments that build this model again."""
+        return {"width": self.width, "face_step": self.face_step, "dropout": self.dropout}
 
     def front_end(
         self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
@@ -72,6 +96,8 @@ class TalkNet(Detector):
     def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
         """Stem and ResNet (B, T, 512)."""
         mask = valid_mask(n_frames, faces.shape[1])
+        if self.face_step > 1:
+            faces = F.avg_pool2d(faces, self.face_step)
         local: Tensor = self.visualFrontend(faces, mask)
         return local
 
@@ -115,8 +141,8 @@ class SpecTalkNet(TalkNet):
 class NcTalkNet(TalkNet):
     """TalkNet without cross-attention: self-attention and heads see the encoders' embeddings."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, width: float = 1.0, face_step: int = 1, dropout: float = 0.1) -> None:
+        super().__init__(width, face_step, dropout)
         del self.crossA2V, self.crossV2A
 
     def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
@@ -135,14 +161,14 @@ class VisualFrontend(nn.Module):
     # would otherwise be held for all frames at once.
     frames_at_once = 16
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         # Parts that checkpoints number are looked up by number, which gives mypy no type.
         self.frontend3D: Any = nn.Sequential(
-            nn.Conv3d(1, 64, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
-            nn.BatchNorm3d(64, momentum=0.01, eps=0.001),
+            nn.Conv3d(1, channels, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False),
+            nn.BatchNorm3d(channels, momentum=0.01, eps=0.001),
         )
-        self.resnet = ResNet()
+        self.resnet = ResNet(channels)
 
     def forward(self, faces: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, 112, 112) grey levels -> (B, T, 512), zeros on padded frames."""
@@ -187,12 +213,12 @@ def stacked_frames(faces: Tensor, mask: Tensor | None) -> Tensor:
 class ResNet(nn.Module):
     """The four layers of a ResNet-18 in which normalisation comes before a block, not after."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layer1 = ResNetLayer(64, 64, 1)
-        self.layer2 = ResNetLayer(64, 128, 2)
-        self.layer3 = ResNetLayer(128, 256, 2)
-        self.layer4 = ResNetLayer(256, 512, 2)
+        self.layer1 = ResNetLayer(channels, channels, 1)
+        self.layer2 = ResNetLayer(channels, 2 * channels, 2)
+        self.layer3 = ResNetLayer(2 * channels, 4 * channels, 2)
+        self.layer4 = ResNetLayer(4 * channels, 8 * channels, 2)
         # As the activations lie, so that no call has to turn the weights around.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -229,9 +255,9 @@ class ResNetLayer(nn.Module):
 class VisualTCN(nn.Module):
     """Five residual blocks over time, (B, 512, T)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.net = nn.ModuleList(TemporalBlock(512) for _ in range(5))
+        self.net = nn.ModuleList(TemporalBlock(width) for _ in range(5))
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(B, 512, T) -> (B, 512, T)."""
@@ -284,15 +310,15 @@ class GlobalLayerNorm(nn.Module):
 
 
 class VisualConv1D(nn.Module):
-    """From 512 to 128 channels."""
+    """From 512 to 128 channels, or shares of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.net: Any = nn.ModuleDict(
             {
-                "0": nn.Conv1d(512, 256, 5, padding=2),
-                "1": nn.BatchNorm1d(256),
-                "3": nn.Conv1d(256, 128, 1),
+                "0": nn.Conv1d(4 * width, 2 * width, 5, padding=2),
+                "1": nn.BatchNorm1d(2 * width),
+                "3": nn.Conv1d(2 * width, width, 1),
             }
         )
 
@@ -306,14 +332,15 @@ class VisualConv1D(nn.Module):
 class AudioEncoder(nn.Module):
     """A ResNet-34 of squeeze-and-excitation blocks over (feature, time)."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, 7, (2, 1), 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = se_layer(16, 16, blocks=3)
-        self.layer2 = se_layer(16, 32, blocks=4, stride=2)
-        self.layer3 = se_layer(32, 64, blocks=6, stride=2)
-        self.layer4 = se_layer(64, 128, blocks=3)
+        c = channels
+        self.conv1 = nn.Conv2d(1, c, 7, (2, 1), 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(c)
+        self.layer1 = se_layer(c, c, blocks=3)
+        self.layer2 = se_layer(c, 2 * c, blocks=4, stride=2)
+        self.layer3 = se_layer(2 * c, 4 * c, blocks=6, stride=2)
+        self.layer4 = se_layer(4 * c, 8 * c, blocks=3)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -348,9 +375,9 @@ class SEBlock(nn.Module):
         self.se = nn.ModuleDict(
             {
                 "fc": nn.Sequential(
-                    nn.Linear(width, width // reduction),
+                    nn.Linear(width, max(1, width // reduction)),
                     nn.ReLU(),
-                    nn.Linear(width // reduction, width),
+                    nn.Linear(max(1, width // reduction), width),
                     nn.Sigmoid(),
                 )
             }
