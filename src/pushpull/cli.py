@@ -539,6 +539,56 @@ def synth(
 
 
 @data_app.command()
+def talkset(
+    clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder of talking heads.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.")],
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            help="Csv with the columns file, person and, if wanted, speaks (yes, no); by default "
+            "each subfolder is a person, or each video of a flat folder."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of splits, shifts and other sounds.")] = 0,
+    held_out: Annotated[float, typer.Option(help="Share of people in val and in test.")] = 0.2,
+    negatives: Annotated[int, typer.Option(help="Clips that do not speak, per clip.")] = 2,
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    crop: Annotated[CropChoice, typer.Option(help="Part of the face.")] = CropChoice.ava,
+) -> None:
+    """Make a data set of talking-head clips: with their own sound, none, another's, or shifted.
+
+    A clip that cannot be used is reported, the others are done, and the exit code is 1.
+    """
+    from pushpull.talkset import TalksetConfig, read_sources, sources_in, write_talkset
+
+    if not clips.is_dir():
+        raise typer.BadParameter(f"{clips} is no folder", param_hint="CLIPS")
+    config = TalksetConfig(
+        seed=seed,
+        held_out=held_out,
+        negatives=negatives,
+        detector=detector.value,
+        crop="ava" if crop is CropChoice.auto else crop.value,
+    )
+    sources = sources_in(clips, VIDEO_SUFFIXES) if people is None else read_sources(people, clips)
+    failures: list[str] = []
+    with progress_bar(out.name) as report:
+        counts = write_talkset(
+            sources,
+            out,
+            config,
+            progress=report,
+            failed=lambda source, why: failures.append(why),
+        )
+    say(f"{out}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
+    for why in failures:
+        complain(why)
+    if failures:
+        note(f"{len(failures)} of {len(sources)} clips could not be used")
+        raise typer.Exit(1)
+
+
+@data_app.command()
 def stats(
     source: Annotated[
         Path,

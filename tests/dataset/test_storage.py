@@ -60,7 +60,7 @@ def test_two_tracks_of_one_name_are_refused(tmp_path) -> None:
     example = synth_example(CONFIG, "train", 0)
     root = written(tmp_path, [example, example])
     with pytest.raises(DatasetError, match="two tracks are named 'train-000000:1'"):
-        write_index(root, "train", 1)
+        write_index(root, "train", [0])
 
 
 def test_a_split_without_an_index_is_unfinished(tmp_path) -> None:
@@ -71,7 +71,7 @@ def test_a_split_without_an_index_is_unfinished(tmp_path) -> None:
         open_tracks(root, "val")
     with pytest.raises(DatasetError, match="holds no finished split"):
         splits_of(root)
-    write_index(root, "train", 1)
+    write_index(root, "train", [0])
     assert splits_of(root) == ["train"]
     with pytest.raises(UnknownName, match="unknown split 'dev'"):
         PackedTracks(root, "dev")
@@ -79,7 +79,7 @@ def test_a_split_without_an_index_is_unfinished(tmp_path) -> None:
 
 def test_a_missing_or_damaged_shard_is_named(tmp_path) -> None:
     root = written(tmp_path, [synth_example(CONFIG, "train", i) for i in range(2)])
-    write_index(root, "train", 1)
+    write_index(root, "train", [0])
     path = shard_path(root, "train", 0)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(DatasetError, match=r"shard-00000\.arrow: is missing or damaged"):

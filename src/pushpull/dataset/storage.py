@@ -78,7 +78,7 @@ def write_shard(path: Path, examples: Iterable[Example]) -> int:
     return count
 
 
-def write_index(root: Path, split: str, shards: int) -> int:
+def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
     """Write the index of a split whose shards are all there; returns the number of tracks.
 
     Raises:
@@ -86,7 +86,7 @@ def write_index(root: Path, split: str, shards: int) -> int:
         OutputError: If it cannot be written.
     """
     rows: dict[str, list[Any]] = {name: [] for name in ROW.names}
-    for shard in range(shards):
+    for shard in shards:
         reader = _opened(shard_path(root, split, shard))
         for batch in range(reader.num_record_batches):
             record = reader.get_batch(batch)

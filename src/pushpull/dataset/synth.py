@@ -150,7 +150,7 @@ def write_synth(
             pool.shutdown(cancel_futures=True)
             raise
     for split in config.counts:
-        write_index(root, split, sum(job[0] == split for job in jobs))
+        write_index(root, split, [job[1] for job in jobs if job[0] == split])
 
 
 def _render(root: Path, config: SynthConfig, split: str, shard: int, numbers: range) -> int:
