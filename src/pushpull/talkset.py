@@ -45,6 +45,7 @@ __all__ = [
     "TalksetConfig",
     "read_sources",
     "sources_in",
+    "split_people",
     "voiced",
     "write_talkset",
 ]
@@ -55,6 +56,9 @@ VAD_STEP_S = 0.03
 
 HANGOVER_S = 0.2
 """Gaps in voice shorter than this are pauses of speech."""
+
+WARM_UP = 10
+"""Steps that the voice activity detector hears, backwards, before the first one counts."""
 
 FAINTEST = 2.0
 """Noise of silent clips, in steps of int16: no sound card is quieter."""
@@ -150,6 +154,9 @@ def voiced(
     detector = webrtcvad.Vad(aggressiveness)
     step = round(VAD_STEP_S * SAMPLE_RATE_HZ)
     samples = as_stored(waveform)
+    # The detector takes the first noise that it hears for voice: let it hear the start before.
+    before = min(len(samples) // step, WARM_UP) * step
+    samples = np.concatenate([samples[:before][::-1], samples])
     samples = np.pad(samples, (0, -len(samples) % step))
     flags = np.array(
         [
@@ -157,7 +164,7 @@ def voiced(
             for part in samples.reshape(-1, step)
         ],
         bool,
-    )
+    )[before // step :]
     at = np.flatnonzero(flags)
     for before, after in pairwise(at.tolist()):
         if 1 < after - before <= HANGOVER_S / VAD_STEP_S:
@@ -196,7 +203,7 @@ def write_talkset(
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"two clips are named '{twice}'; names must differ")
-    split_of = _split_of(sorted({s.person for s in sources}), config)
+    split_of = split_people(sorted({s.person for s in sources}), config)
     made = {
         "by": "data talkset",
         "clips": [[s.path.name, s.person, s.speaks] for s in sources],
@@ -239,7 +246,12 @@ def write_talkset(
     return counts
 
 
-def _split_of(people: list[str], config: TalksetConfig) -> dict[str, str]:
+def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
+    """The split of each person: at least one in each.
+
+    Raises:
+        ConfigError: If there are fewer than three people.
+    """
     if len(people) < len(SPLITS):
         raise ConfigError(
             f"{len(people)} people; expected at least {len(SPLITS)}, since nobody may be in two "
