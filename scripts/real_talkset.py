@@ -1,0 +1,99 @@
+"""A talking-head set of real clips, and published weights on it: a table for docs/real-clips.md.
+
+    python scripts/real_talkset.py CLIPS --out OUT [--report docs/real-clips.md]
+
+CLIPS is as for `real_clips.py`. The set is what `pushpull data talkset` makes with the people of
+index.json, and lies in OUT/set; the weights are evaluated on all of its splits together, since none
+of them has seen any. A stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from real_clips import replace_section
+
+from pushpull.dataset import SPLITS, open_tracks
+from pushpull.evaluation import Evaluation, score_tracks, summarised
+from pushpull.memory import keep_freed_memory
+from pushpull.talkset import KINDS, Source, TalksetConfig, write_talkset
+from pushpull.weights import load_weights
+
+WEIGHTS = ("light-asd-ava", "lr-asd-ava")
+
+
+def main() -> None:
+    """Make the set, evaluate, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--detector", default="yunet", choices=["dlib", "yunet"])
+    parser.add_argument("--report", type=Path)
+    args = parser.parse_args()
+    keep_freed_memory()
+    sources = [
+        Source(
+            path=args.clips / clip["file"],
+            person=clip["person"],
+            speaks=clip["speaking"].startswith("yes"),
+        )
+        for clip in json.loads((args.clips / "index.json").read_text())
+    ]
+    root = args.out / "set"
+    failures: list[str] = []
+    counts = write_talkset(
+        sources,
+        root,
+        TalksetConfig(detector=args.detector),
+        progress=lambda stage, done, total: print(f"{stage} {done}/{total}", end="\r"),
+        failed=lambda source, why: failures.append(source.path.name),
+    )
+    found = {name: evaluated(name, root, args.out) for name in WEIGHTS}
+    text = table(found, counts, len(sources), failures)
+    print(text)
+    if args.report:
+        replace_section(args.report, text + "\n", "talkset")
+
+
+def evaluated(name: str, root: Path, out: Path) -> Evaluation:
+    """One detector on all splits together."""
+    loaded = load_weights(name, device="cpu")
+    rows = []
+    for split in SPLITS:
+        tracks = open_tracks(root, split)
+        for scored in score_tracks(loaded.detector, tracks, batch_frames=500):
+            rows.append(scored)
+            print(f"{name} {split} {len(rows)}   ", end="\r")
+    found = summarised(rows)
+    (out / f"{name}.json").write_text(json.dumps(found.as_dict(), indent=1))
+    return found
+
+
+def table(
+    found: dict[str, Evaluation], counts: dict[str, int], clips: int, failures: list[str]
+) -> str:
+    """The report."""
+    any_ = next(iter(found.values()))
+    lines = [
+        f"{clips - len(failures)} of {clips} clips, {any_.tracks} tracks ("
+        + ", ".join(f"{s} {n}" for s, n in counts.items())
+        + f"), {any_.frames} frames; accuracy in percent of frames by kind of sound.",
+        "",
+        "| weights | mAP (95 % interval over tracks) | accuracy | " + " | ".join(KINDS) + " |",
+        "|---|---|---|" + "---|" * len(KINDS),
+    ]
+    for name, row in found.items():
+        interval = (
+            "" if row.interval is None else f" ({row.interval[0]:.1f} to {row.interval[1]:.1f})"
+        )
+        cases = " | ".join(f"{row.by_case[kind].accuracy:.1f}" for kind in KINDS)
+        lines.append(f"| {name} | {row.map:.1f}{interval} | {row.accuracy:.1f} | {cases} |")
+    if failures:
+        lines += ["", "Left out, with the reason said by the command: " + ", ".join(failures) + "."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
