@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect", "attacks")
+PARTS = ("models", "score", "detect", "attacks", "training")
 
 
 def main() -> None:
@@ -52,6 +52,8 @@ def peer_options(part: str, peers: Path | None) -> list[str]:
     if part == "score":
         script = "utils/get_ava_active_speaker_performance.py"
         return ["--official", str(peers / "TalkNet-ASD" / script)]
+    if part == "training":
+        return ["--peer", str(peers / "TalkNet-ASD")]
     return []
 
 
@@ -92,6 +94,7 @@ def document(results: dict[str, Any]) -> str:
         "score": score_lines,
         "detect": detect_lines,
         "attacks": attack_lines,
+        "training": training_lines,
     }
     for part, result in results.items():
         lines += ["", *writers[part](result), "", measured_line(result)]
@@ -216,6 +219,37 @@ def attack_lines(result: dict[str, Any]) -> list[str]:
         f"{row['before_mib']:.0f} MiB |"
         for row in result["by_length"]
     ]
+    return lines
+
+
+def training_lines(result: dict[str, Any]) -> list[str]:
+    """Loading, and adversarial steps."""
+    load = result["loader"]
+    lines = [
+        "## Training",
+        "",
+        f"Loading {load['tracks']} tracks ({load['frames']} frames), augmented, one process: "
+        f"{load['ours_fps']:.0f} frames/s from packed files.",
+    ]
+    if "with_mfcc" in load:
+        lines[-1] += (
+            f" TalkNet's published loader takes {load['with_mfcc']['ratio']:.1f} times as long per "
+            f"frame from jpg folders of the same faces, and {load['without_mfcc']['ratio']:.1f} "
+            "times with its MFCC left out (ours are made in the model)."
+        )
+    lines += [
+        "",
+        f"A step of adversarial training (PGD, mix 0.5, {result['threads']} threads) against k + 1 "
+        f"clean steps and the forward pass that both losses need; median of {result['runs']} "
+        "pairs, below 1: cheaper.",
+        "",
+        "| model | attack steps k | frames | ratio |",
+        "|---|---|---|---|",
+    ]
+    for row in result["adversarial"]:
+        options = ", ".join(f"{k} {v}" for k, v in row["options"].items())
+        name = f"{row['model']} ({options})" if options else row["model"]
+        lines.append(f"| {name} | {row['steps']} | {row['frames']} | {row['ratio']:.2f} |")
     return lines
 
 

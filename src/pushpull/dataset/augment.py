@@ -8,6 +8,7 @@ overflow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,19 +24,19 @@ SMALLEST_CUT = 0.7
 TURN_DEGREES = 15.0
 
 
-def augmented(clip: Clip, other: Clip | None, rng: np.random.Generator) -> Clip:
+def augmented(clip: Clip, other: Callable[[], Tensor] | None, rng: np.random.Generator) -> Clip:
     """A clip with another clip's sound beneath, half of the time, and its faces changed.
 
     Args:
         clip: What is learnt from.
-        other: Source of the other sound; None leaves the sound.
+        other: Gives the other sound (S,) when it is wanted; None leaves the sound.
         rng: Source of every choice.
     """
     beneath = bool(rng.integers(2))
     snr_db = float(rng.uniform(*SNR_DB))
     waveform = clip.waveform
     if other is not None and beneath:
-        waveform = mix_at(waveform, other.waveform, snr_db)
+        waveform = mix_at(waveform, other(), snr_db)
     return replace(clip, waveform=waveform, faces=augment_faces(clip.faces, rng))
 
 
@@ -58,21 +59,21 @@ def augment_faces(faces: Tensor, rng: np.random.Generator) -> Tensor:
     import cv2
 
     kind = int(rng.integers(4))
-    cut = float(rng.uniform(SMALLEST_CUT, 1.0)) * FACE_SIZE
-    x, y = rng.uniform(0, FACE_SIZE - cut, 2)
+    size = int(rng.integers(round(SMALLEST_CUT * FACE_SIZE), FACE_SIZE + 1))
+    x, y = rng.integers(0, FACE_SIZE - size + 1, 2)
     degrees = float(rng.uniform(-TURN_DEGREES, TURN_DEGREES))
     if kind == 0:
         return faces
     if kind == 1:
         return faces.flip(-1)
-    if kind == 2:
-        step = cut / FACE_SIZE
-        half = (step - 1) / 2
-        affine = np.array([[step, 0, x + half], [0, step, y + half]])
-    else:
-        middle = (FACE_SIZE - 1) / 2
-        affine = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
     result = np.empty(tuple(faces.shape), np.uint8)
+    if kind == 2:
+        cuts = faces.numpy()[:, y : y + size, x : x + size]
+        for source, target in zip(cuts, result, strict=True):
+            cv2.resize(source, (FACE_SIZE, FACE_SIZE), dst=target)
+        return torch.from_numpy(result)
+    middle = (FACE_SIZE - 1) / 2
+    affine = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
     for source, target in zip(faces.numpy(), result, strict=True):
         cv2.warpAffine(
             source, affine, (FACE_SIZE, FACE_SIZE), dst=target,

@@ -92,7 +92,8 @@ class _Batches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         plan, members = self.plan, self.batches[number]
         mine = range(plan.rank, len(members), plan.world)
-        return Batch.from_clips([self._clip(number, members, place) for place in mine])
+        clips = [self._clip(number, members, place) for place in mine]
+        return Batch.from_clips(clips, keep_bytes=True)
 
     def _clip(self, number: int, members: NDArray[np.int64], place: int) -> Clip:
         clip = self.tracks[int(members[place])].clip
@@ -102,11 +103,11 @@ class _Batches(Dataset[Batch]):
         if len(members) == 1:
             return augmented(clip, None, rng)
         other = (place + int(rng.integers(1, len(members)))) % len(members)
-        return augmented(clip, self.tracks[int(members[other])].clip, rng)
+        return augmented(clip, lambda: self.tracks.waveform(int(members[other])), rng)
 
 
 def loader(tracks: Tracks, plan: Plan, *, workers: int = 0) -> tuple[Iterator[Batch], int]:
-    """The rest of an epoch's batches, and how many the whole epoch has.
+    """The rest of an epoch's batches, faces as bytes, and how many the whole epoch has.
 
     Args:
         tracks: What to load.

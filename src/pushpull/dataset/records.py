@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pushpull.errors import DatasetError
 from pushpull.schema import Clip
@@ -63,6 +64,9 @@ class Tracks(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def waveform(self, index: int) -> Tensor:
+        """The sound of a track alone (S,), which is less to read than all of it."""
 
 
 def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:

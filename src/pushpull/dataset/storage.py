@@ -16,15 +16,16 @@ copy in the page cache, and any tool that reads Arrow reads them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pushpull import __version__
 from pushpull.dataset.records import SPLITS, Example, as_stored
@@ -33,6 +34,8 @@ from pushpull.files import written_whole
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
+
+Found = TypeVar("Found")
 
 FORMAT = 1
 ABOUT = "dataset.json"
@@ -188,12 +191,19 @@ class PackedTracks:
         Raises:
             DatasetError: If its shard is missing or damaged.
         """
+        return self._read(index, _unpacked)
+
+    def waveform(self, index: int) -> Tensor:
+        """The sound of a track alone (S,)."""
+        return self._read(index, _sound)
+
+    def _read(self, index: int, unpack: Callable[[Any], Found]) -> Found:
         shard, batch = (self._rows.column(name)[index].as_py() for name in ("shard", "batch"))
         path = shard_path(self.root, self.split, shard)
         if shard not in self._readers:
             self._readers[shard] = _opened(path)
         try:
-            return _unpacked(self._readers[shard].get_batch(batch))
+            return unpack(self._readers[shard].get_batch(batch))
         except (pa.ArrowException, ValueError) as e:
             raise DatasetError(
                 f"{path}, track {self.track_ids[index]}: is damaged ({e}); delete the shard and "
@@ -228,15 +238,23 @@ def _packed(example: Example) -> Any:
     return pa.record_batch(columns, schema=TRACK)
 
 
+def _raw(record: Any, name: str, kind: str) -> NDArray[Any]:
+    return np.frombuffer(record.column(name)[0].as_buffer(), kind)
+
+
+def _sound(record: Any) -> Tensor:
+    samples = _raw(record, "waveform", "<i2").astype(np.float32)
+    samples /= 32768
+    return torch.from_numpy(samples)
+
+
 def _unpacked(record: Any) -> Example:
     def raw(name: str, kind: str) -> NDArray[Any]:
-        return np.frombuffer(record.column(name)[0].as_buffer(), kind)
+        return _raw(record, name, kind)
 
     def text(name: str) -> str:
         return str(record.column(name)[0].as_py())
 
-    samples = raw("waveform", "<i2").astype(np.float32)
-    samples /= 32768
     # Copied: tensors must not write into the file.
     faces = raw("faces", "u1").reshape(-1, FACE_SIZE, FACE_SIZE).copy()
     return Example(
@@ -247,7 +265,7 @@ def _unpacked(record: Any) -> Example:
         timestamps_s=raw("timestamps_s", "<f8"),
         boxes=raw("boxes", "<f8").reshape(-1, 4),
         clip=Clip(
-            waveform=torch.from_numpy(samples),
+            waveform=_sound(record),
             faces=torch.from_numpy(faces),
             fps=float(record.column("fps")[0].as_py()),
             speaking=torch.from_numpy(raw("speaking", "u1").astype(np.int64)),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pushpull.dataset.records import Example
 from pushpull.errors import DatasetError, MediaError
@@ -65,8 +66,6 @@ class TalkNetTracks:
         """
         import cv2
 
-        from pushpull.media import read_waveform
-
         entity, fps, labels = self._rows[index]
         video = _video_of(entity)
         folder = self.root / "clips_videos" / self.split / video / entity
@@ -81,16 +80,11 @@ class TalkNetTracks:
             if grey is None:
                 raise DatasetError(f"{path}: cannot be read as a picture; make it again")
             face[:] = cv2.resize(grey, (FACE_SIZE, FACE_SIZE))
-        sound = self.root / "clips_audios" / self.split / video / f"{entity}.wav"
-        try:
-            waveform = read_waveform(sound)
-        except MediaError as e:
-            raise DatasetError(f"track {entity}: {e}") from e
         return Example(
             track_id=entity,
             video_id=video,
             clip=Clip(
-                waveform=torch.as_tensor(waveform),
+                waveform=self.waveform(index),
                 faces=torch.from_numpy(faces),
                 fps=fps,
                 speaking=torch.tensor(labels, dtype=torch.int64),
@@ -98,6 +92,21 @@ class TalkNetTracks:
             timestamps_s=np.array([float(p.stem) for p in pictures]),
             boxes=np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(labels), 1)),
         )
+
+    def waveform(self, index: int) -> Tensor:
+        """The sound of a track alone (S,).
+
+        Raises:
+            DatasetError: If it is missing or damaged.
+        """
+        from pushpull.media import read_waveform
+
+        entity = self._rows[index][0]
+        folder = self.root / "clips_audios" / self.split / _video_of(entity)
+        try:
+            return torch.from_numpy(read_waveform(folder / f"{entity}.wav"))
+        except MediaError as e:
+            raise DatasetError(f"track {entity}: {e}") from e
 
 
 def _row(line: str, where: str) -> tuple[str, float, list[int]]:

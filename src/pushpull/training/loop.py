@@ -81,6 +81,9 @@ class _Limited:
     def __getitem__(self, index: int) -> Any:
         return self.tracks[index]
 
+    def waveform(self, index: int) -> Tensor:
+        return self.tracks.waveform(index)
+
 
 class _AsDict(nn.Module):
     """A detector whose output is a dict: wrappers of training look inside nothing frozen."""
@@ -271,7 +274,7 @@ class _Run:
         seeds = [self.config.run.seed, at.epoch, number, self.fabric.global_rank]
         seed = step_seed(*seeds)
         torch.manual_seed(seed)
-        batch = batch.to(self.fabric.device)
+        batch = batch.to(self.fabric.device).as_float()
         first = (number // optim.accumulate) * optim.accumulate
         share = min(optim.accumulate, total - first)
         with self.fabric.no_backward_sync(self.model, enabled=not steps):

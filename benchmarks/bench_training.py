@@ -1,0 +1,205 @@
+"""Training: loading against TalkNet's published loader, adversarial against clean steps.
+
+    python benchmarks/bench_training.py [--peer TalkNet-ASD] [--threads 2] [--json FILE]
+
+Both loaders give the same tracks, augmented, in one process: ours from packed files, theirs from
+jpg folders and wavs of the same faces and sound (written here, 112 x 112, which is small for AVA).
+Theirs makes MFCC while ours leaves that to the model, so theirs is timed without MFCC, too. Passes
+over all tracks alternate; a ratio is the median over such pairs.
+
+Adversarial training with k steps is compared with k + 1 clean steps and the forward pass that both
+losses need: a training step is one forward and backward pass of the model in training mode.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pushpull.avil import Avil
+from pushpull.dataset import Plan, SynthConfig, loader, open_tracks, write_synth
+from pushpull.media import write_wav
+from pushpull.memory import keep_freed_memory
+from pushpull.models import build
+from pushpull.schema import Batch
+from pushpull.training.config import HardenConfig
+from pushpull.training.regimes import build_regime
+
+TRACKS = 60
+BATCH_FRAMES = 500
+REDUCED = {"width": 0.25, "face_step": 2}
+
+
+def main() -> None:
+    """Measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peer", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    record: dict[str, Any] = {"threads": args.threads, "runs": args.runs}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "set"
+        write_synth(root, SynthConfig(tracks=TRACKS, seed=0, min_frames=40, max_frames=120))
+        record["loader"] = loaders(root, Path(folder) / "talknet", args.peer, args.runs)
+        record["adversarial"] = [
+            adversarial(root, name, options, steps, args.runs)
+            for name, options in (("light_asd", {}), ("talknet", REDUCED))
+            for steps in (1, 5)
+        ]
+    print(json.dumps(record, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def pairs(one: Callable[[], float], other: Callable[[], float], runs: int) -> list[float]:
+    """Ratios of alternating runs, after one of each."""
+    one(), other()
+    return [one() / other() for _ in range(runs)]
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def loaders(root: Path, talknet: Path, peer: Path | None, runs: int) -> dict[str, Any]:
+    """Frames per second of a pass over all tracks, and ratios of theirs to ours."""
+    tracks = open_tracks(root, "train")
+    frames = int(tracks.n_frames.sum())
+
+    def ours() -> None:
+        for batch in loader(tracks, Plan(batch_frames=BATCH_FRAMES, seed=1))[0]:
+            assert isinstance(batch, Batch)
+
+    ours()
+    seconds = statistics.median(timed(ours) for _ in range(runs))
+    found: dict[str, Any] = {"tracks": len(tracks), "frames": frames, "ours_fps": frames / seconds}
+    if peer is None:
+        return found | {"peer": "left out: --peer names no checkout"}
+    as_talknet(root, talknet)
+    theirs = published(peer)
+    for name, mfcc in (("with_mfcc", None), ("without_mfcc", no_mfcc)):
+        kept = theirs.python_speech_features.mfcc
+        if mfcc is not None:
+            theirs.python_speech_features.mfcc = mfcc
+        batches = theirs.train_loader(
+            str(talknet / "csv" / "train_loader.csv"),
+            str(talknet / "clips_audios" / "train"),
+            str(talknet / "clips_videos" / "train"),
+            BATCH_FRAMES,
+        )
+
+        def one_pass(batches: Any = batches) -> None:
+            for i in range(len(batches)):
+                batches[i]
+
+        ratios = pairs(lambda: timed(one_pass), lambda: timed(ours), runs)
+        # Theirs cuts each clip to the shortest of its batch, so it loads fewer frames.
+        loaded = sum(len(batch) * int(batch[-1].split("\t")[1]) for batch in batches.miniBatch)
+        found[name] = {
+            "ratio": statistics.median(ratios) * frames / loaded,
+            "frames": loaded,
+        }
+        theirs.python_speech_features.mfcc = kept
+    return found
+
+
+def no_mfcc(audio: Any, rate: int, *, winstep: float, **_: Any) -> Any:
+    """As many rows of zeros as the front end would give."""
+    return np.zeros((int(len(audio) / rate / winstep), 13))
+
+
+def as_talknet(root: Path, out: Path) -> None:
+    """The training tracks in TalkNet's folders."""
+    tracks = open_tracks(root, "train")
+    lines = []
+    (out / "csv").mkdir(parents=True)
+    for i in range(len(tracks)):
+        example = tracks[i]
+        # Their loader takes the first 11 characters for the video.
+        video = f"v{i:010d}"
+        entity = f"{video}_0000_0060:1"
+        faces = out / "clips_videos" / "train" / video / entity
+        faces.mkdir(parents=True)
+        for k, face in enumerate(example.clip.faces.numpy()):
+            cv2.imwrite(str(faces / f"{k / example.clip.fps:.2f}.jpg"), face)
+        (out / "clips_audios" / "train" / video).mkdir(parents=True)
+        sound = out / "clips_audios" / "train" / video / f"{entity}.wav"
+        write_wav(sound, example.clip.waveform.numpy())
+        labels = example.clip.speaking.tolist()
+        lines.append(f"{entity}\t{len(labels)}\t{example.clip.fps}\t{labels}\t{i}")
+    (out / "csv" / "train_loader.csv").write_text("\n".join(lines) + "\n")
+
+
+def published(peer: Path) -> Any:
+    """Their loader; what this machine lacks for it, and it does not use, is stood in for."""
+    import random
+
+    transforms = types.ModuleType("torchvision.transforms")
+    transforms.RandomCrop = None  # type: ignore[attr-defined]
+    sys.modules.setdefault("torchvision", types.ModuleType("torchvision"))
+    sys.modules.setdefault("torchvision.transforms", transforms)
+    sys.path.insert(0, str(peer))
+    import dataLoader
+
+    # It samples from sets, which Python 3.11 refuses.
+    dataLoader.random = types.SimpleNamespace(
+        sample=lambda values, n: random.sample(sorted(values), n),
+        uniform=random.uniform,
+        randint=random.randint,
+        choice=random.choice,
+    )
+    return dataLoader
+
+
+def adversarial(
+    root: Path, name: str, options: dict[str, Any], steps: int, runs: int
+) -> dict[str, Any]:
+    """Time of a PGD-trained step against what it is made of."""
+    batch = next(loader(open_tracks(root, "train"), Plan(batch_frames=150, seed=2))[0]).as_float()
+    torch.manual_seed(0)
+    model = build(name, **options).train()
+    harden = HardenConfig(regime="mix", method="pgd", steps=steps)
+    clean, hard = build_regime(HardenConfig(), Avil()), build_regime(harden, Avil())
+
+    def step(regime: Any) -> float:
+        def work() -> None:
+            model.zero_grad()
+            regime(model, model, batch, 0)["total"].backward()
+
+        return timed(work)
+
+    def forward() -> float:
+        with torch.no_grad():
+            return timed(lambda: model(**batch.inputs))
+
+    ratios = pairs(lambda: step(hard), lambda: (steps + 1) * step(clean) + forward(), runs)
+    return {
+        "model": name,
+        "options": options,
+        "steps": steps,
+        "frames": int(batch.n_frames.sum()),
+        "ratio": statistics.median(ratios),
+    }
+
+
+if __name__ == "__main__":
+    main()
