@@ -483,6 +483,37 @@ def weights(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
+def export(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="onnx, torchscript or safetensors.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File; named after the weights by default.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a detector, front end included, for other programs, and check what was written.
+
+    The file takes a clip of any length and frame rate; docs/export.md says what goes in.
+    """
+    from dataclasses import asdict
+
+    from pushpull.export import export_weights
+
+    result = export_weights(weights, format_, out)
+    if as_json:
+        say(json.dumps(asdict(result) | {"path": str(result.path)}))
+        return
+    lengths = ", ".join(map(str, sorted(result.differences)))
+    worst = max(result.differences.values())
+    say(
+        f"{result.path}: {result.weights} as {result.format}, {result.n_bytes / 1e6:.1f} MB; "
+        f"scores differ by at most {worst:.1g} on clips of {lengths} frames"
+    )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-demo"

@@ -30,10 +30,15 @@ from pushpull.errors import ShapeError
 from pushpull.schema import SAMPLE_RATE_HZ, length_mask
 
 __all__ = [
+    "INT16_SCALE",
     "MFCC_COEFFICIENTS",
+    "N_FFT",
+    "PRE_EMPHASIS",
     "ROWS_PER_FRAME",
     "SPECTRUM_BINS",
     "Window",
+    "cepstra",
+    "log_power",
     "log_power_spectrogram",
     "mfcc",
 ]
@@ -94,7 +99,7 @@ def mfcc(waveform: Tensor, *, n_samples: Tensor, n_frames: Tensor, fps: Tensor) 
     Raises:
         ShapeError: If the arguments do not fit each other or a clip is empty.
     """
-    return _features(waveform, n_samples, n_frames, fps, _cepstra, MFCC_COEFFICIENTS)
+    return _features(waveform, n_samples, n_frames, fps, cepstra, MFCC_COEFFICIENTS)
 
 
 def log_power_spectrogram(
@@ -107,7 +112,7 @@ def log_power_spectrogram(
     Returns:
         (B, 4 max(n_frames), 257), zeros behind a clip's last frame.
     """
-    return _features(waveform, n_samples, n_frames, fps, _log_power, SPECTRUM_BINS)
+    return _features(waveform, n_samples, n_frames, fps, log_power, SPECTRUM_BINS)
 
 
 def _features(
@@ -191,14 +196,16 @@ def _pre_emphasised(waveform: Tensor, n_samples: Tensor, start: int, size: int) 
     return torch.where(inside, emphasised, 0.0)
 
 
-def _cepstra(power: Tensor) -> Tensor:
+def cepstra(power: Tensor) -> Tensor:
+    """Log energy and mel cepstra (..., 13) of power spectra (..., 257) on the int16 scale."""
     to_mel, to_cepstra = _matrices(power.dtype, power.device)
     log_mel = (power @ to_mel).clamp(min=POWER_FLOOR).log()
     log_energy = power.sum(-1, keepdim=True).clamp(min=POWER_FLOOR).log()
     return torch.cat((log_energy, log_mel @ to_cepstra), -1)
 
 
-def _log_power(power: Tensor) -> Tensor:
+def log_power(power: Tensor) -> Tensor:
+    """Logarithm of power spectra (..., 257), floored."""
     return power.clamp(min=POWER_FLOOR).log()
 
 

@@ -6,6 +6,9 @@ fast path. Tensors with time last are (B, C, ..., T).
 In eval mode batch norm is an affine map, so a convolution and the batch norm behind it are one
 convolution. It is made from the parameters at each call: gradients to all parameters stay right
 and nothing can go stale.
+
+A graph that is exported serves one clip of any length, all of it valid: while it is recorded, no
+decision may hang on a length.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pushpull.schema import length_mask
 __all__ = [
     "batch_norm",
     "conv2d_bn",
+    "exporting",
     "masked",
     "max_pool_relu",
     "normalise_faces",
@@ -34,9 +38,15 @@ __all__ = [
 ]
 
 
+def exporting() -> bool:
+    """Whether operations are being recorded for a graph that serves clips of any length."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_exporting()
+
+
 def valid_mask(lengths: Tensor, size: int) -> Tensor | None:
     """Mask (B, size) of what lies inside each clip, or None if everything does."""
-    if int(lengths.min()) == size:
+    if exporting() or int(lengths.min()) == size:
         return None
     return length_mask(lengths, size)
 
@@ -100,7 +110,7 @@ def conv2d_bn(
     """
     if bn.training:
         return batch_norm(F.conv2d(x, weight, None, stride, padding), bn, mask)
-    if weight.numel() > x.numel():
+    if not exporting() and weight.numel() > x.numel():
         # Few frames through a wide layer: scaling what comes out is the smaller work.
         return batch_norm(F.conv2d(x, weight, None, stride, padding), bn)
     scale, shift = scale_shift(bn)
@@ -155,6 +165,8 @@ def max_pool_relu(x: Tensor) -> Tensor:
     The two commute, so ReLU has a quarter of the work; and only what the backward pass needs is
     kept, which is not the input.
     """
+    if exporting():
+        return F.max_pool2d(x, 3, 2, 1).relu()
     pooled: Tensor = _MaxPoolReLU.apply(x)  # type: ignore[no-untyped-call]
     return pooled
 

@@ -27,6 +27,7 @@ from pushpull.features import log_power_spectrogram, mfcc
 from pushpull.models.blocks import (
     batch_norm,
     conv2d_bn,
+    exporting,
     masked,
     max_pool_relu,
     normalise_faces,
@@ -174,8 +175,8 @@ class VisualFrontend(nn.Module):
         """(B, T, 112, 112) grey levels -> (B, T, 512), zeros on padded frames."""
         windows = pack(stacked_frames(normalise_faces(faces), mask), mask).permute(0, 3, 1, 2)
         # In training mode batch norm must see all frames together.
-        in_parts = windows.device.type == "cpu" and not self.training
-        parts = torch.split(windows, self.frames_at_once if in_parts else len(windows))
+        whole = windows.device.type != "cpu" or self.training or exporting()
+        parts = (windows,) if whole else torch.split(windows, self.frames_at_once)
         x = torch.cat([self.resnet.layer1(self.stem(part)) for part in parts])
         for layer in (self.resnet.layer2, self.resnet.layer3, self.resnet.layer4):
             x = layer(x)
@@ -185,7 +186,9 @@ class VisualFrontend(nn.Module):
         """(N, 20, 59, 59) from `stacked_frames` -> (N, 64, 28, 28)."""
         conv, bn = self.frontend3D
         # 7 x 7 taps with stride 2 are 4 x 4 taps over blocks of 2 x 2 pixels.
-        weight = F.pixel_unshuffle(F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)), 2)
+        # Exporters lose the shape of what comes out of pixel_unshuffle, hence the reshaping.
+        taps = F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)).view(64, 5, 4, 2, 4, 2)
+        weight = taps.permute(0, 1, 3, 5, 2, 4).reshape(64, 20, 4, 4)
         return max_pool_relu(
             conv2d_bn(windows, weight.contiguous(memory_format=torch.channels_last), bn)
         )
@@ -206,8 +209,13 @@ def stacked_frames(faces: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is not None:
         faces = faces.masked_fill(~mask[..., None, None], 0.0)
-    blocks = F.pixel_unshuffle(F.pad(faces, (4, 2, 4, 2, 2, 2)), 2)
-    return blocks.unfold(1, 20, 4)
+    padded = F.pad(faces, (4, 2, 4, 2, 2, 2))
+    if not exporting():
+        return F.pixel_unshuffle(padded, 2).unfold(1, 20, 4)
+    # The same from slices, which graphs of any length can hold.
+    blocks = [padded[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    frames = faces.shape[1]
+    return torch.stack([b[:, k : k + frames] for k in range(5) for b in blocks], -1)
 
 
 class ResNet(nn.Module):
@@ -428,14 +436,36 @@ class AttentionLayer(nn.Module):
 
         Scores of all pairs of frames are never held at once, unless dropout is on.
         """
+        found = self.unmasked(source, asking) if exporting() else self.found(source, asking, mask)
+        x = self.norm1(source + self.dropout(found))
+        y: Tensor = self.norm2(x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu()))))
+        return y
+
+    def found(self, source: Tensor, asking: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention (B, T, D), in which valid frames see valid frames."""
         keys = source.transpose(0, 1)
-        found, _ = self.self_attn(
+        found: Tensor = self.self_attn(
             asking.transpose(0, 1),
             keys,
             keys,
             key_padding_mask=None if mask is None else ~mask,
             need_weights=False,
+        )[0]
+        return found.transpose(0, 1)
+
+    def unmasked(self, source: Tensor, asking: Tensor) -> Tensor:
+        """The same without a mask, step by step: exporters fix the length in the whole layer."""
+        layer = self.self_attn
+        parts = zip(
+            (asking, source, source),
+            layer.in_proj_weight.chunk(3),
+            layer.in_proj_bias.chunk(3),
+            strict=True,
         )
-        x = self.norm1(source + self.dropout(found.transpose(0, 1)))
-        y: Tensor = self.norm2(x + self.dropout(self.linear2(self.dropout(self.linear1(x).relu()))))
-        return y
+        queries, keys, values = (
+            F.linear(x, weight, bias).view(*x.shape[:2], layer.num_heads, -1).transpose(1, 2)
+            for x, weight, bias in parts
+        )
+        found = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)
+        mixed: Tensor = layer.out_proj(found.flatten(2))
+        return mixed
