@@ -4,13 +4,15 @@ import json
 import shutil
 import sys
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pushpull import __version__, export
 from pushpull.clips import CROPS, crop_tracks
-from pushpull.errors import ConfigError, OutputError, UnknownName
+from pushpull.defences import defend
+from pushpull.errors import CheckpointError, ConfigError, OutputError, UnknownName
 from pushpull.export import FORMATS, METADATA_FILE, ScoreGraph, export_weights
 from pushpull.faces import build_detector
 from pushpull.features import Window, cepstra, log_power, log_power_spectrogram, mfcc
@@ -183,6 +185,13 @@ def test_the_checkpoint_itself_is_never_replaced(checkpoint, tmp_path):
     mine = shutil.copy(checkpoint, tmp_path / "mine.safetensors")
     with pytest.raises(ConfigError, match="is the checkpoint that is exported"):
         export_weights(mine, "safetensors", mine)
+
+
+def test_a_defence_is_not_exported_as_the_detector_in_it(checkpoint, tmp_path):
+    loaded = load_weights(checkpoint, device="cpu")
+    defended = replace(loaded, detector=defend(loaded.detector, "purified"))
+    with pytest.raises(CheckpointError, match="a Purified is none of the models"):
+        export_weights(defended, "onnx", tmp_path / "it.onnx")
 
 
 def test_the_command_names_the_file_after_the_weights(pushpull, checkpoint, tmp_path, monkeypatch):

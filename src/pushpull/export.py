@@ -118,7 +118,7 @@ def export_weights(
         UnknownName: If there is no such format or weights.
         ConfigError: If a package that the format needs is not installed, the weights are on another
             device, or the file would replace the checkpoint.
-        CheckpointError: If the weights cannot be loaded.
+        CheckpointError: If the weights cannot be loaded, or the detector is none of `MODELS`.
         OutputError: If the file cannot be written, or gives other scores than the detector.
     """
     if format not in FORMATS:
@@ -129,6 +129,8 @@ def export_weights(
     loaded = weights if isinstance(weights, LoadedWeights) else load_weights(weights, device="cpu")
     if loaded.device.type != "cpu":
         raise ConfigError(f"weights are on {loaded.device}; load them with device='cpu' to export")
+    # A defence around a model is refused here: its front end is not the model's.
+    checkpoints.model_name(loaded.detector)
     path = Path(Path(loaded.name).stem + how.suffix) if out is None else out
     if path.exists() and path.samefile(loaded.path):
         raise ConfigError(f"{path}: is the checkpoint that is exported; give another --out")
