@@ -183,12 +183,12 @@ class VisualFrontend(nn.Module):
         return unpack(x.mean((2, 3)), mask, (faces.shape[0], faces.shape[1]))
 
     def stem(self, windows: Tensor) -> Tensor:
-        """(N, 20, 59, 59) from `stacked_frames` -> (N, 64, 28, 28)."""
+        """(N, 20, 59, 59) from `stacked_frames` -> (N, 64, 28, 28), or a share of 64."""
         conv, bn = self.frontend3D
         # 7 x 7 taps with stride 2 are 4 x 4 taps over blocks of 2 x 2 pixels.
         # Exporters lose the shape of what comes out of pixel_unshuffle, hence the reshaping.
-        taps = F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)).view(64, 5, 4, 2, 4, 2)
-        weight = taps.permute(0, 1, 3, 5, 2, 4).reshape(64, 20, 4, 4)
+        taps = F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)).view(-1, 5, 4, 2, 4, 2)
+        weight = taps.permute(0, 1, 3, 5, 2, 4).reshape(-1, 20, 4, 4)
         return max_pool_relu(
             conv2d_bn(windows, weight.contiguous(memory_format=torch.channels_last), bn)
         )
