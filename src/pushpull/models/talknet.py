@@ -185,10 +185,11 @@ class VisualFrontend(nn.Module):
     def stem(self, windows: Tensor) -> Tensor:
         """(N, 20, 59, 59) from `stacked_frames` -> (N, 64, 28, 28), or a share of 64."""
         conv, bn = self.frontend3D
+        n = conv.out_channels
         # 7 x 7 taps with stride 2 are 4 x 4 taps over blocks of 2 x 2 pixels.
         # Exporters lose the shape of what comes out of pixel_unshuffle, hence the reshaping.
-        taps = F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)).view(-1, 5, 4, 2, 4, 2)
-        weight = taps.permute(0, 1, 3, 5, 2, 4).reshape(-1, 20, 4, 4)
+        taps = F.pad(conv.weight.squeeze(1), (1, 0, 1, 0)).view(n, 5, 4, 2, 4, 2)
+        weight = taps.permute(0, 1, 3, 5, 2, 4).reshape(n, 20, 4, 4)
         return max_pool_relu(
             conv2d_bn(windows, weight.contiguous(memory_format=torch.channels_last), bn)
         )
