@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pushpull import __version__
 from pushpull.annotations import write_predictions, write_truth
-from pushpull.attacks import ATTACKS, attack
+from pushpull.attacks import attack, check_settings
 from pushpull.dataset import Tracks, open_tracks, read_about
 from pushpull.dataset.loading import batches_of
-from pushpull.errors import DatasetError, UnknownName
+from pushpull.errors import DatasetError
 from pushpull.files import output_dir, written_whole
 from pushpull.losses import log_odds
 from pushpull.metrics import average_precision, bootstrap_precision
@@ -29,6 +29,7 @@ from pushpull.weights import LoadedWeights
 __all__ = [
     "CaseScore",
     "Evaluation",
+    "Perturb",
     "TrackScore",
     "attacker",
     "evaluate",
@@ -111,7 +112,13 @@ class Evaluation:
 
 
 def attacker(method: str, *, seed: int = 0, **settings: Any) -> Perturb:
-    """What makes adversaries of batches by `pushpull.attacks.attack`, on their labels."""
+    """What makes adversaries of batches by `pushpull.attacks.attack`, on their labels.
+
+    Raises:
+        UnknownName: If there is no such attack or objective.
+        ConfigError: If a setting of the attack cannot be.
+    """
+    check_settings(method, settings)
 
     def perturb(detector: Detector, batch: Batch, number: int) -> Batch:
         found = attack(detector, batch, method, seed=seed + number, **settings)
@@ -237,8 +244,6 @@ def evaluate(
     numbers = range(min(limit or len(tracks), len(tracks)))
     kinds: dict[str, Perturb | None] = {"clean": None}
     if method is not None:
-        if method not in ATTACKS:
-            raise UnknownName("attack", method, ATTACKS)
         kinds["adversarial"] = attacker(method, seed=seed, **(settings or {}))
     output_dir(out)
     about = read_about(root)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pushpull.adversarial.stretches import VideoClips, read_clips
 from pushpull.clips import CROPS
-from pushpull.dataset.records import SPLITS, Example, as_stored
+from pushpull.dataset.records import SPLITS, Example, as_read_back, as_stored
 from pushpull.dataset.storage import (
     read_about,
     shard_path,
@@ -341,8 +341,7 @@ def _negative(kind: str, clip: Clip, others: list[Source], rng: np.random.Genera
             return None
         other = read_waveform(others[int(rng.integers(len(others)))].path)
         sound = np.resize(other, n)
-    stored = as_stored(np.asarray(sound)).astype(np.float32) / 32768
-    return replace(clip, waveform=torch.from_numpy(stored), speaking=silent)
+    return replace(clip, waveform=as_read_back(np.asarray(sound)), speaking=silent)
 
 
 def sources_in(folder: Path, suffixes: Collection[str]) -> list[Source]:

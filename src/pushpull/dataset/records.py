@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.errors import DatasetError
 from pushpull.schema import Clip
 
-__all__ = ["SPLITS", "Example", "Tracks", "as_stored"]
+__all__ = ["SPLITS", "Example", "Tracks", "as_read_back", "as_stored"]
 
 SPLITS = ("train", "val", "test")
 
@@ -75,3 +76,8 @@ def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
         np.int16
     )
     return samples
+
+
+def as_read_back(waveform: NDArray[np.floating]) -> Tensor:
+    """A waveform in [-1, 1] as storage gives it back, float32 on the int16 grid."""
+    return torch.from_numpy(as_stored(waveform).astype(np.float32) / 32768)

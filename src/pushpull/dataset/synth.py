@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pushpull.dataset.records import SPLITS, Example, as_stored
+from pushpull.dataset.records import SPLITS, Example, as_read_back
 from pushpull.dataset.storage import (
     read_about,
     shard_path,
@@ -85,9 +85,11 @@ def synth_example(config: SynthConfig, split: str, number: int) -> Example:
     fps = FPS[int(rng.integers(len(FPS)))]
     drawn = draw_clip(rng, case, n_frames=n_frames, fps=fps, ambience=True)
     # Bit for bit what storage gives back.
-    samples = as_stored(drawn.waveform.numpy()).astype(np.float32) / 32768
     clip = Clip(
-        waveform=torch.from_numpy(samples), faces=drawn.faces, fps=fps, speaking=drawn.speaking
+        waveform=as_read_back(drawn.waveform.numpy()),
+        faces=drawn.faces,
+        fps=fps,
+        speaking=drawn.speaking,
     )
     name = f"{split}-{number:06d}"
     boxes = np.tile(np.array([0.25, 0.2, 0.75, 0.8]), (n_frames, 1))

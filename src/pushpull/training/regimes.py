@@ -7,27 +7,24 @@ log and the total to minimise. The training loop knows no attack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushpull.attacks import ATTACKS, attack
 from pushpull.avil import Avil, training_loss
 from pushpull.errors import ConfigError, UnknownName
-from pushpull.losses import OBJECTIVES, log_odds
+from pushpull.evaluation import Perturb, attacker
+from pushpull.losses import log_odds
 from pushpull.models.detector import Detector
 from pushpull.parallel import sum_over_processes
 from pushpull.schema import Batch, Output
 from pushpull.training.config import HardenConfig
 
-__all__ = ["REGIMES", "Perturb", "Regime", "build_regime"]
+__all__ = ["REGIMES", "Regime", "build_regime"]
 
 Model = Callable[..., Output]
-Perturb = Callable[[Detector, Batch, int], Batch]
 Regime = Callable[[Model, Detector, Batch, int], dict[str, Tensor]]
 
 
@@ -142,10 +139,6 @@ def build_regime(config: HardenConfig, avil: Avil) -> Regime:
 
 
 def _perturb(config: HardenConfig) -> Perturb:
-    if config.method not in ATTACKS:
-        raise UnknownName("attack", config.method, ATTACKS)
-    if config.objective not in OBJECTIVES:
-        raise UnknownName("objective", config.objective, OBJECTIVES)
     settings: dict[str, Any] = {
         "eps": config.eps, "modality": config.modality, "objective": config.objective,
     }  # fmt: skip
@@ -156,14 +149,7 @@ def _perturb(config: HardenConfig) -> Perturb:
         settings |= {"method": "fgsm"}
     else:
         settings |= {"method": config.method, "steps": config.steps}
-    return partial(_attacked, settings)
-
-
-def _attacked(settings: dict[str, Any], detector: Detector, batch: Batch, seed: int) -> Batch:
-    # Labels have no gradient, the batch none to keep: what comes back is a batch like any other.
-    with torch.no_grad():
-        found = attack(detector, batch, seed=seed, **settings)
-    return replace(found.batch, speaking=batch.speaking)
+    return attacker(**settings)
 
 
 def _labels(batch: Batch) -> Tensor:
