@@ -514,6 +514,53 @@ def export(
 
 
 @app.command()
+def reproduce(
+    what: Annotated[str, typer.Argument(help="table1, figure3, figure4 or all.")] = "all",
+    preset: Annotated[str, typer.Option(help="How much: demo, quick, standard or paper.")] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="A data set; the preset's synthetic one by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of stages and results.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Stages at a time; 1 for one at a time, as on a GPU.")
+    ] = 2,
+    device: Annotated[DeviceChoice, typer.Option(help="Where models run.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reproduce Push-Pull's Table 1 and Figures 3 and 4, and say what of them holds.
+
+    The same command again goes on where it was stopped.
+    """
+    from pushpull.report import opening
+    from pushpull.reproduce import preset_of
+    from pushpull.reproduce import reproduce as run
+
+    chosen = preset_of(preset, {} if seeds is None else {"seeds": seeds})
+    folder = Path(f"reproduce-{preset}") if out is None else out
+    with progress_bar(preset) as report:
+        results = run(
+            chosen,
+            folder,
+            name=preset,
+            what=what,
+            data=data,
+            workers=workers,
+            device=device.value,
+            progress=lambda s: report("; ".join(s.running), s.done, s.total),
+        )
+    if as_json:
+        say(json.dumps(results, indent=1))
+        return
+    for line in opening(results):
+        say(line)
+    for name in ("report.html", "results.json"):
+        say(f"  {folder / name}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-demo"

@@ -20,7 +20,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["DataConfig", "HardenConfig", "OptimConfig", "RunConfig", "TrainConfig", "read_config"]
+__all__ = [
+    "DataConfig",
+    "HardenConfig",
+    "OptimConfig",
+    "RunConfig",
+    "TrainConfig",
+    "build_config",
+    "read_config",
+]
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
@@ -185,7 +193,17 @@ def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{path}: cannot be read as TOML ({e})") from e
     for change in changes:
         _set(values, change)
-    return typing.cast(TrainConfig, _built(TrainConfig, values, f"{path}"))
+    return build_config(values, f"{path}")
+
+
+def build_config(values: Mapping[str, Any], where: str = "configuration") -> TrainConfig:
+    """A configuration from plain values as a TOML file holds them; `where` is for messages.
+
+    Raises:
+        ConfigError: If a key or value cannot be.
+        UnknownName: If a named thing is in no table.
+    """
+    return typing.cast(TrainConfig, _built(TrainConfig, values, where))
 
 
 def _set(values: dict[str, Any], change: str) -> None:

@@ -5,6 +5,7 @@ A run's folder holds
     config.json         what was asked for
     last.ckpt           state of the run; `--resume` goes on from it
     best.safetensors    the detector with the best validation mAP, ready for every other command
+    final.safetensors   the detector as it is after the last epoch
     steps.csv, epochs.csv, tensorboard/
 """
 
@@ -163,6 +164,10 @@ class _Run:
         return self.folder / "best.safetensors"
 
     @property
+    def final_path(self) -> Path:
+        return self.folder / "final.safetensors"
+
+    @property
     def leads(self) -> bool:
         """Whether this process writes."""
         return bool(self.fabric.is_global_zero)
@@ -231,6 +236,8 @@ class _Run:
             while self.progress.epoch < self.config.optim.epochs and not self.progress.stopped:
                 self._epoch(log)
                 self._end_epoch(log)
+        if self.leads:
+            self._save_detector(self.final_path)
         return Trained(
             progress=self.progress,
             best=self.best_path,
@@ -310,7 +317,7 @@ class _Run:
         best_epoch = at.epoch if better else at.best_epoch
         waited = at.epoch - best_epoch
         if better and self.leads:
-            self._save_best(score)
+            self._save_detector(self.best_path, val_map=score, epoch=epoch)
         self.progress = replace(
             at,
             epoch=epoch,
@@ -355,18 +362,17 @@ class _Run:
             )
         self.saved_at = time.monotonic()
 
-    def _save_best(self, score: float) -> None:
+    def _save_detector(self, path: Path, **found: Any) -> None:
         data = read_about(Path(self.config.data.root))
         save(
             self._in_single(),
-            self.best_path,
+            path,
             trained_on=f"{self.config.data.root} ({self.config.data.train})",
             data=None if data is None else data["made"],
             config=self.config.as_dict(),
-            val_map=score,
-            epoch=self.progress.epoch + 1,
             versions={"pushpull": __version__, "torch": torch.__version__},
             crop="ava",
+            **{"epoch": self.progress.epoch, **found},
         )
 
 

@@ -1,0 +1,157 @@
+"""One self-contained HTML page of an experiment: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import wave
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.files import written_whole
+from pushpull.report.figures import (
+    draw_beyond,
+    draw_embeddings,
+    draw_figure3,
+    draw_figure4,
+    draw_sample,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["opening", "write_page"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+SAMPLE_RATE_HZ = 16_000
+LOSES = 10.0
+"""mAP points between PGD and the worst of all attacks from which PGD's number misleads."""
+
+
+def write_page(
+    results: Mapping[str, Any],
+    path: Path,
+    *,
+    embeddings: Mapping[str, Arrays],
+    samples: Mapping[str, list[Arrays]],
+    audit_figures: Mapping[str, Mapping[str, Figure]],
+) -> None:
+    """Write the page.
+
+    Args:
+        results: What results.json holds.
+        path: File to write.
+        embeddings: By row, arrays as `pushpull.report.figures.draw_embeddings` takes them.
+        samples: By row, arrays as `draw_sample` takes them.
+        audit_figures: By row and name, drawings of the audit.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pushpull.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": _number, "shade": _shade}
+    pictures: dict[str, str] = {}
+    if "figure3" in results:
+        pictures["figure3"] = _png(draw_figure3(results["figure3"]))
+        pictures["beyond"] = _png(draw_beyond(results["figure3"]))
+    if "figure4" in results:
+        pictures["figure4"] = _png(draw_figure4(results["figure4"]))
+    if embeddings:
+        pictures["embeddings"] = _png(draw_embeddings(embeddings))
+    page = environment.get_template("report.html").render(
+        r=results,
+        opening=opening(results),
+        pictures=pictures,
+        samples=[
+            {
+                "row": row,
+                **about,
+                "picture": _png(
+                    draw_sample(arrays, f"row {row}, {about['track_id']} ({about['case']})")
+                ),
+                "clean_wav": _wav(arrays["clean_waveform"]),
+                "wav": _wav(arrays["waveform"]),
+            }
+            for row, of_row in samples.items()
+            for arrays, about in zip(of_row, results["samples"][row], strict=True)
+        ],
+        audits={
+            row: {"record": record, "pictures": {
+                name: _png(figure) for name, figure in audit_figures.get(row, {}).items()
+            }}
+            for row, record in results.get("audits", {}).items()
+        },
+        settings=json.dumps(results["preset"], indent=1),
+    )  # fmt: skip
+    with written_whole(path) as temporary:
+        temporary.write_text(page)
+
+
+def opening(results: Mapping[str, Any]) -> list[str]:
+    """The first paragraph: what the numbers say, neither softer nor harder."""
+    lines = []
+    if "table1" in results:
+        rows = {r["row"]: r for r in results["table1"]["rows"]}
+        for name in ("D3", "E3", "B3", "A"):
+            if name in rows:
+                lines.append(_row_line(name, rows[name], results.get("audits", {}).get(name)))
+    held = sum(1 for f in results["findings"] if f["reproduced"])
+    if results["findings"]:
+        lines.append(f"{held} of {len(results['findings'])} statements checked were reproduced.")
+    return lines
+
+
+def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None) -> str:
+    training = "" if row["training"] == "-" else f", trained against {row['training']}"
+    pgd, least = row["columns"]["pgd"]["mean"], row["columns"]["worst"]["mean"]
+    if pgd is None or least is None:
+        return f"Row {name} ({row['loss']}{training}): no frame that every model gets right speaks."
+    text = (
+        f"Row {name} ({row['loss']}{training}): {pgd:.1f} mAP under the paper's PGD, {least:.1f} "
+        "under the worst of all attacks for each frame"
+    )
+    if audit is not None:
+        text += f"; the audit's verdict is: {audit['verdict']}"
+    if pgd - least > LOSES:
+        text += f". PGD alone would have flattered it by {pgd - least:.0f} points"
+    return text + "."
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
+
+
+def _shade(value: float | None) -> str:
+    """A background from red (0) to green (100)."""
+    return "transparent" if value is None else f"hsl({1.2 * value:.0f} 60% 50% / 0.25)"
+
+
+def _png(figure: Figure) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def _wav(waveform: NDArray[Any]) -> str:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE_HZ)
+        samples = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype("<i2")
+        file.writeframes(samples.tobytes())
+    return base64.b64encode(data.getvalue()).decode()

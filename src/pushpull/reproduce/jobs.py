@@ -1,0 +1,317 @@
+"""What the stages of a reproduction do: each reads folders, works, and writes its own folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.attacks import attack
+from pushpull.dataset import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
+from pushpull.errors import DatasetError
+from pushpull.evaluation import Perturb, attacker, score_tracks
+from pushpull.files import written_whole
+from pushpull.imperceptibility import imperceptibility
+from pushpull.losses import Centres, log_odds
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch
+from pushpull.stages import Report
+from pushpull.training import train
+from pushpull.training.config import build_config
+from pushpull.weights import LoadedWeights, load_weights
+
+__all__ = ["embeddings", "make_data", "sample", "score", "train_row"]
+
+Settings = Mapping[str, Any]
+Needs = Mapping[str, Path]
+
+MODEL = "model.safetensors"
+SHOWN_FRAMES = 8
+EMBEDDED_FRAMES = 2000
+CENTRE_TRACKS = 48
+
+
+def make_data(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """The synthetic set, in `data`, and its numbers in stats.json."""
+    config = SynthConfig(**{k: v for k, v in settings.items() if k != "workers"})
+    root = folder / "data"
+    write_synth(
+        root,
+        config,
+        workers=int(settings.get("workers", 1)),
+        progress=lambda done, total: report("tracks", done, total),
+    )
+    stats = {split: describe(open_tracks(root, split)) for split in splits_of(root)}
+    text = {
+        split: {"tracks": s.tracks, "frames": s.frames, "speaking": s.speaking, "cases": s.cases}
+        for split, s in stats.items()
+    }
+    _write_json(folder / "stats.json", text)
+
+
+def train_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """A detector in model.safetensors; a killed training goes on at its last checkpoint."""
+    values = {k: dict(v) for k, v in settings["config"].items()}
+    # The weights that other stages read: those of the best epoch, or of the last.
+    kept = {"best": "best.safetensors", "final": "final.safetensors"}[settings["keep"]]
+    values.setdefault("data", {})["root"] = str(_data(settings, needs))
+    values.setdefault("run", {})["out"] = str(folder)
+    if "init" in needs:
+        values["run"]["init"] = str(needs["init"] / MODEL)
+    done = train(build_config(values), resume=True, progress=report)
+    _write_json(
+        folder / "training.json",
+        {
+            "val_map": done.progress.best,
+            "best_epoch": done.progress.best_epoch,
+            "epochs": done.progress.epoch,
+            "seconds": done.seconds,
+            "frames": done.frames,
+        },
+    )
+    with written_whole(folder / MODEL) as temporary:
+        temporary.write_bytes((folder / kept).read_bytes())
+    # The state is for resuming only, and is three times the size of the weights.
+    (folder / "last.ckpt").unlink(missing_ok=True)
+
+
+def score(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`."""
+    weights = _weights(settings, needs, "model")
+    tracks, numbers = _chosen(settings, needs)
+    perturb = _perturb(settings, needs, weights, tracks, numbers)
+    rows = []
+    for row in score_tracks(
+        weights.detector,
+        tracks,
+        batch_frames=settings["batch_frames"],
+        numbers=numbers,
+        perturb=perturb,
+        device=weights.device,
+    ):
+        rows.append(row)
+        report("tracks", len(rows), len(numbers))
+    rows.sort(key=lambda r: r.number)
+    with written_whole(folder / "scores.npz") as temporary:
+        np.savez(
+            temporary,
+            score=np.concatenate([r.score for r in rows]),
+            speaking=np.concatenate([r.speaking for r in rows]),
+            track=np.repeat([r.number for r in rows], [len(r.score) for r in rows]),
+            case=np.repeat([r.case for r in rows], [len(r.score) for r in rows]),
+        )
+
+
+def embeddings(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """e_a and e_v of frames, clean and attacked, in embeddings.npz; norms and margins too."""
+    weights = _weights(settings, needs, "model")
+    tracks, numbers = _chosen(settings, needs)
+    perturb = attacker(seed=settings["seed"], **settings["attack"])
+    kept: dict[str, list[NDArray[Any]]] = {}
+    for k, batch in enumerate(_batches(tracks, numbers, settings["batch_frames"], weights.device)):
+        assert batch.speaking is not None  # noqa: S101
+        for kind, one in (("clean", batch), ("attacked", perturb(weights.detector, batch, k))):
+            with torch.no_grad():
+                output = weights.detector(**one.inputs)
+            assert output.e_a is not None  # noqa: S101
+            assert output.e_v is not None  # noqa: S101
+            values = {"audio": output.e_a, "visual": output.e_v, "score": log_odds(output.logits)}
+            for name, value in values.items():
+                kept.setdefault(f"{kind}_{name}", []).append(_valid(value, output.mask))
+        kept.setdefault("speaking", []).append(_valid(batch.speaking, output.mask))
+        report("batches", k + 1, None)
+    arrays = {name: np.concatenate(parts) for name, parts in kept.items()}
+    rng = np.random.default_rng(settings["seed"])
+    n = len(arrays["speaking"])
+    some = np.sort(rng.permutation(n)[:EMBEDDED_FRAMES])
+    with written_whole(folder / "embeddings.npz") as temporary:
+        np.savez(temporary, allow_pickle=False, **{name: a[some] for name, a in arrays.items()})
+    label = np.where(arrays["speaking"] == 1, 1.0, -1.0)
+    _write_json(
+        folder / "norms.json",
+        {
+            kind: {
+                "audio_norm": float(np.linalg.norm(arrays[f"{kind}_audio"], axis=1).mean()),
+                "visual_norm": float(np.linalg.norm(arrays[f"{kind}_visual"], axis=1).mean()),
+                "pair_distance": float(
+                    np.linalg.norm(
+                        arrays[f"{kind}_audio"] - arrays[f"{kind}_visual"], axis=1
+                    ).mean()
+                ),
+                "margin": float((label * arrays[f"{kind}_score"]).mean()),
+                "margin_99": float(np.quantile(np.abs(arrays[f"{kind}_score"]), 0.99)),
+            }
+            for kind in ("clean", "attacked")
+        },
+    )
+
+
+def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """A few clips and their adversaries, to look at and listen to: sample-K.npz, samples.json."""
+    weights = _weights(settings, needs, "model")
+    tracks, numbers = _chosen(settings, needs)
+    rows = []
+    for k, number in enumerate(numbers):
+        example = tracks[number]
+        batch = Batch.from_clips([example.clip]).to(weights.device)
+        method = dict(settings["attack"])
+        found = attack(
+            weights.detector, batch, method.pop("method"), seed=settings["seed"], **method
+        )
+        with torch.no_grad():
+            clean = log_odds(weights.detector(**found.clean.inputs).logits)[0]
+        measured = imperceptibility(found.clean, found.batch)
+        with written_whole(folder / f"sample-{k}.npz") as temporary:
+            np.savez(
+                temporary,
+                clean_waveform=found.clean.waveform[0].cpu().numpy(),
+                waveform=found.waveform[0].cpu().numpy(),
+                clean_faces=_spread(found.clean.faces[0]),
+                faces=_spread(found.faces[0]),
+                clean_score=clean.cpu().numpy(),
+                score=found.score[0].cpu().numpy(),
+                speaking=found.speaking[0].cpu().numpy(),
+            )
+        rows.append(
+            {
+                "track_id": example.track_id,
+                "case": example.case,
+                "fps": example.clip.fps,
+                "snr_db": float(measured.snr_db[0]),
+                "psnr_db": float(measured.psnr_db[0]),
+                "ssim": float(measured.ssim[0]),
+            }
+        )
+        report("clips", k + 1, len(numbers))
+    _write_json(folder / "samples.json", rows)
+
+
+def _data(settings: Settings, needs: Needs) -> Path:
+    """Folder of the data: made by a stage, or given."""
+    return needs["data"] / "data" if "data" in needs else Path(settings["root"])
+
+
+def _weights(settings: Settings, needs: Needs, role: str) -> LoadedWeights:
+    """Weights of a role: trained by a stage, or a file or name."""
+    source = needs[role] / MODEL if role in needs else settings[role]["weights"]
+    return load_weights(source, settings.get("device", "auto"))
+
+
+def _chosen(settings: Settings, needs: Needs) -> tuple[Tracks, list[int]]:
+    tracks = open_tracks(_data(settings, needs), settings["split"])
+    numbers = chosen_tracks(
+        tracks, settings["tracks"], seed=settings["seed"], balanced=settings["balanced"]
+    )
+    return tracks, numbers
+
+
+def chosen_tracks(tracks: Tracks, count: int, *, seed: int, balanced: bool) -> list[int]:
+    """Some tracks, by lot; balanced: half of them mostly speaking, as far as there are.
+
+    Raises:
+        DatasetError: If there are none.
+    """
+    order = np.random.default_rng(seed).permutation(len(tracks))
+    if balanced:
+        talk: dict[bool, list[int]] = {True: [], False: []}
+        for i in map(int, order):
+            speaking = tracks[i].clip.speaking
+            assert speaking is not None  # noqa: S101
+            talk[bool(speaking.float().mean() > 0.5)].append(i)
+            if all(len(found) >= count // 2 for found in talk.values()):
+                break
+        chosen = talk[True][: count // 2] + talk[False][: count // 2]
+    else:
+        chosen = [int(i) for i in order[:count]]
+    if not chosen:
+        raise DatasetError("the split has no tracks to choose from; expected at least one")
+    return sorted(chosen)
+
+
+def _perturb(
+    settings: Settings,
+    needs: Needs,
+    weights: LoadedWeights,
+    tracks: Tracks,
+    numbers: Sequence[int],
+) -> Perturb | None:
+    if settings["attack"] is None:
+        return None
+    asked = dict(settings["attack"])
+    if asked.get("objective") == "feature":
+        asked["centres"] = _centres(weights, tracks, numbers[:CENTRE_TRACKS], settings)
+    white_box = attacker(seed=settings["seed"], **asked)
+    if "surrogate" not in settings and "surrogate" not in needs:
+        return white_box
+    surrogate = _weights(settings, needs, "surrogate").detector
+
+    def black_box(detector: Detector, batch: Batch, number: int) -> Batch:
+        return white_box(surrogate, batch, number)
+
+    return black_box
+
+
+def _centres(
+    weights: LoadedWeights, tracks: Tracks, numbers: Sequence[int], settings: Settings
+) -> Centres:
+    """Centres of both classes over many clips; a batch may hold one class only."""
+    sums: dict[str, Tensor] = {}
+    counts = torch.zeros(2, 1)
+    for batch in _batches(tracks, numbers, settings["batch_frames"], weights.device):
+        assert batch.speaking is not None  # noqa: S101
+        with torch.no_grad():
+            output = weights.detector(**batch.inputs)
+        for name, e in (("audio", output.e_a), ("visual", output.e_v)):
+            assert e is not None  # noqa: S101
+            of = [e[(batch.speaking == label) & output.mask].double().sum(0) for label in (0, 1)]
+            sums[name] = sums.get(name, torch.zeros(())) + torch.stack(of).cpu()
+        counts += torch.tensor(
+            [[int(((batch.speaking == label) & output.mask).sum())] for label in (0, 1)]
+        )
+    if not bool((counts > 0).all()):
+        raise DatasetError(
+            "the chosen tracks have frames of one class only; the feature attack needs both: take "
+            "more tracks"
+        )
+    audio, visual = ((sums[name] / counts).float().to(weights.device) for name in sums)
+    return Centres(audio=audio, visual=visual)
+
+
+def _batches(
+    tracks: Tracks, numbers: Sequence[int], batch_frames: int, device: torch.device
+) -> list[Batch]:
+    batches, members, frames = [], [], 0
+    for number in numbers:
+        example = tracks[number]
+        members.append(example.clip)
+        frames += len(example.clip.faces)
+        if frames >= batch_frames:
+            batches.append(Batch.from_clips(members))
+            members, frames = [], 0
+    if members:
+        batches.append(Batch.from_clips(members))
+    return [replace(batch, speaking=batch.speaking).to(device) for batch in batches]
+
+
+def _valid(values: Tensor, mask: Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = values[mask].cpu().numpy()
+    return found
+
+
+def _spread(faces: Tensor) -> NDArray[np.float32]:
+    """A few frames of a clip, evenly spread."""
+    at = torch.linspace(0, len(faces) - 1, min(SHOWN_FRAMES, len(faces))).round().long()
+    picked: NDArray[np.float32] = faces[at.to(faces.device)].float().cpu().numpy()
+    return picked
+
+
+def _write_json(path: Path, content: object) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")

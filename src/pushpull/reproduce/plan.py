@@ -1,0 +1,335 @@
+"""Which stages an experiment is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pushpull.dataset import SynthConfig, splits_of
+from pushpull.errors import DatasetError
+from pushpull.files import sha256_of
+from pushpull.reproduce.jobs import embeddings, make_data, sample, score, train_row
+from pushpull.reproduce.presets import Preset
+from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
+from pushpull.stages import Job, Stage
+from pushpull.weights import resolve
+
+__all__ = ["EPS", "FIGURE4_ROWS", "PARTS", "Plan", "build_plan", "columns_of", "strong_columns"]
+
+EPS = 5.0
+STEPS = 5
+PAPER_ATTACKS = ("bim", "mim", "pgd")
+FIGURE4_ROWS = ("A", "B1", "B2", "B3", "D3", "E1", "E2", "E3")
+PARTS = ("table1", "figure3", "figure4")
+BASE = "base"
+"""Training on CE_all that every row goes on from, where a preset has one."""
+SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The stages of an experiment, by what they give.
+
+    Attributes:
+        preset: What was asked for.
+        parts: Of "table1", "figure3", "figure4".
+        data: The synthetic set; None for given data.
+        models: By row and seed, by surrogate or base and seed; empty if they are shipped.
+        table: Scores by (row, seed, column); "clean" among the columns.
+        figure3: Scores by (curve, eps).
+        figure3_clean: Scores of row A on the tracks of Figure 3.
+        figure4: Scores by (row, attack), of attacks on the deciding head alone.
+        embeddings: By row.
+        samples: By row.
+        audits: By row.
+    """
+
+    preset: Preset
+    parts: tuple[str, ...]
+    data: Stage | None
+    models: Mapping[tuple[str, int], Stage]
+    table: Mapping[tuple[str, int, str], Stage]
+    figure3: Mapping[tuple[str, float], Stage]
+    figure3_clean: Stage | None
+    figure4: Mapping[tuple[str, str], Stage]
+    embeddings: Mapping[str, Stage]
+    samples: Mapping[str, Stage]
+    audits: Mapping[str, Stage] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All of them, cheap answers first."""
+        first = [] if self.figure3_clean is None else [self.figure3_clean]
+        kinds: tuple[Mapping[Any, Stage], ...] = (
+            self.models, self.table, self.figure3, self.figure4, self.embeddings, self.samples,
+            self.audits,
+        )  # fmt: skip
+        return first + [stage for kind in kinds for stage in kind.values()]
+
+
+def columns_of(steps: int = STEPS, eps: float = EPS) -> dict[str, dict[str, Any]]:
+    """The paper's attacks, as settings of `pushpull.attacks.attack`."""
+    return {method: {"method": method, "eps": eps, "steps": steps} for method in PAPER_ATTACKS}
+
+
+def strong_columns(preset: Preset) -> dict[str, dict[str, Any]]:
+    """Attacks that the paper lacks."""
+    steps = preset.strong_steps
+    return {
+        "apgd-ce": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "av"},
+        "apgd-margin": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "margin"},
+        "feature": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "feature"},
+        "square": {
+            "method": "square", "eps": EPS, "steps": preset.queries, "objective": "margin",
+        },
+    }  # fmt: skip
+
+
+def build_plan(
+    preset: Preset,
+    *,
+    parts: tuple[str, ...] = PARTS,
+    data: Path | None = None,
+    workers: int = 1,
+    device: str = "auto",
+) -> Plan:
+    """The stages of an experiment; nothing is run.
+
+    Args:
+        preset: How much.
+        parts: Which of the table and figures.
+        data: Folder of a data set; the preset's synthetic one by default.
+        workers: Processes that render the synthetic set.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        DatasetError: If the data cannot be used.
+        CheckpointError: If shipped weights are not there.
+    """
+    return _Builder(preset, parts, data, workers, device).plan()
+
+
+class _Builder:
+    def __init__(
+        self, preset: Preset, parts: tuple[str, ...], data: Path | None, workers: int, device: str
+    ) -> None:
+        self.preset, self.parts, self.device = preset, parts, device
+        self.data: Stage | None = None
+        self.about: dict[str, Any] = {}
+        self.where: dict[str, Any] = {}
+        self.split = "test"
+        if data is None:
+            config = SynthConfig(**preset.synth)
+            settings = {f: getattr(config, f) for f in config.__dataclass_fields__}
+            self.data = Stage(
+                name="data", job=make_data, settings=settings, unhashed={"workers": workers}
+            )
+        else:
+            self.about, self.where = {"data": identity(data)}, {"root": str(data)}
+            splits = splits_of(data)
+            self.split = "test" if "test" in splits else splits[-1]
+        self.models: dict[tuple[str, int], Stage] = {}
+
+    def plan(self) -> Plan:
+        preset, parts = self.preset, self.parts
+        rows = [r for r in preset.rows if r in self._rows_of_parts()]
+        if not preset.shipped:
+            for row in rows:
+                for seed in range(preset.seeds if row in MAIN_ROWS else 1):
+                    self._train(row, seed)
+            if "figure3" in parts:
+                for surrogate in SURROGATES:
+                    self._train(surrogate, 0)
+        table = self._table(rows) if "table1" in parts or "figure4" in parts else {}
+        main = [r for r in MAIN_ROWS if r in rows]
+        return Plan(
+            preset=preset,
+            parts=parts,
+            data=self.data,
+            models=self.models,
+            table=table,
+            figure3=self._figure3() if "figure3" in parts else {},
+            figure3_clean=self._scores("figure3-clean", "A", 0, None, figure=True)
+            if "figure3" in parts
+            else None,
+            figure4=self._figure4(rows) if "figure4" in parts else {},
+            embeddings={row: self._look(embeddings, "embeddings", row) for row in main}
+            if "table1" in parts
+            else {},
+            samples={row: self._look(sample, "samples", row) for row in main}
+            if "table1" in parts
+            else {},
+        )
+
+    def _rows_of_parts(self) -> set[str]:
+        needed: set[str] = {"A"}
+        if "figure4" in self.parts:
+            needed |= set(FIGURE4_ROWS)
+        return set(ROWS) if "table1" in self.parts else needed
+
+    def _train(self, name: str, seed: int) -> Stage:
+        if (name, seed) in self.models:
+            return self.models[name, seed]
+        preset, row = self.preset, ROWS.get(name)
+        goes_on = row is not None and preset.base_epochs > 0
+        config: dict[str, Any] = {
+            "data": {"batch_frames": preset.batch_frames, "workers": 0},
+            "model": {"name": SURROGATES.get(name, "talknet"), "options": dict(preset.model)},
+            "optim": {
+                "lr": preset.row_lr if goes_on else preset.lr,
+                "decay": preset.decay,
+                "epochs": preset.epochs
+                if goes_on or not preset.base_epochs
+                else preset.base_epochs,
+            },
+            "avil": dict(row.avil) if row else {},
+            "run": {"seed": seed, "precision": preset.precision, "device": self.device},
+        }
+        if row is not None and row.method:
+            config["harden"] = {
+                "regime": "mix", "method": row.method, "eps": EPS, "steps": preset.harden_steps,
+            }  # fmt: skip
+        if self.data is None:
+            config["data"] |= {"val": "val" if "val" in splits_of(self._root()) else self.split}
+        needs = {} if self.data is None else {"data": self.data}
+        if goes_on:
+            needs["init"] = self._train(BASE, seed)
+        stage = Stage(
+            name=f"train-{name}-s{seed}",
+            job=train_row,
+            settings={"config": config, "keep": "final" if goes_on else "best", **self.about},
+            needs=needs,
+            unhashed=self.where,
+        )
+        self.models[name, seed] = stage
+        return stage
+
+    def _root(self) -> Path:
+        return Path(self.where["root"])
+
+    def _scores(
+        self,
+        name: str,
+        row: str,
+        seed: int,
+        settings: Mapping[str, Any] | None,
+        *,
+        surrogate: str = "",
+        figure: bool = False,
+    ) -> Stage:
+        needs, own, unhashed = self._sources(row, seed)
+        if surrogate:
+            more = self._sources(surrogate, 0)
+            needs |= {"surrogate": more[0]["model"]} if "model" in more[0] else {}
+            if "model" in more[1]:
+                own |= {"surrogate": more[1]["model"]}
+        return Stage(
+            name=name,
+            job=score,
+            settings={
+                **own,
+                **self._subset(self.preset.figure_tracks if figure else self.preset.tracks, figure),
+                "attack": None if settings is None else dict(settings),
+            },
+            needs=needs,
+            unhashed=unhashed,
+        )
+
+    def _sources(
+        self, row: str, seed: int
+    ) -> tuple[dict[str, Stage], dict[str, Any], dict[str, Any]]:
+        """Stages, settings and unhashed settings that say which model and data are meant."""
+        needs = {} if self.data is None else {"data": self.data}
+        own = dict(self.about)
+        if self.preset.shipped:
+            name = f"synthetic-{row.lower()}"
+            own["model"] = {"weights": name, "sha256": sha256_of(resolve(name))}
+        else:
+            needs["model"] = self._train(row, seed)
+        return needs, own, {**self.where, "device": self.device}
+
+    def _subset(self, count: int, balanced: bool) -> dict[str, Any]:
+        return {
+            "split": self.split, "tracks": count, "balanced": balanced, "seed": 0,
+            "batch_frames": self.preset.batch_frames,
+        }  # fmt: skip
+
+    def _table(self, rows: list[str]) -> dict[tuple[str, int, str], Stage]:
+        found: dict[tuple[str, int, str], Stage] = {}
+        strong = strong_columns(self.preset) if "table1" in self.parts else {}
+        for row in rows:
+            seeds = self.preset.seeds if row in MAIN_ROWS and not self.preset.shipped else 1
+            for seed in range(seeds):
+                columns: dict[str, Any] = {"clean": None, **columns_of()}
+                if seed == 0:
+                    columns |= strong
+                for column, settings in columns.items():
+                    name = f"score-{row}-s{seed}-{column}"
+                    found[row, seed, column] = self._scores(name, row, seed, settings)
+        return found
+
+    def _figure3(self) -> dict[tuple[str, float], Stage]:
+        curves: dict[str, tuple[dict[str, Any], str]] = {
+            "pgd": ({"method": "pgd"}, ""),
+            "bim": ({"method": "bim"}, ""),
+            "mim": ({"method": "mim"}, ""),
+            "audio": ({"method": "pgd", "modality": "audio"}, ""),
+            "visual": ({"method": "pgd", "modality": "visual"}, ""),
+            "from spec": ({"method": "pgd"}, "spec"),
+            "from nc": ({"method": "pgd"}, "nc"),
+        }
+        return {
+            (curve, eps): self._scores(
+                f"figure3-{curve.replace(' ', '-')}-{eps:g}",
+                "A",
+                0,
+                {**settings, "eps": float(eps), "steps": STEPS},
+                surrogate=surrogate,
+                figure=True,
+            )
+            for curve, (settings, surrogate) in curves.items()
+            for eps in self.preset.eps
+        }
+
+    def _figure4(self, rows: list[str]) -> dict[tuple[str, str], Stage]:
+        return {
+            (row, column): self._scores(
+                f"figure4-{row}-{column}", row, 0, {**settings, "objective": "av"}
+            )
+            for row in rows
+            if row in FIGURE4_ROWS
+            for column, settings in columns_of().items()
+        }
+
+    def _look(self, job: Job, what: str, row: str) -> Stage:
+        needs, own, unhashed = self._sources(row, 0)
+        count = SAMPLES if job is sample else min(self.preset.tracks, 60)
+        return Stage(
+            name=f"{what}-{row}",
+            job=job,
+            settings={**own, **self._subset(count, False), "attack": columns_of()["pgd"]},
+            needs=needs,
+            unhashed=unhashed,
+        )
+
+
+def identity(root: Path) -> str:
+    """Hash of what a data set holds: names, sizes and small files of it.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder; expected a data set")
+    digest = hashlib.sha256()
+    for split in splits_of(root):
+        digest.update(split.encode())
+    listed = sorted(p for p in root.rglob("*") if p.suffix in (".arrow", ".csv", ".json"))
+    for path in listed:
+        small = path.name in ("index.arrow", "dataset.json") or path.suffix == ".csv"
+        content = sha256_of(path) if small else str(path.stat().st_size)
+        digest.update(f"{path.relative_to(root)} {content}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,91 @@
+"""How much of the paper is reproduced, with what model and on how much data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pushpull.reproduce.rows import MAIN_ROWS, ROWS
+
+__all__ = ["PRESETS", "Preset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """One size of the experiment.
+
+    Attributes:
+        rows: Rows of Table 1.
+        seeds: Trainings of the four main rows; the others are trained once.
+        shipped: Whether models come with the package and are not trained.
+        synth: Settings of the synthetic set, where no data are given.
+        model: Options of TalkNet and its variants.
+        lr: Learning rate of the first epoch of a training from nothing.
+        row_lr: The same of a row's training, where it goes on from a base.
+        decay: Factor from epoch to epoch.
+        batch_frames: Frames of a training batch.
+        base_epochs: Epochs on CE_all that all rows of a seed share; 0 to train each from nothing.
+        epochs: Epochs of a row's own training.
+        harden_steps: Of the attack in adversarial training.
+        precision: Of training.
+        tracks: Tracks that Table 1 is made on.
+        strong_steps: Gradients of APGD and of the feature attack.
+        queries: Of Square.
+        figure_tracks: Tracks of Figure 3, half of them mostly speaking.
+        eps: Budgets of Figure 3.
+        audit: "fast", "full" or "" for none.
+        audit_tracks: Tracks of the audit.
+    """
+
+    rows: tuple[str, ...]
+    seeds: int = 1
+    shipped: bool = False
+    synth: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    lr: float = 1e-3
+    row_lr: float = 5e-4
+    decay: float = 0.9
+    batch_frames: int = 600
+    base_epochs: int = 14
+    epochs: int = 3
+    harden_steps: int = 3
+    precision: str = "32-true"
+    tracks: int = 100
+    strong_steps: int = 30
+    queries: int = 150
+    figure_tracks: int = 60
+    eps: tuple[float, ...] = (1, 2, 3, 4, 5, 10, 20, 50, 100)
+    audit: str = "fast"
+    audit_tracks: int = 24
+
+
+SMALL = {"width": 0.1875, "face_step": 4}
+"""`talknet_small`: 3/16 of the channels, faces of 28 x 28; all parts and names are TalkNet's."""
+
+EVEN = {"min_frames": 50, "max_frames": 50}
+"""Tracks of one length: batches without padding train half as fast again."""
+
+PRESETS: dict[str, Preset] = {
+    "demo": Preset(
+        rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
+        model=SMALL, tracks=20, strong_steps=10, queries=30, figure_tracks=16,
+        eps=(1, 3, 5, 20, 100),
+    ),
+    "quick": Preset(
+        rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
+        base_epochs=14, epochs=2, harden_steps=2, tracks=24, strong_steps=10, queries=30,
+        figure_tracks=16, eps=(1, 3, 5, 20, 100),
+    ),
+    "standard": Preset(
+        rows=tuple(ROWS), seeds=3, synth={"tracks": 900, "seed": 0, **EVEN}, model=SMALL,
+        tracks=60, strong_steps=20, queries=100, figure_tracks=40,
+    ),
+    "paper": Preset(
+        rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
+        batch_frames=2500, base_epochs=0, epochs=25, harden_steps=5, precision="bf16-mixed",
+        tracks=450, strong_steps=100, queries=5000, figure_tracks=450, audit="full",
+        audit_tracks=450,
+    ),
+}  # fmt: skip
+"""Presets by name."""

@@ -1,0 +1,167 @@
+"""Run an experiment stage by stage and write what it came to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushpull import __version__
+from pushpull.errors import ConfigError, UnknownName
+from pushpull.files import output_dir, written_whole
+from pushpull.report import write_page
+from pushpull.reproduce.plan import PARTS, build_plan
+from pushpull.reproduce.presets import PRESETS, Preset
+from pushpull.reproduce.summary import summarise
+from pushpull.stages import Status, run_stages
+
+__all__ = ["parts_of", "preset_of", "reproduce"]
+
+DRAWN = ("A", "D3")
+"""Rows whose embeddings and examples the report shows: no defence, and AVIL."""
+
+
+def parts_of(what: str) -> tuple[str, ...]:
+    """Which of the table and figures a name means.
+
+    Raises:
+        UnknownName: If it is none of them, and not "all".
+    """
+    if what == "all":
+        return PARTS
+    if what not in PARTS:
+        raise UnknownName("part", what, (*PARTS, "all"))
+    return (what,)
+
+
+def preset_of(name: str, changes: Mapping[str, Any]) -> Preset:
+    """A preset by name, with some of its settings changed.
+
+    Raises:
+        UnknownName: If there is no such preset.
+        ConfigError: If a changed setting cannot be.
+    """
+    from dataclasses import replace
+
+    if name not in PRESETS:
+        raise UnknownName("preset", name, PRESETS)
+    if changes.get("seeds", 1) < 1:
+        raise ConfigError(f"seeds is {changes['seeds']}; expected at least 1")
+    return replace(PRESETS[name], **changes)
+
+
+def reproduce(
+    preset: Preset,
+    out: Path,
+    *,
+    name: str = "",
+    what: str = "all",
+    data: Path | None = None,
+    workers: int = 2,
+    device: str = "auto",
+    progress: Callable[[Status], None] = lambda status: None,
+) -> dict[str, Any]:
+    """Do all stages that are not done yet, and write results.json, csv tables and report.html.
+
+    Args:
+        preset: How much.
+        out: Folder of stages and results; the same folder again goes on where it was.
+        name: Of the preset, for the report.
+        what: "table1", "figure3", "figure4" or "all".
+        data: Data set; the preset's synthetic one by default.
+        workers: Stages at a time, each on one thread; 1 for one at a time on all threads or a GPU.
+        device: "auto", "cpu" or "cuda".
+        progress: Called as stages are begun and done.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        UnknownName: If there is no such part.
+        ConfigError: If another run is at work in the folder.
+        DatasetError: If the data cannot be used.
+        OutputError: If nothing can be written.
+    """
+    output_dir(out)
+    plan = build_plan(preset, parts=parts_of(what), data=data, workers=workers, device=device)
+    root = out / "stages"
+    run_stages(plan.stages, root, workers=workers, progress=progress)
+    results = {
+        "name": name,
+        "what": what,
+        "given_data": None if data is None else str(data),
+        "versions": {
+            "pushpull": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "command": " ".join(["pushpull", *sys.argv[1:]]),
+        **summarise(plan, root),
+    }
+    with written_whole(out / "results.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    if "table1" in results:
+        _write_table(results["table1"], out / "table1.csv")
+    if "figure3" in results:
+        _write_figure3(results["figure3"], out / "figure3.csv")
+    write_page(
+        results,
+        out / "report.html",
+        embeddings={
+            row: _arrays(stage.folder(root) / "embeddings.npz")
+            for row, stage in plan.embeddings.items()
+            if row in DRAWN
+        },
+        samples={
+            row: [
+                _arrays(stage.folder(root) / f"sample-{k}.npz")
+                for k in range(len(results["samples"][row]))
+            ]
+            for row, stage in plan.samples.items()
+            if row in DRAWN
+        },
+        audit_figures={},
+    )
+    return results
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _write_table(table: Mapping[str, Any], path: Path) -> None:
+    header = ["row", "loss", "training", "seeds", "attack", "map", "sd", "low", "high", "accuracy",
+              "paper"]  # fmt: skip
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        for row in table["rows"]:
+            for attack, cell in {"clean": row["clean"], **row["columns"]}.items():
+                low, high = cell.get("interval") or ("", "")
+                writer.writerow(
+                    [row["row"], row["loss"], row["training"], row["seeds"], attack]
+                    + ["" if cell[k] is None else cell[k] for k in ("mean", "sd")]
+                    + [low, high, cell.get("accuracy", ""), row["paper"].get(attack, "")]
+                )
+
+
+def _write_figure3(figure: Mapping[str, Any], path: Path) -> None:
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["curve", "eps_av", "map", "low", "high", "accuracy"])
+        for curve, points in figure["curves"].items():
+            for point in points:
+                low, high = point["interval"] or ("", "")
+                values = ["" if point[k] is None else point[k] for k in ("map", "accuracy")]
+                writer.writerow([curve, point["eps"], values[0], low, high, values[1]])
