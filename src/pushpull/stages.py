@@ -19,6 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ DONE, PROGRESS, LOCK = "done.json", "progress.json", ".lock"
 POLL_S = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One step of a long run.
 
@@ -57,7 +58,7 @@ class Stage:
     needs: Mapping[str, Stage] = field(default_factory=dict)
     unhashed: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of all that decides the result."""
         parts = {
@@ -163,14 +164,15 @@ def _run_apart(
     progress: Callable[[Status], None],
 ) -> None:
     left = {s.key: s for s in todo}
+    open_keys = set(left)
     under_way: dict[Future[None], Stage] = {}
     failed: Exception | None = None
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         while left or under_way:
             for stage in list(left.values()):
-                ready = all(done_record(n, root) is not None for n in stage.needs.values())
-                if ready and len(under_way) < workers and stage.key in left:
+                ready = not any(needed.key in open_keys for needed in stage.needs.values())
+                if ready and len(under_way) < workers:
                     del left[stage.key]
                     under_way[pool.submit(_do_apart, stage, root)] = stage
             if not under_way:
@@ -187,6 +189,8 @@ def _run_apart(
                     ) from e
                 except PushPullError as e:
                     failed = failed or e
+                else:
+                    open_keys.discard(stage.key)
             running = tuple(_last_line(s, root) for s in under_way.values())
             progress(Status(done=total - len(left) - len(under_way), total=total, running=running))
     finally:

@@ -3,6 +3,9 @@
 A known file is fetched once, from the commit that is written here, and only used if its sha256 is
 the one written here. TalkNet's weights lie on a file-sharing site without a checksum, so they are
 not fetched: download them and give the path.
+
+A few small detectors come with the package, so that everything works offline. They know synthetic
+faces only.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pushpull.models.detector import Detector
 
 __all__ = [
     "KNOWN",
+    "SHIPPED",
     "KnownWeights",
     "LoadedWeights",
     "choose_device",
@@ -138,6 +142,14 @@ KNOWN = {
     )
 }
 
+SHIPPED_DIR = Path(__file__).parent / "shipped"
+SHIPPED = {
+    f"synthetic-{row}": SHIPPED_DIR / f"synthetic-{row}.safetensors"
+    for row in ("a", "b3", "d3", "e3", "spec", "nc")
+}
+"""Detectors in the package: rows of Push-Pull's Table 1 and two surrogates, made by
+`scripts/ship_weights.py` of a run of `pushpull reproduce`."""
+
 BY_SHA256 = {known.sha256: known for known in KNOWN.values() if known.sha256 is not None}
 
 
@@ -179,12 +191,14 @@ def resolve(name_or_path: str | Path) -> Path:
     """
     if isinstance(name_or_path, Path):
         return name_or_path
+    if name_or_path in SHIPPED:
+        return SHIPPED[name_or_path]
     known = KNOWN.get(name_or_path)
     if known is None:
         path = Path(name_or_path)
         if path.exists() or path.suffix or path.name != name_or_path:
             return path
-        raise UnknownName("weights", name_or_path, KNOWN)
+        raise UnknownName("weights", name_or_path, (*KNOWN, *SHIPPED))
     if known.fetchable is None:
         raise CheckpointError(
             f"{known.name}: is not fetched, since no checksum of it is published; download it in a "
@@ -215,7 +229,7 @@ def load_weights(name_or_path: str | Path, device: str | torch.device = "auto") 
     said = header.get("metadata", {})
     return LoadedWeights(
         detector=detector.to(place),
-        name=known.name if known else path.name,
+        name=known.name if known else path.stem if path.parent == SHIPPED_DIR else path.name,
         model=model_name(detector),
         path=path,
         sha256=sha256,
@@ -228,7 +242,7 @@ def load_weights(name_or_path: str | Path, device: str | torch.device = "auto") 
 
 def list_weights() -> list[dict[str, str]]:
     """The known weights as rows of text: name, model, licence, trained_on, source, where."""
-    return [
+    published = [
         {
             "name": known.name,
             "model": known.model,
@@ -239,6 +253,7 @@ def list_weights() -> list[dict[str, str]]:
         }
         for known in KNOWN.values()
     ]
+    return published + [_shipped_row(name, path) for name, path in SHIPPED.items()]
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -256,6 +271,18 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}': torch finds no CUDA device here; use cpu or auto")
     return chosen
+
+
+def _shipped_row(name: str, path: Path) -> dict[str, str]:
+    _, header = read_state(path)
+    return {
+        "name": name,
+        "model": header["model"],
+        "licence": header["metadata"]["licence"],
+        "trained_on": header["metadata"]["trained_on"],
+        "source": "this package",
+        "where": str(path),
+    }
 
 
 def _where(known: KnownWeights) -> str:

@@ -86,7 +86,7 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Report) -> Non
     """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`."""
     weights = _weights(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
-    perturb = _perturb(settings, needs, weights, tracks, numbers)
+    perturb = _perturb(settings, needs, weights, tracks)
     rows = []
     for row in score_tracks(
         weights.detector,
@@ -236,17 +236,13 @@ def chosen_tracks(tracks: Tracks, count: int, *, seed: int, balanced: bool) -> l
 
 
 def _perturb(
-    settings: Settings,
-    needs: Needs,
-    weights: LoadedWeights,
-    tracks: Tracks,
-    numbers: Sequence[int],
+    settings: Settings, needs: Needs, weights: LoadedWeights, tracks: Tracks
 ) -> Perturb | None:
     if settings["attack"] is None:
         return None
     asked = dict(settings["attack"])
     if asked.get("objective") == "feature":
-        asked["centres"] = _centres(weights, tracks, numbers[:CENTRE_TRACKS], settings)
+        asked["centres"] = _centres(weights, tracks, settings)
     white_box = attacker(seed=settings["seed"], **asked)
     if "surrogate" not in settings and "surrogate" not in needs:
         return white_box
@@ -258,10 +254,9 @@ def _perturb(
     return black_box
 
 
-def _centres(
-    weights: LoadedWeights, tracks: Tracks, numbers: Sequence[int], settings: Settings
-) -> Centres:
+def _centres(weights: LoadedWeights, tracks: Tracks, settings: Settings) -> Centres:
     """Centres of both classes over many clips; a batch may hold one class only."""
+    numbers = chosen_tracks(tracks, CENTRE_TRACKS, seed=settings["seed"], balanced=True)
     sums: dict[str, Tensor] = {}
     counts = torch.zeros(2, 1)
     for batch in _batches(tracks, numbers, settings["batch_frames"], weights.device):
@@ -277,8 +272,8 @@ def _centres(
         )
     if not bool((counts > 0).all()):
         raise DatasetError(
-            "the chosen tracks have frames of one class only; the feature attack needs both: take "
-            "more tracks"
+            "the split has frames of one class only; the feature attack needs both: take another "
+            "split, or more tracks"
         )
     audio, visual = ((sums[name] / counts).float().to(weights.device) for name in sums)
     return Centres(audio=audio, visual=visual)

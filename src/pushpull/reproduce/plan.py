@@ -17,7 +17,16 @@ from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
 from pushpull.stages import Job, Stage
 from pushpull.weights import resolve
 
-__all__ = ["EPS", "FIGURE4_ROWS", "PARTS", "Plan", "build_plan", "columns_of", "strong_columns"]
+__all__ = [
+    "EPS",
+    "FIGURE4_ROWS",
+    "PARTS",
+    "Plan",
+    "build_plan",
+    "columns_of",
+    "strong_columns",
+    "training",
+]
 
 EPS = 5.0
 STEPS = 5
@@ -112,6 +121,12 @@ def build_plan(
     return _Builder(preset, parts, data, workers, device).plan()
 
 
+def training(preset: Preset, name: str, seed: int, *, device: str = "auto") -> Stage:
+    """The stage that trains one row or surrogate of a preset on its synthetic set."""
+    builder = _Builder(preset, (), None, 1, device)
+    return builder.train(name, seed)
+
+
 class _Builder:
     def __init__(
         self, preset: Preset, parts: tuple[str, ...], data: Path | None, workers: int, device: str
@@ -137,12 +152,13 @@ class _Builder:
         preset, parts = self.preset, self.parts
         rows = [r for r in preset.rows if r in self._rows_of_parts()]
         if not preset.shipped:
-            for row in rows:
-                for seed in range(preset.seeds if row in MAIN_ROWS else 1):
-                    self._train(row, seed)
             if "figure3" in parts:
                 for surrogate in SURROGATES:
-                    self._train(surrogate, 0)
+                    self.train(surrogate, 0)
+            # The rows that most is asked about come first.
+            for row in sorted(rows, key=lambda row: row not in MAIN_ROWS):
+                for seed in range(preset.seeds if row in MAIN_ROWS else 1):
+                    self.train(row, seed)
         table = self._table(rows) if "table1" in parts or "figure4" in parts else {}
         main = [r for r in MAIN_ROWS if r in rows]
         return Plan(
@@ -170,7 +186,7 @@ class _Builder:
             needed |= set(FIGURE4_ROWS)
         return set(ROWS) if "table1" in self.parts else needed
 
-    def _train(self, name: str, seed: int) -> Stage:
+    def train(self, name: str, seed: int) -> Stage:
         if (name, seed) in self.models:
             return self.models[name, seed]
         preset, row = self.preset, ROWS.get(name)
@@ -196,7 +212,7 @@ class _Builder:
             config["data"] |= {"val": "val" if "val" in splits_of(self._root()) else self.split}
         needs = {} if self.data is None else {"data": self.data}
         if goes_on:
-            needs["init"] = self._train(BASE, seed)
+            needs["init"] = self.train(BASE, seed)
         stage = Stage(
             name=f"train-{name}-s{seed}",
             job=train_row,
@@ -248,7 +264,7 @@ class _Builder:
             name = f"synthetic-{row.lower()}"
             own["model"] = {"weights": name, "sha256": sha256_of(resolve(name))}
         else:
-            needs["model"] = self._train(row, seed)
+            needs["model"] = self.train(row, seed)
         return needs, own, {**self.where, "device": self.device}
 
     def _subset(self, count: int, balanced: bool) -> dict[str, Any]:

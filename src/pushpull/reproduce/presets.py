@@ -78,8 +78,8 @@ PRESETS: dict[str, Preset] = {
         figure_tracks=16, eps=(1, 3, 5, 20, 100),
     ),
     "standard": Preset(
-        rows=tuple(ROWS), seeds=3, synth={"tracks": 900, "seed": 0, **EVEN}, model=SMALL,
-        tracks=60, strong_steps=20, queries=100, figure_tracks=40,
+        rows=tuple(ROWS), seeds=3, synth={"tracks": 1200, "seed": 0}, model=SMALL, epochs=2,
+        tracks=40, strong_steps=10, queries=40, figure_tracks=30,
     ),
     "paper": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,

@@ -68,13 +68,14 @@ class Scores:
             return None
         return average_precision(self.score[chosen], self.speaking[chosen])
 
-    def interval(self, frames: Truth) -> tuple[float, float] | None:
+    def interval(self, frames: Truth) -> list[float] | None:
         """95 % interval of `map` over tracks drawn again."""
         if not self.speaking[frames].any():
             return None
-        return bootstrap_precision(
+        found = bootstrap_precision(
             self.score[frames], self.speaking[frames], self.track[frames], draws=DRAWS
         )
+        return list(found)
 
 
 def worst(scores: Sequence[Scores]) -> Scores:

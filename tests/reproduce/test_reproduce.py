@@ -1,0 +1,128 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reproduce_presets import TINY
+
+from pushpull.errors import UnknownName
+from pushpull.reproduce import PRESETS, preset_of, reproduce
+from pushpull.reproduce.rows import ROWS
+from pushpull.reproduce.summary import Scores, worst
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("reproduce")
+    # As in the processes of a run with several workers, so that results are equal bit for bit.
+    torch.set_num_threads(1)
+    return out, reproduce(TINY, out, name="tiny", workers=1)
+
+
+def test_every_part_is_there(done: tuple[Path, dict[str, Any]]) -> None:
+    out, results = done
+    table = results["table1"]
+    assert [row["row"] for row in table["rows"]] == ["A", "B3", "D3"]
+    assert table["attacks"] == [
+        "bim", "mim", "pgd", "apgd-ce", "apgd-margin", "feature", "square",
+    ]  # fmt: skip
+    assert table["subset"]["models"] == 3
+    assert {p["eps"] for p in results["figure3"]["curves"]["from spec"]} == {5.0, 50.0}
+    assert set(results["figure4"]["bars"]) == {"bim", "mim", "pgd"}
+    assert results["norms"]["D3"]["clean"]["audio_norm"] > 0
+    assert json.loads((out / "results.json").read_text())["table1"] == table
+    rows = list(csv.DictReader((out / "table1.csv").open()))
+    assert len(rows) == 3 * 9
+    assert {r["paper"] for r in rows if r["row"] == "A" and r["attack"] == "pgd"} == {"47.79"}
+
+
+def test_the_page_stands_alone(done: tuple[Path, dict[str, Any]]) -> None:
+    page = (done[0] / "report.html").read_text()
+    for outside in ('src="http', 'href="http', "<script", "@import", "url("):
+        assert outside not in page
+    assert page.count("data:image/png;base64,") >= 4
+    assert page.count("data:audio/wav;base64,") >= 4
+
+
+def test_frames_that_count_are_right_for_every_model(done: tuple[Path, dict[str, Any]]) -> None:
+    out, results = done
+    right = []
+    for path in sorted((out / "stages").glob("score-*-clean-*")):
+        with np.load(path / "scores.npz") as file:
+            right.append((file["score"] > 0) == file["speaking"])
+    assert len(right) == 3
+    assert results["table1"]["subset"]["frames"] == int(np.all(right, axis=0).sum())
+
+
+def test_again_does_nothing_and_more_does_only_what_is_new(
+    done: tuple[Path, dict[str, Any]],
+) -> None:
+    out, results = done
+    before = {p: p.stat().st_mtime_ns for p in (out / "stages").rglob("done.json")}
+    again = reproduce(TINY, out, name="tiny", workers=1)
+    more = reproduce(_with_rows("A", "B3", "D3", "D1"), out, workers=1)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert again["table1"] == results["table1"]
+    assert again["figure3"] == results["figure3"]
+    assert [row["row"] for row in more["table1"]["rows"]] == ["A", "B3", "D3", "D1"]
+
+
+def _with_rows(*rows: str) -> Any:
+    from dataclasses import replace
+
+    return replace(TINY, rows=rows)
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from reproduce_presets import TINY
+from pushpull.reproduce import reproduce
+
+if __name__ == "__main__":
+    reproduce(TINY, Path({root!r}), what="table1", workers=2)
+"""
+
+
+def test_killed_and_run_again_gives_the_same(
+    tmp_path: Path, done: tuple[Path, dict[str, Any]]
+) -> None:
+    script, out = tmp_path / "run.py", tmp_path / "out"
+    script.write_text(SCRIPT.format(path=sys.path, root=str(out)))
+    run = subprocess.Popen([sys.executable, script], start_new_session=True)
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("stages/*/done.json"))) < 4:
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
+    results = reproduce(TINY, out, what="table1", workers=1)
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert results["table1"] == done[1]["table1"]
+
+
+def test_the_worst_attack_is_taken_frame_by_frame() -> None:
+    speaking = np.array([True, True, False, False])
+    track = np.zeros(4, np.int64)
+    one = Scores(score=np.array([1.0, -2.0, -3.0, 4.0]), speaking=speaking, track=track)
+    two = Scores(score=np.array([-1.0, 5.0, -4.0, 1.0]), speaking=speaking, track=track)
+    assert worst([one, two]).score.tolist() == [-1.0, -2.0, -3.0, 4.0]
+
+
+def test_presets_are_known() -> None:
+    assert set(PRESETS) == {"demo", "quick", "standard", "paper"}
+    assert PRESETS["paper"].model == {}
+    assert set(PRESETS["standard"].rows) == set(ROWS)
+    with pytest.raises(UnknownName, match="unknown preset 'huge'"):
+        preset_of("huge", {})

@@ -1,0 +1,19 @@
+"""The smallest experiment that has every part."""
+
+from pushpull.reproduce import Preset
+
+TINY = Preset(
+    rows=("A", "B3", "D3"),
+    synth={"tracks": 24, "seed": 4, "min_frames": 12, "max_frames": 14, "held_out": 0.34},
+    model={"width": 0.0625, "face_step": 4},
+    batch_frames=40,
+    base_epochs=1,
+    epochs=1,
+    harden_steps=1,
+    tracks=4,
+    strong_steps=1,
+    queries=2,
+    figure_tracks=4,
+    eps=(5.0, 50.0),
+    audit="",
+)
