@@ -23,10 +23,9 @@ import numpy as np
 import torch
 from real_clips import replace_section
 
-from pushpull.adversarial.stretches import read_clips
 from pushpull.attacks import attack
 from pushpull.clips import CROPS
-from pushpull.detection import find_faces
+from pushpull.detection import find_faces, read_clips
 from pushpull.errors import MediaError, PushPullError
 from pushpull.memory import keep_freed_memory
 from pushpull.metrics import average_precision

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.adversarial.stretches import VideoClips, read_clips
 from pushpull.clips import CROPS
 from pushpull.dataset.records import SPLITS, Example, as_read_back, as_stored
 from pushpull.dataset.storage import (
@@ -33,7 +32,7 @@ from pushpull.dataset.storage import (
     write_index,
     write_shard,
 )
-from pushpull.detection import Progress, find_faces
+from pushpull.detection import Progress, VideoClips, find_faces, read_clips
 from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.files import output_dir
 from pushpull.media import read_waveform

@@ -2,9 +2,8 @@
 
 import pytest
 
-from pushpull.adversarial.stretches import read_clips
 from pushpull.clips import CROPS
-from pushpull.detection import find_faces
+from pushpull.detection import find_faces, read_clips
 from pushpull.synthetic import demo_video
 
 

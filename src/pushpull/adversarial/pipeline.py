@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pushpull.adversarial.labels import labels_from_csv
 from pushpull.adversarial.pixels import Pixels, PixelSpace, read_pixels
 from pushpull.adversarial.results import Scores, TrackAttack, Variant, VideoAttack
-from pushpull.adversarial.stretches import Stretch, VideoClips, read_clips, stretches_of
+from pushpull.adversarial.stretches import Stretch, stretches_of
 from pushpull.adversarial.survival import (
     LOSSLESS,
     Codec,
@@ -27,7 +27,14 @@ from pushpull.adversarial.survival import (
 )
 from pushpull.attacks import Attacked, attack, check_settings, transfer
 from pushpull.attacks.space import Space
-from pushpull.detection import Progress, Stopwatch, crop_of, find_faces
+from pushpull.detection import (
+    Progress,
+    Stopwatch,
+    VideoClips,
+    crop_of,
+    find_faces,
+    read_clips,
+)
 from pushpull.errors import BudgetWarning, UnknownName
 from pushpull.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.adversarial.stretches import Stretch, VideoClips
+from pushpull.adversarial.stretches import Stretch
 from pushpull.attacks import Soundtracks
 from pushpull.attacks.space import Points, VideoSpace
+from pushpull.detection import VideoClips
 from pushpull.media import read_frames
 from pushpull.schema import FACE_SIZE, Batch
 from pushpull.threat import Region, Threat

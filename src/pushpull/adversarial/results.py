@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.adversarial.stretches import Stretch, VideoClips
+from pushpull.adversarial.stretches import Stretch
 from pushpull.adversarial.survival import Files
 from pushpull.attacks.space import Points
 from pushpull.clips import ClipGrid
+from pushpull.detection import VideoClips
 from pushpull.metrics import average_precision
 from pushpull.schema import Batch
 

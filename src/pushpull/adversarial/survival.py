@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.adversarial.pixels import Pixels, overlapping
-from pushpull.adversarial.stretches import Stretch, VideoClips, gathered
+from pushpull.adversarial.stretches import Stretch
 from pushpull.attacks.space import Points, Space
+from pushpull.detection import VideoClips, gathered
 from pushpull.errors import ConfigError
 from pushpull.media import (
     VideoInfo,

@@ -1,5 +1,6 @@
 """Who is speaking in a video: the pipeline, its results, and the files they become."""
 
+from pushpull.detection.crops import VideoClips, gathered, read_clips
 from pushpull.detection.outputs import as_json, rttm_lines, summary, versions, write_outputs
 from pushpull.detection.pipeline import (
     EncodedTrack,
@@ -25,13 +26,16 @@ __all__ = [
     "ScoredTrack",
     "Stopwatch",
     "Turn",
+    "VideoClips",
     "as_json",
     "counted",
     "crop_of",
     "detect",
     "encode_tracks",
     "find_faces",
+    "gathered",
     "output_names",
+    "read_clips",
     "rttm_lines",
     "score_tracks",
     "summary",
