@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup  ## Make a small talking-face video and detect who is speaking in it
-	$(BIN)/pushpull demo --out demo-out
+demo: setup  ## Attack and audit the shipped detectors, reproduce Push-Pull in small
+	$(BIN)/pushpull reproduce --preset demo --out demo-out
 
 test: setup  ## Run all tests
 	$(BIN)/python -m pytest -q -n 2

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect", "attacks", "training")
+PARTS = ("models", "score", "detect", "attacks", "training", "ava")
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def peer_options(part: str, peers: Path | None) -> list[str]:
     if part == "score":
         script = "utils/get_ava_active_speaker_performance.py"
         return ["--official", str(peers / "TalkNet-ASD" / script)]
-    if part == "training":
+    if part in ("training", "ava"):
         return ["--peer", str(peers / "TalkNet-ASD")]
     return []
 
@@ -95,6 +95,7 @@ def document(results: dict[str, Any]) -> str:
         "detect": detect_lines,
         "attacks": attack_lines,
         "training": training_lines,
+        "ava": ava_lines,
     }
     for part, result in results.items():
         lines += ["", *writers[part](result), "", measured_line(result)]
@@ -167,6 +168,22 @@ def detect_lines(result: dict[str, Any]) -> list[str]:
             f"{run['peak_mib']:.0f} MiB | {stages} |"
         )
     return [*lines, "", f"Peak memory, long against short: {result['memory_ratio']:.2f}."]
+
+
+def ava_lines(result: dict[str, Any]) -> list[str]:
+    """AVA preparation."""
+    width, height = result["size"]
+    line = (
+        f"{result['rows']} faces of one {result['video_s']:.0f} s video, {width} x {height}, "
+        f"H.264, one process: {result['ours_rows_per_s']:.0f} faces/s, start and sound "
+        "included"
+    )
+    if "times_faster" in result:
+        line += (
+            f"; TalkNet's published seek per row {result['theirs_rows_per_s']:.0f} faces/s: "
+            f"{result['times_faster']:.1f} times faster"
+        )
+    return ["## `pushpull data ava` against the published preparation", "", line + "."]
 
 
 def attack_lines(result: dict[str, Any]) -> list[str]:

@@ -15,6 +15,9 @@ from pathlib import Path
 import torch
 
 from pushpull.models.checkpoints import HEADER, read_state
+from pushpull.reproduce import PRESETS
+from pushpull.reproduce.plan import training
+from pushpull.reproduce.rows import SURROGATES
 from pushpull.weights import SHIPPED
 
 KEPT = ("data", "epoch", "versions", "crop")
@@ -24,13 +27,11 @@ def main(run: Path) -> None:
     """Write every file of `SHIPPED`."""
     from safetensors.torch import save_file
 
-    results = json.loads((run / "results.json").read_text())
-    stages = {s["name"]: s["key"] for s in results["stages"]}
+    preset = PRESETS["standard"]
     for name, path in SHIPPED.items():
         row = name.removeprefix("synthetic-")
-        stage = f"train-{row if row in ('spec', 'nc') else row.upper()}-s0"
-        key = stages[stage]
-        state, header = read_state(run / "stages" / f"{stage}-{key}" / "model.safetensors")
+        stage = training(preset, row if row in SURROGATES else row.upper(), 0)
+        state, header = read_state(stage.folder(run / "stages") / "model.safetensors")
         said = header["metadata"]
         config = {k: v for k, v in said["config"].items() if k != "data"}
         config["run"] = {"seed": said["config"]["run"]["seed"]}
@@ -39,13 +40,13 @@ def main(run: Path) -> None:
             "config": config,
             "licence": "MIT",
             "trained_on": "synthetic talking faces only",
-            "made_by": f"pushpull reproduce --preset {results['name']}, stage {stage}-{key}",
+            "made_by": f"pushpull reproduce --preset standard, stage {stage.name}-{stage.key}",
         }
         small = {
             k: v.half() if v.is_floating_point() and v.dim() > 1 else v for k, v in state.items()
         }
         if not all(bool(torch.isfinite(v).all()) for v in small.values()):
-            raise SystemExit(f"{stage}: a weight does not fit into half precision")
+            raise SystemExit(f"{stage.name}: a weight does not fit into half precision")
         path.parent.mkdir(exist_ok=True)
         save_file(small, path, metadata={HEADER: json.dumps(header)})
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, epoch {said['epoch']}")

@@ -443,6 +443,69 @@ def evaluate(
 
 
 @app.command()
+def audit(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    fast: Annotated[bool, typer.Option("--fast", help="A coarse look, in minutes.")] = False,
+    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
+    claim: Annotated[
+        float | None, typer.Option(help="mAP claimed, in percent; what is measured by default.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Attack of the claim.")] = "pgd",
+    steps: Annotated[int, typer.Option(help="Of the claim's attack, where it has steps.")] = 5,
+    limit: Annotated[
+        int | None, typer.Option(help="Tracks; 0 for all. 24 with --fast, else all by default.")
+    ] = None,
+    surrogate: Annotated[
+        list[str] | None, typer.Option(help="Weights to transfer from; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of tracks, starts and directions.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-audit"
+    ),
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out whether a detector's robustness is real: robust, masked or broken, and why.
+
+    Writes audit.json, audit.csv, audit.md and pictures. A stopped audit goes on where it was.
+    """
+    from dataclasses import replace
+
+    from pushpull.audit import FAST, FULL, Claim, audit_lines
+    from pushpull.audit import audit as audit_weights
+    from pushpull.weights import load_weights
+
+    config = replace(FAST if fast else FULL, seed=seed)
+    if limit is not None:
+        config = replace(config, tracks=limit)
+    settings = {} if method == "fgsm" else {"steps": steps}
+    claimed = Claim(method=method, settings=settings, map=claim)
+    budget = budget_of(eps)
+    loaded = load_weights(weights, device=device.value)
+    others = [load_weights(name, device=device.value) for name in surrogate or []]
+    with progress_bar(data.name) as report:
+        found = audit_weights(
+            loaded,
+            data,
+            out,
+            split=split,
+            eps=budget,
+            claim=claimed,
+            config=config,
+            surrogates=others,
+            progress=report,
+        )
+    if as_json:
+        say((out / "audit.json").read_text())
+        return
+    for line in audit_lines(found.as_dict()):
+        say(line)
+    say(str(out / "audit.md"))
+
+
+@app.command()
 def score(
     ground_truth: Annotated[Path, typer.Argument(metavar="GROUND_TRUTH.csv")],
     predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.csv")],
@@ -524,6 +587,7 @@ def reproduce(
     seeds: Annotated[
         int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
     ] = None,
+    rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
     workers: Annotated[
         int, typer.Option(help="Stages at a time; 1 for one at a time, as on a GPU.")
     ] = 2,
@@ -538,7 +602,10 @@ def reproduce(
     from pushpull.reproduce import preset_of
     from pushpull.reproduce import reproduce as run
 
-    chosen = preset_of(preset, {} if seeds is None else {"seeds": seeds})
+    changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
+    if rows:
+        changes["rows"] = tuple(name.strip() for name in rows.split(","))
+    chosen = preset_of(preset, changes)
     folder = Path(f"reproduce-{preset}") if out is None else out
     with progress_bar(preset) as report:
         results = run(
@@ -664,6 +731,71 @@ def talkset(
     if failures:
         note(f"{len(failures)} of {len(sources)} clips could not be used")
         raise typer.Exit(1)
+
+
+@data_app.command()
+def ava(
+    source: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="Folder with AVA's annotations and videos.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
+    workers: Annotated[int, typer.Option(help="Processes, a video each.")] = 2,
+) -> None:
+    """Make a data set of AVA-ActiveSpeaker; exit code 1 if tracks are missing."""
+    from pushpull.ava import find_sources, prepare
+
+    with progress_bar(out.name) as report:
+        found = prepare(find_sources(source), out, workers=workers, progress=report)
+    for split, count in found.tracks.items():
+        done, total = found.videos[split]
+        say(f"{out}: {split} {count} tracks of {done} of {total} videos")
+    for problem in found.problems:
+        (complain if problem.lost else note)(f"{problem.where}: {problem.what}")
+    if not found.whole:
+        note(f"what is missing stands in {out / 'ava.json'}; run again when it is there")
+        raise typer.Exit(1)
+
+
+@data_app.command(name="ava-download")
+def ava_download(
+    names: Annotated[
+        Path, typer.Argument(metavar="LIST", help="File names, one a line, as AVA publishes them.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the files go.")],
+    url: Annotated[str | None, typer.Option(help="Where they are; AVA's by default.")] = None,
+) -> None:
+    """Fetch the files of a list, with resume and checksums; exit code 1 if one is missing."""
+    from pushpull.ava.download import AVA_URL, download_list, read_list
+
+    with progress_bar(folder.name) as report:
+        found = download_list(read_list(names), folder, url=url or AVA_URL, progress=report)
+    missing = [f for f in found if not f.done]
+    for failed in missing:
+        complain(f"{failed.name}: {failed.what}")
+    say(f"{folder}: {len(found) - len(missing)} of {len(found)} files")
+    if missing:
+        raise typer.Exit(1)
+
+
+@data_app.command(name="ava-lookalike")
+def ava_lookalike(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for videos and csv files.")],
+    videos: Annotated[int, typer.Option(help="How many.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    duration: Annotated[float, typer.Option(help="Seconds of each.")] = 8.0,
+) -> None:
+    """Write synthetic videos with csv files as AVA's users have them, to try `data ava` on."""
+    from pushpull.ava import write_lookalike
+
+    with progress_bar(out.name) as report:
+        made = write_lookalike(
+            out,
+            videos=videos,
+            seed=seed,
+            duration_s=duration,
+            progress=lambda done, total: report("videos", done, total),
+        )
+    say(f"{out}: {len(made)} videos, {sum(len(v.entities) for v in made)} entities")
 
 
 @data_app.command()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ __all__ = [
     "Centres",
     "Goal",
     "Objective",
+    "ObjectiveBuilder",
     "build_objective",
     "class_centres",
     "cross_entropy",
@@ -137,16 +139,22 @@ class Objective:
     judge: PerFrame
 
 
-def build_objective(name: str, goal: Goal) -> Objective:
-    """The objective of that name, "all", "av", "margin" or "feature".
+ObjectiveBuilder: TypeAlias = Callable[[Goal], Objective]
+"""What makes an objective of a goal."""
+
+
+def build_objective(objective: str | ObjectiveBuilder, goal: Goal) -> Objective:
+    """The objective "all", "av", "margin" or "feature", or one that a builder makes.
 
     Raises:
-        UnknownName: If there is none.
+        UnknownName: If there is none of that name.
         ConfigError: If the goal has no centres and the objective needs them.
     """
-    if name not in OBJECTIVES:
-        raise UnknownName("objective", name, OBJECTIVES)
-    return OBJECTIVES[name](goal)
+    if not isinstance(objective, str):
+        return objective(goal)
+    if objective not in OBJECTIVES:
+        raise UnknownName("objective", objective, OBJECTIVES)
+    return OBJECTIVES[objective](goal)
 
 
 def _all(goal: Goal) -> Objective:
@@ -184,7 +192,7 @@ def _feature(goal: Goal) -> Objective:
     return Objective(nearness, _margin(goal).ascend)
 
 
-OBJECTIVES: dict[str, Callable[[Goal], Objective]] = {
+OBJECTIVES: dict[str, ObjectiveBuilder] = {
     "all": _all,
     "av": _av,
     "margin": _margin,

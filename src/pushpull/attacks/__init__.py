@@ -26,7 +26,15 @@ from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace, Soundtracks, Space, SpaceBuilder, on_grid
 from pushpull.attacks.square import square
 from pushpull.errors import BudgetWarning, ConfigError, UnknownName
-from pushpull.losses import OBJECTIVES, Centres, Goal, build_objective, class_centres, log_odds
+from pushpull.losses import (
+    OBJECTIVES,
+    Centres,
+    Goal,
+    ObjectiveBuilder,
+    build_objective,
+    class_centres,
+    log_odds,
+)
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Output
 from pushpull.threat import Threat, per_modality
@@ -107,7 +115,7 @@ def attack(
     eps: float | Mapping[str, float] = 5.0,
     modality: str = "both",
     norm: str = "linf",
-    objective: str = "all",
+    objective: str | ObjectiveBuilder = "all",
     targeted: bool | str = False,
     centres: Centres | None = None,
     quantise: bool = False,
@@ -130,7 +138,8 @@ def attack(
             attacked modality, `{"audio": 5e-4, "visual": 0.5}`.
         modality: "audio", "visual" or "both".
         norm: "linf" or "l2"; an L2 budget is for the whole waveform, or all faces, of a clip.
-        objective: What is maximised, a name from `pushpull.losses.OBJECTIVES`.
+        objective: What is maximised, a name from `pushpull.losses.OBJECTIVES`, or what makes an
+            objective of a goal.
         targeted: "silent" or "speaking" to have every frame taken for that, True for the class that
             each frame is not, False to leave the labels.
         centres: Of the classes, for the objective "feature"; those of the clean batch by default.
@@ -155,7 +164,9 @@ def attack(
         settings["alpha"] = per_modality("alpha", settings["alpha"], threat.modalities)
     asked = {
         "method": method, "eps": {name: ball.eps for name, ball in threat.balls.items()},
-        "modality": modality, "norm": norm.lower(), "objective": objective, "targeted": targeted,
+        "modality": modality, "norm": norm.lower(),
+        "objective": objective if isinstance(objective, str) else repr(objective),
+        "targeted": targeted,
         "quantise": quantise, "seed": seed, **_defaults(run), **settings,
     }  # fmt: skip
     # Tensors made in inference mode cannot take part in a gradient.
@@ -202,7 +213,7 @@ def check_settings(method: str, settings: Mapping[str, Any]) -> None:
     common = {"eps", "modality", "norm", "objective", "targeted", "centres", "seed", "watch"}
     _method(method, {k: v for k, v in settings.items() if k not in common})
     objective = settings.get("objective", "all")
-    if objective not in OBJECTIVES:
+    if isinstance(objective, str) and objective not in OBJECTIVES:
         raise UnknownName("objective", objective, OBJECTIVES)
     targeted = settings.get("targeted", False)
     if not isinstance(targeted, bool) and targeted not in TARGETS:

@@ -7,7 +7,7 @@ torch.
 from typing import TYPE_CHECKING, Any
 
 from pushpull.metrics.ava import PrecisionRange, average_precision, precision_range
-from pushpull.metrics.bootstrap import bootstrap_precision
+from pushpull.metrics.bootstrap import bootstrap_difference, bootstrap_precision
 
 if TYPE_CHECKING:
     from pushpull.metrics.torch_metric import AVAAveragePrecision
@@ -16,6 +16,7 @@ __all__ = [
     "AVAAveragePrecision",
     "PrecisionRange",
     "average_precision",
+    "bootstrap_difference",
     "bootstrap_precision",
     "precision_range",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pushpull.errors import ShapeError
 
-__all__ = ["bootstrap_precision"]
+__all__ = ["bootstrap_difference", "bootstrap_precision"]
 
 
 def bootstrap_precision(
@@ -35,6 +35,33 @@ def bootstrap_precision(
     Raises:
         ShapeError: If the lengths differ, or no draw has a speaking row.
     """
+    return _interval(_drawn(scores, speaking, track, draws, seed), level)
+
+
+def bootstrap_difference(
+    scores: ArrayLike,
+    others: ArrayLike,
+    speaking: ArrayLike,
+    track: ArrayLike,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of how far the average precision of `scores` is above that of `others`.
+
+    Both are measured on the same draws, so what makes tracks easy or hard cancels out.
+
+    Args and errors as `bootstrap_precision`.
+    """
+    both = (_drawn(one, speaking, track, draws, seed) for one in (scores, others))
+    return _interval(np.subtract(*both), level)
+
+
+def _drawn(
+    scores: ArrayLike, speaking: ArrayLike, track: ArrayLike, draws: int, seed: int
+) -> NDArray[np.float64]:
+    """Average precision of each draw that has a speaking row."""
     s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
     of = np.asarray(track, np.int64)
     if s.ndim != 1 or s.shape != y.shape or s.shape != of.shape:
@@ -53,7 +80,11 @@ def bootstrap_precision(
             found.append(value)
     if not found:
         raise ShapeError(f"none of {len(s)} rows is positive; average precision needs one")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return np.array(found)
+
+
+def _interval(drawn: NDArray[np.float64], level: float) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

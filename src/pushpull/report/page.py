@@ -125,7 +125,7 @@ def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None
         "under the worst of all attacks for each frame"
     )
     if audit is not None:
-        text += f"; the audit's verdict is: {audit['verdict']}"
+        text += f"; the audit's verdict: {audit['verdict']['word']}"
     if pgd - least > LOSES:
         text += f". PGD alone would have flattered it by {pgd - least:.0f} points"
     return text + "."

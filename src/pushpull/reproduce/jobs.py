@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.attacks import attack
+from pushpull.audit import FAST, FULL, audit
 from pushpull.dataset import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
 from pushpull.errors import DatasetError
 from pushpull.evaluation import Perturb, attacker, score_tracks
@@ -27,7 +28,7 @@ from pushpull.training import train
 from pushpull.training.config import build_config
 from pushpull.weights import LoadedWeights, load_weights
 
-__all__ = ["embeddings", "make_data", "sample", "score", "train_row"]
+__all__ = ["audit_row", "embeddings", "make_data", "sample", "score", "train_row"]
 
 Settings = Mapping[str, Any]
 Needs = Mapping[str, Path]
@@ -191,6 +192,21 @@ def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> No
         )
         report("clips", k + 1, len(numbers))
     _write_json(folder / "samples.json", rows)
+
+
+def audit_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+    """An audit of the model in `audit`, with the surrogates to transfer from."""
+    config = {"fast": FAST, "full": FULL}[settings["how"]]
+    audit(
+        _weights(settings, needs, "model"),
+        _data(settings, needs),
+        folder / "audit",
+        split=settings["split"],
+        eps=settings["eps"],
+        config=config,
+        surrogates=[_weights(settings, needs, role) for role in settings["surrogates"]],
+        progress=report,
+    )
 
 
 def _data(settings: Settings, needs: Needs) -> Path:

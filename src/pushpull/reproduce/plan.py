@@ -11,7 +11,7 @@ from typing import Any
 from pushpull.dataset import SynthConfig, splits_of
 from pushpull.errors import DatasetError
 from pushpull.files import sha256_of
-from pushpull.reproduce.jobs import embeddings, make_data, sample, score, train_row
+from pushpull.reproduce.jobs import audit_row, embeddings, make_data, sample, score, train_row
 from pushpull.reproduce.presets import Preset
 from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
 from pushpull.stages import Job, Stage
@@ -70,13 +70,15 @@ class Plan:
 
     @property
     def stages(self) -> list[Stage]:
-        """All of them, cheap answers first."""
+        """All of them, with what is asked about most first."""
         first = [] if self.figure3_clean is None else [self.figure3_clean]
+        main = [stage for (row, _, _), stage in self.table.items() if row in MAIN_ROWS]
         kinds: tuple[Mapping[Any, Stage], ...] = (
-            self.models, self.table, self.figure3, self.figure4, self.embeddings, self.samples,
-            self.audits,
+            self.figure3, self.embeddings, self.samples, self.audits, self.table, self.figure4,
+            self.models,
         )  # fmt: skip
-        return first + [stage for kind in kinds for stage in kind.values()]
+        listed = [*first, *main, *(stage for kind in kinds for stage in kind.values())]
+        return list({stage.key: stage for stage in listed}.values())
 
 
 def columns_of(steps: int = STEPS, eps: float = EPS) -> dict[str, dict[str, Any]]:
@@ -155,8 +157,7 @@ class _Builder:
             if "figure3" in parts:
                 for surrogate in SURROGATES:
                     self.train(surrogate, 0)
-            # The rows that most is asked about come first.
-            for row in sorted(rows, key=lambda row: row not in MAIN_ROWS):
+            for row in rows:
                 for seed in range(preset.seeds if row in MAIN_ROWS else 1):
                     self.train(row, seed)
         table = self._table(rows) if "table1" in parts or "figure4" in parts else {}
@@ -177,6 +178,9 @@ class _Builder:
             else {},
             samples={row: self._look(sample, "samples", row) for row in main}
             if "table1" in parts
+            else {},
+            audits={row: self._audit(row) for row in main}
+            if "table1" in parts and preset.audit
             else {},
         )
 
@@ -253,6 +257,32 @@ class _Builder:
             needs=needs,
             unhashed=unhashed,
         )
+
+    def _audit(self, row: str) -> Stage:
+        """With row A beside what is no row A, as an undefended twin, and the surrogates."""
+        needs, own, unhashed = self._sources(row, 0)
+        others = {"spec", "nc"} if self._has_surrogates else set()
+        others |= {"A"} - {row}
+        for other in sorted(others):
+            more_needs, more, _ = self._sources(other, 0)
+            if "model" in more_needs:
+                needs[f"from-{other}"] = more_needs["model"]
+            else:
+                own[f"from-{other}"] = more["model"]
+        return Stage(
+            name=f"audit-{row}",
+            job=audit_row,
+            settings={
+                **own, "how": self.preset.audit, "split": self.split, "eps": EPS,
+                "surrogates": [f"from-{other}" for other in sorted(others)],
+            },
+            needs=needs,
+            unhashed=unhashed,
+        )  # fmt: skip
+
+    @property
+    def _has_surrogates(self) -> bool:
+        return self.preset.shipped or "figure3" in self.parts
 
     def _sources(
         self, row: str, seed: int

@@ -35,7 +35,6 @@ class Preset:
         figure_tracks: Tracks of Figure 3, half of them mostly speaking.
         eps: Budgets of Figure 3.
         audit: "fast", "full" or "" for none.
-        audit_tracks: Tracks of the audit.
     """
 
     rows: tuple[str, ...]
@@ -57,7 +56,6 @@ class Preset:
     figure_tracks: int = 60
     eps: tuple[float, ...] = (1, 2, 3, 4, 5, 10, 20, 50, 100)
     audit: str = "fast"
-    audit_tracks: int = 24
 
 
 SMALL = {"width": 0.1875, "face_step": 4}
@@ -69,8 +67,8 @@ EVEN = {"min_frames": 50, "max_frames": 50}
 PRESETS: dict[str, Preset] = {
     "demo": Preset(
         rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
-        model=SMALL, tracks=20, strong_steps=10, queries=30, figure_tracks=16,
-        eps=(1, 3, 5, 20, 100),
+        model=SMALL, tracks=14, strong_steps=8, queries=20, figure_tracks=10,
+        eps=(1, 3, 5, 20),
     ),
     "quick": Preset(
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
@@ -85,7 +83,6 @@ PRESETS: dict[str, Preset] = {
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
         batch_frames=2500, base_epochs=0, epochs=25, harden_steps=5, precision="bf16-mixed",
         tracks=450, strong_steps=100, queries=5000, figure_tracks=450, audit="full",
-        audit_tracks=450,
     ),
 }  # fmt: skip
 """Presets by name."""

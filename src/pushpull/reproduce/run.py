@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull import __version__
+from pushpull.audit import FIGURES
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.files import output_dir, written_whole
 from pushpull.report import write_page
 from pushpull.reproduce.plan import PARTS, build_plan
 from pushpull.reproduce.presets import PRESETS, Preset
+from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
 from pushpull.stages import Status, run_stages
 
@@ -55,6 +57,11 @@ def preset_of(name: str, changes: Mapping[str, Any]) -> Preset:
         raise UnknownName("preset", name, PRESETS)
     if changes.get("seeds", 1) < 1:
         raise ConfigError(f"seeds is {changes['seeds']}; expected at least 1")
+    for row in changes.get("rows", ()):
+        if row not in ROWS:
+            raise UnknownName("row", row, ROWS)
+    if "A" not in changes.get("rows", "A"):
+        raise ConfigError("rows are without A; expected it among them: others are compared with it")
     return replace(PRESETS[name], **changes)
 
 
@@ -130,7 +137,10 @@ def reproduce(
             for row, stage in plan.samples.items()
             if row in DRAWN
         },
-        audit_figures={},
+        audit_figures={
+            row: {name: figure for name, draw in FIGURES.items() if (figure := draw(record))}
+            for row, record in results["audits"].items()
+        },
     )
     return results
 

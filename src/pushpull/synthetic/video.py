@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from pushpull.synthetic.voice import Voice, draw_voice
 __all__ = ["demo_video", "one_face_video"]
 
 Picture = NDArray[np.uint8]
+Codec = Literal["h264", "ffv1"]
 
 LEFT, RIGHT, OFF_SCREEN = 0, 1, 2
 
@@ -50,6 +52,7 @@ def demo_video(
     duration_s: float = 10.0,
     size: tuple[int, int] = (640, 480),
     fps: float = 25.0,
+    codec: Codec = "h264",
 ) -> Scene:
     """Write a video of two people who talk by turns, a voice off screen, and a silence.
 
@@ -59,6 +62,7 @@ def demo_video(
         duration_s: Length in seconds.
         size: Width and height.
         fps: Frames per second.
+        codec: As `pushpull.media.VideoWriter` takes it.
 
     Returns:
         What is true in it; people from left to right.
@@ -106,6 +110,7 @@ def demo_video(
         fps=fps,
         duration_s=duration_s,
         others=[(speeches[OFF_SCREEN].tract, stranger)],
+        codec=codec,
     )
 
 
@@ -184,6 +189,7 @@ def write_video(
     fps: float,
     duration_s: float,
     others: Sequence[tuple[Tract, Voice]],
+    codec: Codec = "h264",
 ) -> Scene:
     """Draw, mix and encode."""
     timestamps_s = np.arange(max(1, round(duration_s * fps))) / fps
@@ -208,7 +214,9 @@ def write_video(
     for actor in actors:
         pictures = actor.draw(pictures)
     width, height = size
-    with VideoWriter(path, width=width, height=height, fps=fps, audio=scene.waveform) as writer:
+    with VideoWriter(
+        path, width=width, height=height, fps=fps, audio=scene.waveform, codec=codec
+    ) as writer:
         for picture in pictures:
             writer.write(noise.on(picture))
     return scene

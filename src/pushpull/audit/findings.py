@@ -1,0 +1,143 @@
+"""What a test of the audit says, and what all of them come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["Finding", "Standing", "Verdict", "judged"]
+
+MASKING, STRENGTH, EVALUATION = "masking", "strength", "evaluation"
+
+CLAIM_GAP = 5.0
+"""mAP that the worst case over all attacks may be below the claim. Ours: single attacks may differ
+by 1 to 2 (the survey's limits), and their worst case per frame lies below each."""
+
+HALF = 0.5
+"""Share of the way from chance to the clean mAP below which little is left. Ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Outcome of one test.
+
+    Attributes:
+        test: Name in `TESTS`.
+        title: What is asked.
+        verdict: "pass", "flag" or "not run".
+        sign: What a flag is a sign of: "masking" (the gradient misleads attackers), "strength" (the
+            claimed attack is too weak) or "evaluation" (the claim's measurement is wrong).
+        figures: The numbers that decide, and others worth knowing, by name with units.
+        threshold: When it is flagged.
+        reference: Where test and threshold come from.
+        explanation: What was found, in a sentence.
+        data: For plots.
+    """
+
+    test: str
+    title: str
+    verdict: str
+    sign: str
+    figures: Mapping[str, float | None]
+    threshold: str
+    reference: str
+    explanation: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The numbers that a verdict rests on, mAP in percent.
+
+    Attributes:
+        claimed: What is claimed.
+        clean: Of the victims as they are.
+        chance: Of random scores: the share of frames that speak.
+        worst: Worst case per frame over all attacks.
+        worst_by_track: Of the worst adversary of each track, which exists.
+        strongest: Name of the attack that leaves least.
+        strongest_map: What it leaves.
+    """
+
+    claimed: float
+    clean: float
+    chance: float
+    worst: float
+    worst_by_track: float
+    strongest: str
+    strongest_map: float
+
+    @property
+    def left(self) -> float:
+        """Share of the way from chance to the clean mAP that the worst case leaves."""
+        return (self.worst - self.chance) / max(self.clean - self.chance, 1e-9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The conclusion.
+
+    Attributes:
+        word: "robust", "masked" or "broken".
+        reasons: Tests that decided it.
+        sentence: All of it in words, with the numbers.
+    """
+
+    word: str
+    reasons: tuple[str, ...]
+    sentence: str
+
+
+def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
+    """The verdict on a claim.
+
+    - masked: a test whose flag is a sign of masking is flagged, so what is left under attacks by
+      gradient is no evidence. Which test it was, and what the strongest attack leaves, is said.
+    - broken: no sign of masking, and the claim does not hold: the worst case is more than
+      `CLAIM_GAP` below it, or less than `HALF` of the way from chance to the clean mAP is left, or
+      the claim's own evaluation is flagged.
+    - robust: none of these. Flags of strength (the claim's attack was weak) are named; they count
+      by what they took from the worst case.
+
+    Tests that were not run are named in every verdict.
+    """
+    flagged = {
+        sign: tuple(f.test for f in findings if f.verdict == "flag" and f.sign == sign)
+        for sign in (MASKING, STRENGTH, EVALUATION)
+    }
+    s = standing
+    numbers = (
+        f"claimed mAP {s.claimed:.1f} %, clean {s.clean:.1f} %, chance {s.chance:.1f} %; strongest "
+        f"attack {s.strongest} leaves {s.strongest_map:.1f} %, the worst adversary of each track "
+        f"{s.worst_by_track:.1f} %, the worst case per frame {s.worst:.1f} %"
+    )
+    falls_short = s.worst < s.claimed - CLAIM_GAP
+    little = s.left < HALF
+    reasons: tuple[str, ...]
+    if flagged[MASKING]:
+        word, reasons = "masked", flagged[MASKING]
+        why = f"masked ({', '.join(reasons)})"
+    elif falls_short or little or flagged[EVALUATION]:
+        word, reasons = "broken", flagged[EVALUATION]
+        parts = [f"the evaluation is flagged ({', '.join(reasons)})"] if reasons else []
+        parts += ["the claim does not hold"] if falls_short else []
+        parts += (
+            [f"{100 * max(s.left, 0):.0f} % of what the detector can do is left"] if little else []
+        )
+        why = f"broken: {', '.join(parts)}"
+    else:
+        word, reasons, why = "robust", (), "robust at this budget"
+    remarks = []
+    if word == "masked" and flagged[EVALUATION]:
+        remarks.append(f"the evaluation is flagged too ({', '.join(flagged[EVALUATION])})")
+    if flagged[STRENGTH]:
+        remarks.append(f"the claim's attack is weak ({', '.join(flagged[STRENGTH])})")
+    missing = [f.test for f in findings if f.verdict == "not run"]
+    if missing:
+        remarks.append(f"not run: {', '.join(missing)}")
+    return Verdict(word=word, reasons=reasons, sentence="; ".join([why, numbers, *remarks]))

@@ -1,0 +1,111 @@
+"""Pictures of an audit, as figures made of its record, to be saved or shown elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FIGURES", "budget_sweep", "loss_landscape", "loss_swap", "step_sweep"]
+
+Record = Mapping[str, Any]
+
+
+def step_sweep(record: Record) -> Figure | None:
+    """MAP against steps of PGD, with intervals; None where it was not run."""
+    data = _data(record, "steps")
+    if data is None:
+        return None
+    figure, axes = _axes()
+    rows = data["found"]
+    axes.plot(data["steps"], [row["map"] for row in rows], "o-", label="PGD")
+    low, high = ([row[name] for row in rows] for name in ("low", "high"))
+    axes.fill_between(data["steps"], low, high, alpha=0.2)
+    _lines(axes, record)
+    axes.axhline(data["claim"], ls="--", color="tab:orange", label="the claim's attack")
+    axes.set(xscale="log", xlabel="steps", ylabel="mAP, %", title="more steps", ylim=(0, 103))
+    axes.legend()
+    return figure
+
+
+def budget_sweep(record: Record) -> Figure | None:
+    """MAP and accuracy against the budget, up to the whole valid range."""
+    data = _data(record, "budgets")
+    if data is None:
+        return None
+    figure, axes = _axes()
+    names = [f"{name} x" if name != "range" else "whole range" for name in data["factors"]]
+    axes.plot(names, data["map"], "o-", label="mAP")
+    axes.plot(names, data["accuracy"], "s:", label="frames right")
+    _lines(axes, record)
+    axes.set(xlabel="budget", ylabel="%", title="larger budgets", ylim=(0, 103))
+    axes.tick_params(axis="x", rotation=45)
+    axes.legend()
+    return figure
+
+
+def loss_landscape(record: Record) -> Figure | None:
+    """Margin lost over the plane of the gradient's signs and random ones."""
+    data = _data(record, "landscape")
+    if data is None:
+        return None
+    figure, axes = _axes()
+    drawn = axes.imshow(data["loss"], origin="lower", extent=(-1, 1, -1, 1), cmap="viridis")
+    axes.set(
+        xlabel="along the gradient's signs, budgets",
+        ylabel="along random signs, budgets",
+        title="margin lost, log-odds",
+    )
+    figure.colorbar(drawn, ax=axes)
+    return figure
+
+
+def loss_swap(record: Record) -> Figure | None:
+    """What attacks of equal cost leave with each objective."""
+    parts = [_data(record, name) for name in ("losses", "adaptive")]
+    bars: dict[str, float] = {}
+    for part in parts:
+        bars |= {} if part is None else dict(zip(part["losses"], part["map"], strict=True))
+    if not bars:
+        return None
+    figure, axes = _axes()
+    axes.barh(list(bars), list(bars.values()))
+    axes.axvline(record["standing"]["chance"], ls=":", color="grey")
+    axes.set(xlabel="mAP left, %", title="other objectives, equal cost", xlim=(0, 103))
+    return figure
+
+
+FIGURES: dict[str, Callable[[Record], Figure | None]] = {
+    "step-sweep": step_sweep,
+    "budget-sweep": budget_sweep,
+    "losses": loss_swap,
+    "landscape": loss_landscape,
+}
+"""Pictures by name."""
+
+
+def _data(record: Record, test: str) -> Mapping[str, Any] | None:
+    for finding in record["tests"]:
+        if finding["test"] == test and finding["data"]:
+            data: Mapping[str, Any] = finding["data"]
+            return data
+    return None
+
+
+def _axes() -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # No pyplot: it would keep every figure, and choose a screen where there is one.
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _lines(axes: Axes, record: Record) -> None:
+    standing = record["standing"]
+    axes.axhline(standing["clean"], ls="-", color="grey", lw=0.8, label="clean")
+    axes.axhline(standing["chance"], ls=":", color="grey", label="chance")

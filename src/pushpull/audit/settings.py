@@ -1,0 +1,142 @@
+"""What is claimed of a detector, and how much is spent on trying to refute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pushpull.attacks import check_settings
+from pushpull.errors import ConfigError
+from pushpull.evaluation import Perturb
+
+__all__ = ["FAST", "FULL", "AuditConfig", "Claim"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claim:
+    """An evaluation to be audited: an attack, and the mAP that is said to be left under it.
+
+    Attributes:
+        method: Attack, a name from `pushpull.attacks.ATTACKS`; the paper's PGD by default.
+        settings: Of the attack: steps, random_start, ...
+        objective: What it maximised.
+        map: mAP in percent that is claimed, on the tracks of the audit; None: what is measured.
+        perturb: The evaluation's own maker of adversaries, if it is not this package's. It is
+            called as `pushpull.evaluation` calls it and its result is measured, never trusted.
+            Nothing is known that says whether it is the same as in an earlier audit, so what it
+            makes is made again each time.
+    """
+
+    method: str = "pgd"
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"steps": 5})
+    objective: str = "all"
+    map: float | None = None
+    perturb: Perturb | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self.method, {**self.settings, "objective": self.objective})
+        if self.map is not None and not 0 <= self.map <= 100:
+            raise ConfigError(f"the claimed mAP is {self.map}; expected percent, 0 to 100")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """How much is done. Steps of PGD are 2.5 eps / steps, from a random start.
+
+    Attributes:
+        tracks: Tracks, half of them mostly speaking where there are enough; 0 for all.
+        frames: Tracks are cut to a window of so many frames; 0 leaves them whole.
+        batch_frames: Frames run at once.
+        seed: Of tracks, windows, starts and directions.
+        steps: Counts of the step sweep, rising.
+        restarts: Random starts, a power of 2.
+        restart_steps: Steps from each.
+        eps_factors: Multiples of eps, rising; the whole valid range is always last.
+        eps_steps: Steps of the eps sweep.
+        loss_steps: Steps where losses are swapped, and of each modality and direction.
+        temperatures: Logits are divided by these before the cross-entropy.
+        lambdas: Weights of the embeddings beside the cross-entropy.
+        apgd_steps: Steps of APGD.
+        square_queries: Queries of Square.
+        noise_draws: Draws of random noise.
+        probe_clips: Clips on which derivatives and slices of the loss are measured.
+        directions: Random directions of finite differences, for each modality.
+        grid: Points on a side of a slice of the loss, an odd number.
+        copies: Evaluations averaged against a random detector.
+        draws: Of the bootstrap.
+    """
+
+    tracks: int = 0
+    frames: int = 0
+    batch_frames: int = 1500
+    seed: int = 0
+    steps: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+    restarts: int = 16
+    restart_steps: int = 20
+    eps_factors: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0)
+    eps_steps: int = 50
+    loss_steps: int = 50
+    temperatures: tuple[float, ...] = (10.0, 100.0, 1000.0, 10000.0)
+    lambdas: tuple[float, ...] = (0.1, 1.0, 10.0)
+    apgd_steps: int = 100
+    square_queries: int = 5000
+    noise_draws: int = 100
+    probe_clips: int = 20
+    directions: int = 20
+    grid: int = 41
+    copies: int = 20
+    draws: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("tracks", "frames"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 (all) or more")
+        if self.tracks == 1:
+            raise ConfigError("tracks is 1; expected at least 2, since intervals are over tracks")
+        if self.restarts < 2 or self.restarts & (self.restarts - 1):
+            raise ConfigError(f"restarts is {self.restarts}; expected a power of 2, from 2")
+        if self.grid < 3 or self.grid % 2 == 0:
+            raise ConfigError(f"grid is {self.grid}; expected an odd number, from 3")
+        for name in ("steps", "eps_factors"):
+            values = getattr(self, name)
+            if not values or list(values) != sorted(set(values)) or values[0] <= 0:
+                raise ConfigError(f"{name} is {values}; expected rising numbers above 0")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+COUNTS = (
+    "batch_frames", "restart_steps", "eps_steps", "loss_steps", "apgd_steps", "square_queries",
+    "noise_draws", "probe_clips", "directions", "copies", "draws",
+)  # fmt: skip
+
+FULL = AuditConfig()
+"""The ranges of the survey that the audit follows."""
+
+FAST = AuditConfig(
+    tracks=24,
+    frames=8,
+    steps=(1, 5, 20),
+    restarts=2,
+    restart_steps=5,
+    eps_factors=(0.5, 1.0, 2.0, 10.0),
+    eps_steps=5,
+    loss_steps=5,
+    temperatures=(100.0,),
+    lambdas=(1.0,),
+    apgd_steps=12,
+    square_queries=40,
+    noise_draws=5,
+    probe_clips=4,
+    directions=4,
+    grid=7,
+    copies=4,
+    draws=300,
+)
+"""About a minute on one core for a reduced TalkNet: what is masked coarsely shows, no more."""
