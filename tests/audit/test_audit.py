@@ -5,37 +5,61 @@ from typing import Any
 
 import pytest
 import torch
-from audit_detectors import EPS, PLANTED, TinyDetector, people, trained
+from audit_detectors import EPS, PLANTED, people
 from typer.testing import CliRunner
 
 from pushpull.attacks import attack
-from pushpull.audit import FAST, TESTS, Audit, Claim, Finding, Standing, Victims, examine, judged
+from pushpull.audit import (
+    FAST,
+    FIGURES,
+    TESTS,
+    Audit,
+    Claim,
+    Finding,
+    Standing,
+    Victims,
+    examine,
+    judged,
+)
 from pushpull.cli import app
 from pushpull.dataset import SynthConfig, write_synth
 from pushpull.losses import log_odds
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch
+from pushpull.weights import load_weights
 
-SMALL = replace(FAST, square_queries=60, draws=100)
+SMALL = replace(
+    FAST,
+    steps=(1, 5, 10),
+    apgd_steps=8,
+    square_queries=20,
+    noise_draws=2,
+    probe_clips=3,
+    directions=3,
+    grid=5,
+    draws=100,
+)
 
 
 @pytest.fixture(scope="module")
 def victims() -> Victims:
-    return Victims.of(people(24, 5))
+    return Victims.of(people(12))
 
 
 @pytest.fixture(scope="module")
-def plain() -> TinyDetector:
-    return trained(hardened=False)
+def plain() -> Detector:
+    """Row A: no defence."""
+    return load_weights("synthetic-a", device="cpu").detector
 
 
 @pytest.fixture(scope="module")
-def honest() -> TinyDetector:
-    return trained(hardened=True)
+def honest() -> Detector:
+    """Row B3: trained against PGD, nothing hidden."""
+    return load_weights("synthetic-b3", device="cpu").detector
 
 
 @pytest.fixture(scope="module")
-def honest_audit(honest: TinyDetector, plain: TinyDetector, victims: Victims) -> Audit:
+def honest_audit(honest: Detector, plain: Detector, victims: Victims) -> Audit:
     return examine(honest, victims, eps=EPS, config=SMALL, surrogates={"plain": plain})
 
 
@@ -47,28 +71,28 @@ def flagged(found: Audit, *signs: str) -> set[str]:
 
 def test_an_honest_detector_is_not_called_masked(honest_audit: Audit) -> None:
     assert flagged(honest_audit, "masking", "evaluation") == set()
-    assert honest_audit.verdict.word == "robust"
+    assert honest_audit.verdict.word != "masked"
     assert {f.test for f in honest_audit.findings} == set(TESTS)
     assert honest_audit.standing.worst <= honest_audit.standing.strongest_map + 1e-9
     assert honest_audit.standing.worst_by_track >= honest_audit.standing.worst - 1e-9
 
 
-def test_an_undefended_detector_is_broken_and_not_masked(
-    plain: TinyDetector, victims: Victims
-) -> None:
-    found = examine(plain, victims, eps=EPS, config=SMALL)
+def test_an_undefended_detector_is_broken_and_not_masked(plain: Detector, victims: Victims) -> None:
+    found = examine(plain, victims, eps=EPS, config=SMALL, tests=["gradients", "apgd", "noise"])
     assert flagged(found, "masking", "evaluation") == set()
     assert found.verdict.word == "broken"
-    assert found.standing.left < 0.5
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_planted_masks_are_flagged(name: str, plain: TinyDetector, victims: Victims) -> None:
+def test_planted_masks_are_flagged(name: str, plain: Detector, victims: Victims) -> None:
     mask, test = PLANTED[name]
-    found = examine(mask(plain), victims, eps=EPS, config=SMALL)
-    assert test in flagged(found, "masking")
+    found = examine(mask(plain), victims, eps=EPS, config=SMALL, tests=[test])
+    assert flagged(found, "masking") == {test}
     assert found.verdict.word == "masked"
     assert test in found.verdict.sentence
+    # The test is about the mask: it says nothing of the detector inside.
+    bare = examine(plain, victims, eps=EPS, config=SMALL, tests=[test])
+    assert flagged(bare) == set()
 
 
 def outside(detector: Detector, batch: Batch, number: int) -> Batch:
@@ -95,18 +119,19 @@ def early(detector: Detector, batch: Batch, number: int) -> Batch:
 
 @pytest.mark.parametrize(("perturb", "test"), [(outside, "budget"), (early, "full-run")])
 def test_planted_evaluations_are_flagged(
-    perturb: Any, test: str, plain: TinyDetector, victims: Victims
+    perturb: Any, test: str, plain: Detector, victims: Victims
 ) -> None:
     claim = Claim(method="bim", settings={"steps": 8}, perturb=perturb)
-    found = examine(plain, victims, eps=EPS, config=SMALL, claim=claim)
+    found = examine(plain, victims, eps=EPS, config=SMALL, claim=claim, tests=[test])
     assert test in flagged(found, "evaluation")
     assert found.verdict.word != "robust"
 
 
-def test_a_claim_that_is_too_high_does_not_hold(honest: TinyDetector, victims: Victims) -> None:
-    found = examine(honest, victims, eps=EPS, config=SMALL, claim=Claim(map=100.0))
-    below = found.standing.worst < 95
-    assert found.verdict.word == ("broken" if below else "robust")
+def test_a_claim_that_is_too_high_does_not_hold(plain: Detector, victims: Victims) -> None:
+    claim = Claim(map=100.0)
+    found = examine(plain, victims, eps=EPS, config=SMALL, claim=claim, tests=["steps"])
+    assert found.verdict.word == "broken"
+    assert "the claim does not hold" in found.verdict.sentence
 
 
 STANDING = Standing(
@@ -146,7 +171,7 @@ def test_the_rule_of_the_verdict(findings: list[Finding], standing: Standing, wo
 
 
 def test_results_are_kept_and_only_what_changed_is_done_again(
-    tmp_path: Path, plain: TinyDetector, victims: Victims
+    tmp_path: Path, plain: Detector, victims: Victims
 ) -> None:
     def run(**changes: Any) -> Audit:
         return examine(
@@ -168,11 +193,11 @@ def test_results_are_kept_and_only_what_changed_is_done_again(
 
 def test_the_command_writes_what_programs_and_people_read(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_synth(data, SynthConfig(tracks=8, seed=2, min_frames=8, max_frames=8, held_out=0.4))
+    write_synth(data, SynthConfig(tracks=16, seed=2, min_frames=8, max_frames=8, held_out=0.4))
     out = tmp_path / "out"
     done = CliRunner().invoke(
         app,
-        ["audit", "synthetic-a", str(data), "--fast", "--limit", "3", "--out", str(out)],
+        ["audit", "synthetic-a", str(data), "--fast", "--limit", "4", "--out", str(out)],
     )
     assert done.exit_code == 0, done.output
     record = json.loads((out / "audit.json").read_text())
@@ -180,7 +205,7 @@ def test_the_command_writes_what_programs_and_people_read(tmp_path: Path) -> Non
     assert {t["test"] for t in record["tests"]} == set(TESTS)
     assert (out / "audit.csv").read_text().count("\n") > len(TESTS)
     assert record["verdict"]["sentence"] in (out / "audit.md").read_text()
-    assert (out / "step_sweep.png").stat().st_size > 1000
+    assert {p.stem for p in out.glob("*.png")} == set(FIGURES)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +222,7 @@ def test_the_command_writes_what_programs_and_people_read(tmp_path: Path) -> Non
 def test_bad_input_is_said(tmp_path: Path, arguments: list[str], says: str) -> None:
     data = tmp_path / "data"
     if "DATA" in arguments:
-        write_synth(data, SynthConfig(tracks=3, seed=0, min_frames=4, max_frames=4))
+        write_synth(data, SynthConfig(tracks=16, seed=2, min_frames=4, max_frames=4, held_out=0.4))
     given = [str(data) if a == "DATA" else a for a in arguments]
     done = CliRunner().invoke(app, ["audit", *given, "--fast", "--out", str(tmp_path / "out")])
     assert done.exit_code != 0
