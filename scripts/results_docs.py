@@ -74,6 +74,19 @@ def audits(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def norms(results: Mapping[str, Any]) -> list[str]:
+    """Sizes of the embeddings, clean."""
+    lines = [
+        "| row | norm of e_a | norm of e_v | distance of pairs | margin |",
+        "|---|---|---|---|---|",
+    ]
+    names = ("audio_norm", "visual_norm", "pair_distance", "margin")
+    return lines + [
+        f"| {row} | " + " | ".join(f"{kinds['clean'][n]:.2f}" for n in names) + " |"
+        for row, kinds in results["norms"].items()
+    ]
+
+
 def made(results: Mapping[str, Any]) -> list[str]:
     """Command, versions, size."""
     versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
@@ -84,7 +97,7 @@ def made(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-PARTS = {"findings": findings, "table": table, "audits": audits, "made": made}
+PARTS = {"findings": findings, "table": table, "audits": audits, "norms": norms, "made": made}
 
 
 def main() -> None:
