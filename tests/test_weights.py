@@ -15,6 +15,7 @@ from pushpull.models import MODELS, build
 from pushpull.models.checkpoints import published_state, save
 from pushpull.weights import (
     KNOWN,
+    SHIPPED,
     KnownWeights,
     choose_device,
     list_weights,
@@ -257,7 +258,7 @@ def test_the_list_says_where_each_file_is(
     def where() -> dict[str, str]:
         return {row["name"]: row["where"] for row in list_weights()}
 
-    assert list(where()) == list(KNOWN)
+    assert list(where()) == [*KNOWN, *SHIPPED]
     assert where()["small"] == "not here, fetched on first use"
     assert where()["talknet-ava"] == "by path only, see docs/weights.md"
     assert server.requests == []
@@ -269,3 +270,19 @@ def test_the_list_is_text_for_tables_and_json() -> None:
     for row in list_weights():
         assert list(row) == ["name", "model", "licence", "trained_on", "source", "where"]
         assert all(isinstance(value, str) for value in row.values())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_detectors_of_the_package_work_offline_and_say_what_they_are(name: str) -> None:
+    loaded = load_weights(name, device="cpu")
+    assert loaded.name == name
+    assert loaded.trained_on == "synthetic talking faces only"
+    assert loaded.path.stat().st_size < 2_000_000
+    with torch.no_grad():
+        output = loaded.detector(torch.zeros(1, 3200), torch.zeros(1, 5, 112, 112))
+    assert output.logits.shape == (1, 5, 2)
+    assert output.logits.isfinite().all()
+
+
+def test_detectors_of_the_package_are_small_together() -> None:
+    assert sum(path.stat().st_size for path in SHIPPED.values()) < 8_000_000
