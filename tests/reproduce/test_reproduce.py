@@ -52,6 +52,15 @@ def test_the_page_stands_alone(done: tuple[Path, dict[str, Any]]) -> None:
     assert page.count("data:audio/wav;base64,") >= 4
 
 
+@pytest.mark.parametrize("part", ["table1", "figure3", "figure4"])
+def test_one_part_alone(done: tuple[Path, dict[str, Any]], part: str) -> None:
+    out, results = done
+    alone = reproduce(TINY, out, what=part, workers=1)
+    assert alone[part] == results[part]
+    assert {p for p in ("table1", "figure3", "figure4") if p in alone} == {part}
+    assert "data:image/png" in (out / "report.html").read_text() or part == "table1"
+
+
 def test_frames_that_count_are_right_for_every_model(done: tuple[Path, dict[str, Any]]) -> None:
     out, results = done
     right = []

@@ -197,6 +197,7 @@ def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> No
 def audit_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
     """An audit of the model in `audit`, with the surrogates to transfer from."""
     config = {"fast": FAST, "full": FULL}[settings["how"]]
+    config = replace(config, tracks=settings.get("tracks", config.tracks))
     audit(
         _weights(settings, needs, "model"),
         _data(settings, needs),

@@ -269,6 +269,8 @@ class _Builder:
                 needs[f"from-{other}"] = more_needs["model"]
             else:
                 own[f"from-{other}"] = more["model"]
+        if self.preset.audit_tracks:
+            own["tracks"] = self.preset.audit_tracks
         return Stage(
             name=f"audit-{row}",
             job=audit_row,

@@ -35,6 +35,7 @@ class Preset:
         figure_tracks: Tracks of Figure 3, half of them mostly speaking.
         eps: Budgets of Figure 3.
         audit: "fast", "full" or "" for none.
+        audit_tracks: Tracks of the audit; 0 for its own number.
     """
 
     rows: tuple[str, ...]
@@ -56,6 +57,7 @@ class Preset:
     figure_tracks: int = 60
     eps: tuple[float, ...] = (1, 2, 3, 4, 5, 10, 20, 50, 100)
     audit: str = "fast"
+    audit_tracks: int = 0
 
 
 SMALL = {"width": 0.1875, "face_step": 4}
@@ -68,7 +70,7 @@ PRESETS: dict[str, Preset] = {
     "demo": Preset(
         rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
         model=SMALL, tracks=14, strong_steps=8, queries=20, figure_tracks=10,
-        eps=(1, 3, 5, 20),
+        eps=(1, 3, 5, 20), audit_tracks=10,
     ),
     "quick": Preset(
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
