@@ -22,6 +22,7 @@ from pushpull.dataset import open_tracks, read_about
 from pushpull.errors import ConfigError
 from pushpull.files import output_dir
 from pushpull.models.detector import Detector
+from pushpull.threat import MODALITIES, per_modality
 from pushpull.weights import LoadedWeights
 
 __all__ = ["Audit", "audit", "examine"]
@@ -116,7 +117,7 @@ def examine(
     )
     done = 0
     bench = Bench(
-        detector.eval(),
+        detector,
         victims,
         eps=eps,
         claim=claim,
@@ -189,6 +190,7 @@ def audit(
         ConfigError: If a setting cannot be.
         OutputError: If nothing can be written.
     """
+    per_modality("eps", eps, MODALITIES["both"])
     victims = choose_victims(
         open_tracks(root, split),
         count=config.tracks,

@@ -27,7 +27,7 @@ from pushpull.audit.objectives import Known, fused_centres, objective_of
 from pushpull.audit.settings import AuditConfig, Claim
 from pushpull.audit.store import Store, packed, unpacked
 from pushpull.audit.victims import Victims
-from pushpull.errors import BudgetError, BudgetWarning, GradientError
+from pushpull.errors import BudgetError, BudgetWarning, ConfigError, GradientError
 from pushpull.losses import Centres, class_centres, log_odds
 from pushpull.metrics import average_precision, bootstrap_difference, bootstrap_precision
 from pushpull.models.detector import Detector
@@ -117,7 +117,7 @@ class Bench:
     """What tests work with.
 
     Args:
-        detector: Under audit, in eval mode.
+        detector: Under audit.
         victims: What it is attacked on.
         eps: Push-Pull's eps_av or a budget for each modality.
         claim: What is audited.
@@ -125,6 +125,9 @@ class Bench:
         store: Where results are kept.
         surrogates: Other detectors, by name, to transfer from.
         watch: Called with a stage's name and its evaluations so far.
+
+    Raises:
+        ConfigError: If a budget is not above 0.
 
     Attributes:
         runs: Every run so far, by name.
@@ -146,7 +149,8 @@ class Bench:
     ) -> None:
         self.detector, self.victims, self.claim, self.config = detector, victims, claim, config
         self.eps = per_modality("eps", eps, MODALITIES["both"])
-        Threat.of(self.eps)
+        if not all(self.eps.values()):
+            raise ConfigError(f"eps is {self.eps}; expected a budget above 0 for each modality")
         self.surrogates = dict(surrogates or {})
         self.runs: dict[str, Run] = {}
         self._store, self._watch = store, watch
@@ -313,9 +317,16 @@ class Bench:
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
         """The victims, as floats, on the detector's device."""
-        device = next((p.device for p in self.detector.parameters()), torch.device("cpu"))
         for k, batch in enumerate(self.victims.batches):
-            yield k, batch.to(device).as_float()
+            yield k, batch.to(self._device).as_float()
+
+    def probes(self) -> Batch:
+        """A few clips, as floats, on the detector's device."""
+        return self.victims.probes(self.config.probe_clips).to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.detector.parameters()), torch.device("cpu"))
 
     def cached(
         self,

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Finding", "Standing", "Verdict", "judged"]
+__all__ = [
+    "EVALUATION",
+    "MASKING",
+    "STRENGTH",
+    "Finding",
+    "NotRun",
+    "Outcome",
+    "Standing",
+    "Verdict",
+    "judged",
+]
 
 MASKING, STRENGTH, EVALUATION = "masking", "strength", "evaluation"
 
@@ -16,6 +26,29 @@ by 1 to 2 (the survey's limits), and their worst case per frame lies below each.
 
 HALF = 0.5
 """Share of the way from chance to the clean mAP below which little is left. Ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a test found.
+
+    Attributes:
+        flag: Whether it is flagged.
+        figures: Numbers by name.
+        text: What was found, in a sentence.
+        data: For plots.
+        sign: What the flag is a sign of, where that is not what the test's flags are.
+    """
+
+    flag: bool
+    figures: Mapping[str, float | None]
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    sign: str = ""
+
+
+class NotRun(Exception):
+    """A test does not apply; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,7 @@ FULL = AuditConfig()
 
 FAST = AuditConfig(
     tracks=24,
-    frames=8,
+    frames=6,
     steps=(1, 5, 20),
     restarts=2,
     restart_steps=5,

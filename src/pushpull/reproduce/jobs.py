@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.attacks import attack
-from pushpull.audit import FAST, FULL, audit
+from pushpull.audit import AuditConfig, audit
 from pushpull.dataset import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
 from pushpull.errors import DatasetError
 from pushpull.evaluation import Perturb, attacker, score_tracks
@@ -196,15 +196,17 @@ def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> No
 
 def audit_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
     """An audit of the model in `audit`, with the surrogates to transfer from."""
-    config = {"fast": FAST, "full": FULL}[settings["how"]]
-    config = replace(config, tracks=settings.get("tracks", config.tracks))
+    # Settings have been through JSON, where tuples become lists.
+    how: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings["how"].items()
+    }
     audit(
         _weights(settings, needs, "model"),
         _data(settings, needs),
         folder / "audit",
         split=settings["split"],
         eps=settings["eps"],
-        config=config,
+        config=AuditConfig(**how),
         surrogates=[_weights(settings, needs, role) for role in settings["surrogates"]],
         progress=report,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pushpull.audit import FAST, FULL
 from pushpull.dataset import SynthConfig, splits_of
 from pushpull.errors import DatasetError
 from pushpull.files import sha256_of
@@ -36,6 +37,7 @@ PARTS = ("table1", "figure3", "figure4")
 BASE = "base"
 """Training on CE_all that every row goes on from, where a preset has one."""
 SAMPLES = 3
+AUDITS = {"fast": FAST, "full": FULL}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,13 +271,13 @@ class _Builder:
                 needs[f"from-{other}"] = more_needs["model"]
             else:
                 own[f"from-{other}"] = more["model"]
-        if self.preset.audit_tracks:
-            own["tracks"] = self.preset.audit_tracks
+        how = AUDITS[self.preset.audit]
+        how = replace(how, tracks=self.preset.audit_tracks or how.tracks)
         return Stage(
             name=f"audit-{row}",
             job=audit_row,
             settings={
-                **own, "how": self.preset.audit, "split": self.split, "eps": EPS,
+                **own, "how": asdict(how), "split": self.split, "eps": EPS,
                 "surrogates": [f"from-{other}" for other in sorted(others)],
             },
             needs=needs,

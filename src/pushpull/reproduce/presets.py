@@ -69,8 +69,8 @@ EVEN = {"min_frames": 50, "max_frames": 50}
 PRESETS: dict[str, Preset] = {
     "demo": Preset(
         rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
-        model=SMALL, tracks=14, strong_steps=8, queries=20, figure_tracks=10,
-        eps=(1, 3, 5, 20), audit_tracks=10,
+        model=SMALL, tracks=10, strong_steps=6, queries=15, figure_tracks=10,
+        eps=(1, 5, 20), audit_tracks=10,
     ),
     "quick": Preset(
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
