@@ -6,7 +6,11 @@ STAMP := $(VENV)/.installed
 # Weights beside the checkout are used as they are; elsewhere they are fetched once into the cache.
 export PUSHPULL_WEIGHTS_PATH ?= $(abspath $(wildcard ../shared/weights))
 
-.PHONY: help setup demo test check bench clean
+# A browser for the tests of the web app; where it cannot be had they are skipped and say so.
+BROWSERS := chromium chromium-browser google-chrome
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -n)
+
+.PHONY: help setup browser demo test check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -21,8 +25,15 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## Attack and audit the shipped detectors, reproduce Push-Pull in small
 	$(BIN)/pushpull reproduce --preset demo --out demo-out
+	@echo "To look at it, and at videos of your own: $(BIN)/pushpull app --runs demo-out"
 
-test: setup  ## Run all tests
+browser:
+	@command -v $(BROWSERS) >/dev/null || { \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no browser: tests of the web app's pages are skipped (apt-get install chromium)"
+
+test: setup browser  ## Run all tests
 	$(BIN)/python -m pytest -q -n 2
 
 check: setup  ## Lint, types, import contract

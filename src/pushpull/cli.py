@@ -658,6 +658,41 @@ def demo(
         say(str(path))
 
 
+@app.command("app")
+def web_app(
+    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 7860,
+    weights: Weights = "light-asd-ava",
+    runs: Annotated[
+        Path, typer.Option(help="Folder whose reports and attacks can be looked at.")
+    ] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for ABX results.")] = Path(
+        "pushpull-app"
+    ),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
+    upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
+    longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+) -> None:
+    """Open the web app: detect, attack, ABX listening tests, reports."""
+    from pushpull.app import AppConfig, serve
+
+    config = AppConfig(
+        host=host,
+        port=port,
+        weights=weights,
+        runs=runs,
+        results=out,
+        workers=workers,
+        memory_bytes=int(memory_gib * 2**30),
+        upload_bytes=upload_mib * 2**20,
+        longest_s=longest_s,
+        detector=detector.value,
+    )
+    serve(config, say=say)
+
+
 @data_app.command()
 def synth(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the data set.")],

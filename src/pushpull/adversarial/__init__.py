@@ -4,6 +4,7 @@ from pushpull.adversarial.again import detected_again
 from pushpull.adversarial.outputs import as_json, write_attack, write_record
 from pushpull.adversarial.pipeline import SPACES, attack_video
 from pushpull.adversarial.results import Quality, Variant, VideoAttack
+from pushpull.adversarial.views import write_views
 
 __all__ = [
     "SPACES",
@@ -15,4 +16,5 @@ __all__ = [
     "detected_again",
     "write_attack",
     "write_record",
+    "write_views",
 ]

@@ -109,6 +109,10 @@ class Files:
         """Put what was changed of the faces into a picture (H, W) of the video, in place."""
         raise NotImplementedError
 
+    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What was changed of a clean picture (H, W) of the video, before any rounding."""
+        raise NotImplementedError
+
     def again(self, points: Points, codec: Codec) -> Batch:
         """Written and read."""
         with tempfile.TemporaryDirectory(prefix="pushpull-") as folder:
@@ -153,10 +157,17 @@ class CropFiles(Files):
 
     def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
         """The change of each crop, brought to the size of its window; only to be looked at."""
+        if "visual" in points:
+            found = np.rint(luma + self.change(points, frame, luma))
+            luma[...] = np.clip(found, 0, 255).astype(np.uint8)
+
+    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Those of all crops, each brought to the size of its window."""
         import cv2
 
+        whole = np.zeros(luma.shape, np.float32)
         if "visual" not in points:
-            return
+            return whole
         for i, number in enumerate(self.stretch.tracks):
             track = self.clips.footage.tracks[number]
             t = frame - int(track.frames[0])
@@ -169,7 +180,8 @@ class CropFiles(Files):
             sides = (max(1, y2 - y1), max(1, x2 - x1))
             here, there = overlapping((y1, x1), sides, luma.shape)
             wide = cv2.resize(change.detach().float().cpu().numpy(), sides[::-1])
-            luma[here] = np.clip(np.rint(luma[here] + wide[there]), 0, 255).astype(np.uint8)
+            whole[here] += wide[there]
+        return whole
 
     def read(self, paths: list[Path]) -> Batch:
         """Sound and crops as they are."""
@@ -223,6 +235,21 @@ class PixelFiles(Files):
             new = points["visual"][i, t].detach().round().byte().cpu().numpy()
             inside = self.pixels.inside[i, t].numpy()
             luma[here] = np.where(inside[there], new[there], luma[here])
+
+    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of the pixels that are moved."""
+        whole = np.zeros(luma.shape, np.float32)
+        if "visual" not in points:
+            return whole
+        for i, number in enumerate(self.stretch.tracks):
+            t = frame - int(self.clips.footage.tracks[number].frames[0])
+            if not 0 <= t < int(self.pixels.n_frames[i]):
+                continue
+            here, there = self.pixels.place(i, t, luma.shape)
+            new = points["visual"][i, t].detach().float().cpu().numpy()
+            inside = self.pixels.inside[i, t].numpy()
+            whole[here] = np.where(inside[there], new[there] - luma[here], whole[here])
+        return whole
 
     def read(self, paths: list[Path]) -> Batch:
         """Crops of the known boxes."""

@@ -1,0 +1,122 @@
+"""Pictures of the web app for the documents: every page, desktop and phone, light and dark.
+
+    PUSHPULL_WEIGHTS_PATH=../shared/weights python scripts/app_pictures.py OUT [--runs demo-out]
+
+Starts the app on a free port, detects and attacks the bundled example (synthetic people), takes a
+listening test, opens a report. What it draws is what a visitor sees: nothing is made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
+
+SIZES = {"desktop": (1180, 820), "phone": (390, 844)}
+WAIT_MS = 300_000
+
+
+def main() -> None:
+    """Start the app and take all pictures."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=Path, default=None, help="Folder with a report.")
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as results:
+        runs = asked.runs or Path(results)
+        command = [sys.executable, "-m", "pushpull", "app", "--port", "0", "--out", results]
+        server = subprocess.Popen(
+            [*command, "--runs", str(runs), "--detector", "dlib"], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            base = server.stdout.readline().strip() if server.stdout else ""
+            with sync_playwright() as p:
+                path = chromium_path(p)
+                browser = p.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+                take_all(browser, base, asked.out)
+                browser.close()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def take_all(browser: Browser, base: str, out: Path) -> None:
+    """One visitor does everything; each state is taken in all four ways."""
+    context = browser.new_context(viewport={"width": 1180, "height": 820})
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    page.goto(f"{base}#detect")
+    section = page.locator("#page-detect")
+    section.get_by_role("button", name="Example").click()
+    section.get_by_role("button", name="Who speaks?").click()
+    page.locator("#detect-result video").wait_for()
+    at(page, "#detect-result video", 1.2)
+    take(page, out, "detect")
+
+    page.goto(f"{base}#attack")
+    page.get_by_role("button", name="Attack", exact=True).click()
+    page.locator("#page-attack").get_by_text("left in this step").wait_for()
+    take(page, out, "progress")
+    page.locator("#attack-result video").first.wait_for()
+    at(page, "#attack-result video", 1.2)
+    take(page, out, "attack")
+
+    page.goto(f"{base}#abx")
+    page.locator("#page-abx input[name=trials]").fill("5")
+    take(page, out, "abx-start")
+    page.get_by_role("button", name="Start").click()
+    for n in range(5):
+        page.get_by_role("heading", name=f"Question {n + 1} of 5").wait_for()
+        for key in "xab":
+            page.keyboard.press(key)
+            page.wait_for_timeout(400)
+        if n == 2:
+            take(page, out, "abx")
+        page.get_by_role("button", name="X is A").click()
+    page.locator("#abx-result").wait_for()
+    take(page, out, "abx-result")
+
+    page.goto(f"{base}#reports")
+    report = page.get_by_role("button", name="report.html")
+    page.locator("#page-reports .card").first.wait_for()
+    if report.count():
+        report.first.click()
+        page.wait_for_timeout(1500)
+    take(page, out, "reports")
+    context.close()
+
+
+def at(page: Page, videos: str, time_s: float) -> None:
+    """Show a moment of some videos."""
+    page.evaluate(
+        "([s, t]) => document.querySelectorAll(s).forEach(v => { v.currentTime = t; })",
+        [videos, time_s],
+    )
+    page.wait_for_timeout(1500)
+
+
+def take(page: Page, out: Path, name: str) -> None:
+    """The whole page at both widths, light and dark."""
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.wait_for_timeout(250)
+            path = out / f"app-{name}-{size}-{scheme}.png"
+            page.screenshot(path=path, full_page=True)
+            print(path)
+    page.set_viewport_size({"width": 1180, "height": 820})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Runs of reproduce, audit and attack below one folder, found by what they leave.
+
+Links are not followed and hidden folders not entered. A visitor names a run or a file by an id that
+a scan made; the path behind it is looked at again before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Run", "Runs", "tracks_of"]
+
+DEEPEST = 4
+MOST_FOLDERS = 3000
+MARKS = {"report.html": "reproduce", "audit.md": "audit", "adversarial.safetensors": "attack"}
+SHOWN = (".html", ".md", ".json", ".csv", ".png")
+MOST_FILES = 60
+LARGEST = 100 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One folder with results.
+
+    Attributes:
+        id: Of its place below the root.
+        kind: reproduce, audit or attack.
+        name: Its place below the root.
+        folder: Where it is.
+        changed: When its results were written, as seconds since 1970.
+        files: Ids of its files that may be looked at, by name.
+    """
+
+    id: str
+    kind: str
+    name: str
+    folder: Path
+    changed: float
+    files: dict[str, str]
+
+
+class Runs:
+    """The runs below a folder.
+
+    Args:
+        root: The folder; None for no runs at all.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = None if root is None else root.resolve()
+        self._runs: dict[str, Run] = {}
+        self._files: dict[str, Path] = {}
+
+    def scan(self) -> list[Run]:
+        """All of them, the newest first."""
+        if self.root is None or not self.root.is_dir():
+            return []
+        found: list[Run] = []
+        waiting = [(self.root, 0)]
+        for n_seen in range(MOST_FOLDERS):
+            if n_seen >= len(waiting):
+                break
+            folder, depth = waiting[n_seen]
+            files, folders = listing(folder)
+            for mark, kind in MARKS.items():
+                if mark in files:
+                    found.append(self._run(folder, kind, files, files[mark]))
+                    break
+            if depth < DEEPEST:
+                waiting += [(folder / name, depth + 1) for name in folders]
+        self._runs = {run.id: run for run in found}
+        return sorted(found, key=lambda run: -run.changed)
+
+    def run(self, key: str) -> Run | None:
+        """A run that the last scan found."""
+        return self._runs.get(key)
+
+    def file(self, key: str) -> Path | None:
+        """A file that a scan found and that is still a file there, no link."""
+        path = self._files.get(key)
+        if path is None or self.root is None or path.is_symlink() or not path.is_file():
+            return None
+        # A folder on the way may have become a link since.
+        return path if path.resolve().is_relative_to(self.root) else None
+
+    def _run(self, folder: Path, kind: str, files: dict[str, float], changed: float) -> Run:
+        root = self.root or folder
+        name = str(folder.relative_to(root))
+        ids: dict[str, str] = {}
+        for file in sorted(files):
+            if Path(file).suffix in SHOWN and len(ids) < MOST_FILES:
+                ids[file] = digest(f"{name}/{file}")
+                self._files[ids[file]] = folder / file
+        return Run(
+            id=digest(name),
+            kind=kind,
+            name=root.name if name == "." else name,
+            folder=folder,
+            changed=changed,
+            files=ids,
+        )
+
+
+def listing(folder: Path) -> tuple[dict[str, float], list[str]]:
+    """Regular files with the times of their last change, and folders; nothing hidden, no links."""
+    files: dict[str, float] = {}
+    folders: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_size <= LARGEST or entry.name in MARKS:
+                        files[entry.name] = status.st_mtime
+    except OSError:
+        return {}, []
+    return files, sorted(folders)
+
+
+def digest(text: str) -> str:
+    """A short id of a place."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def tracks_of(folder: Path) -> dict[str, float]:
+    """Frame rate of each track of an attack, by its id; empty where results.json does not tell."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        return {
+            str(track["track_id"]).rsplit(":", 1)[-1]: float(track["fps"])
+            for track in record["tracks"]
+            if float(track["fps"]) > 0
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def when(changed: float) -> str:
+    """A time for people."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(changed))

@@ -1,0 +1,630 @@
+"""The web app: routes, what each answers, and the life of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from pushpull import __version__
+from pushpull.app import abx, tasks
+from pushpull.app.choices import CHOICES, STEPS, amplification, attack_request, whole_number
+from pushpull.app.guard import Guard
+from pushpull.app.jobs import Busy, Job, Pool, State
+from pushpull.app.runs import Runs, tracks_of, when
+from pushpull.app.sessions import Session, Sessions, Upload, WorkRoot, new_id
+from pushpull.app.settings import AppConfig
+from pushpull.app.uploads import EXPECTED, file_stem, shown_name
+from pushpull.errors import ConfigError, MediaError, PushPullError
+from pushpull.files import output_dir, written_whole
+
+__all__ = ["build_app"]
+
+EXAMPLES = {"two-people": "Two synthetic people who talk by turns, 4 s"}
+STATIC = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+TYPES = {
+    ".mp4": "video/mp4",
+    ".mkv": "video/x-matroska",
+    ".wav": "audio/wav",
+    ".png": "image/png",
+    ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+    ".rttm": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+}
+REPORT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
+    "frame-ancestors 'self'"
+)
+"""A report may look as it likes, but runs no script and loads nothing."""
+
+LOOK_S = 90.0
+LOOK_BYTES = 2 * 2**30
+BODY_BYTES = 16 * 1024
+SWEEP_S = 30.0
+MOST_TESTS = 5
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Refused(PushPullError):
+    """A request that is answered with a reason and a status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def build_app(config: AppConfig) -> Starlette:
+    """The app, to be served by any ASGI server; its processes live as long as it does."""
+    output_dir(config.results)
+    server = Server(config)
+    return Starlette(
+        routes=[
+            Route("/", server.page),
+            Route("/static/{name}", server.static),
+            Route("/api/about", server.about),
+            Route("/api/uploads", server.upload, methods=["POST"]),
+            Route("/api/examples/{name}", server.example, methods=["POST"]),
+            Route("/api/jobs", server.start_job, methods=["POST"]),
+            Route("/api/jobs/{id}", server.job),
+            Route("/api/jobs/{id}/cancel", server.cancel, methods=["POST"]),
+            Route("/api/files/{id}", server.file),
+            Route("/api/forget", server.forget, methods=["POST"]),
+            Route("/api/abx/sets", server.abx_sets),
+            Route("/api/abx", server.abx_start, methods=["POST"]),
+            Route("/api/abx/{id}/{trial:int}/{place}.{suffix}", server.abx_clip),
+            Route("/api/abx/{id}/answers", server.abx_answer, methods=["POST"]),
+            Route("/api/abx/{id}/csv", server.abx_csv),
+            Route("/api/runs", server.list_runs),
+            Route("/api/runs/files/{id}", server.run_file),
+        ],
+        middleware=[Middleware(Guard, sessions=server.sessions)],
+        exception_handlers={
+            Refused: refused,
+            PushPullError: refused,
+            HTTPException: not_there,
+            Exception: unexpected,
+        },
+        lifespan=server.lifespan,
+    )
+
+
+async def refused(request: Request, e: Exception) -> Response:
+    """An error of ours as JSON."""
+    status = e.status if isinstance(e, Refused) else 503 if isinstance(e, Busy) else 400
+    headers = {"connection": "close"} if status in {408, 413} else None
+    return JSONResponse({"error": str(e)}, status, headers)
+
+
+async def not_there(request: Request, e: Exception) -> Response:
+    """Wrong addresses and methods."""
+    status = e.status_code if isinstance(e, HTTPException) else 404
+    return JSONResponse({"error": "there is nothing here; go back to the start page"}, status)
+
+
+async def unexpected(request: Request, e: Exception) -> Response:
+    """What should not happen; the log has the rest."""
+    return JSONResponse({"error": "the server met an error of its own; its log says more"}, 500)
+
+
+def session_of(request: Request) -> Session:
+    """Who asks."""
+    session: Session = request.scope["state"]["session"]
+    return session
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """A small JSON object.
+
+    Raises:
+        Refused: If it is none, or too large.
+    """
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > BODY_BYTES:
+            raise Refused(413, f"this request has more than {BODY_BYTES} bytes")
+        parts.append(part)
+    try:
+        found = json.loads(b"".join(parts))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refused(400, "expected a JSON object")
+    return found
+
+
+def mib(n_bytes: int) -> str:
+    """A size for people."""
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.0f} KiB"
+
+
+class Server:
+    """Everything that requests share."""
+
+    def __init__(self, config: AppConfig) -> None:
+        self.config = config
+        self.root = WorkRoot()
+        self.sessions = Sessions(self.root.path, config.keep_s)
+        self.runs = Runs(config.runs)
+        self.heavy = Pool(
+            tasks.run,
+            workers=config.workers,
+            waiting=config.waiting,
+            memory_bytes=config.memory_bytes,
+            limit_s=config.job_limit_s,
+        )
+        self.light = Pool(
+            tasks.look, workers=1, waiting=50, memory_bytes=LOOK_BYTES, limit_s=LOOK_S
+        )
+        package = files("pushpull.app")
+        self.assets = {
+            entry.name: (entry.read_bytes(), STATIC[Path(entry.name).suffix])
+            for entry in (package / "static").iterdir()
+            if Path(entry.name).suffix in STATIC
+        }
+        self.examples = {
+            name: (package / "examples" / f"{name}.mp4").read_bytes() for name in EXAMPLES
+        }
+        self.weights: list[dict[str, Any]] | None = None
+        self.known_weights = Job(asked={"kind": "weights", "weights": config.weights})
+        self.rng = random.SystemRandom()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Start looking for weights, sweep, and end all processes at the end."""
+        self.light.submit(self.known_weights)
+        sweeper = asyncio.create_task(self.sweep())
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await asyncio.to_thread(self.heavy.close)
+            await asyncio.to_thread(self.light.close)
+            self.root.close()
+
+    async def sweep(self) -> None:
+        """Forget visitors that went away."""
+        while True:
+            await asyncio.sleep(min(SWEEP_S, self.config.keep_s))
+            for session in self.sessions.expired():
+                await asyncio.to_thread(self.sessions.forget, session)
+
+    # Pages
+
+    async def page(self, request: Request) -> Response:
+        """The one page; the rest is scripts."""
+        content, media_type = self.assets["index.html"]
+        return Response(content, media_type=media_type)
+
+    async def static(self, request: Request) -> Response:
+        """A part of the page, read when the server started."""
+        found = self.assets.get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return Response(found[0], media_type=found[1], headers={"cache-control": "no-cache"})
+
+    async def about(self, request: Request) -> Response:
+        """What forms offer and what is allowed."""
+        config = self.config
+        return JSONResponse(
+            {
+                "version": __version__,
+                "weights": await self.all_weights(),
+                "choices": CHOICES,
+                "steps": STEPS,
+                "examples": EXAMPLES,
+                "limits": {
+                    "upload_bytes": config.upload_bytes,
+                    "longest_s": config.longest_s,
+                    "keep_s": config.keep_s,
+                },
+                "runs": config.runs is not None,
+            }
+        )
+
+    async def all_weights(self) -> list[dict[str, Any]]:
+        """The detectors that may be chosen, the server's own first."""
+        if self.weights is None:
+            await self.ended(self.known_weights)
+            if self.known_weights.state is State.done:
+                self.weights = self.known_weights.found["weights"]
+            else:
+                self.weights = [{"name": self.config.weights, "about": ""}]
+        return self.weights
+
+    # Videos
+
+    async def upload(self, request: Request) -> Response:
+        """Take a video: bytes counted as they come, kind told by content."""
+        session = session_of(request)
+        shown = shown_name(request.query_params.get("name", ""))
+        self.check_room(session, request.headers.get("content-length"))
+        path = session.new_path()
+        try:
+            n_bytes = await self.receive(request, session, path)
+            upload = await self.accept(session, path, shown, n_bytes)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return JSONResponse(upload)
+
+    async def example(self, request: Request) -> Response:
+        """Take a bundled video as if it had been uploaded."""
+        content = self.examples.get(request.path_params["name"])
+        if content is None:
+            raise Refused(404, "there is no such example; reload the page")
+        session = session_of(request)
+        path = session.new_path()
+        path.write_bytes(content)
+        shown = f"{request.path_params['name']}.mp4"
+        return JSONResponse(await self.accept(session, path, shown, len(content)))
+
+    def check_room(self, session: Session, stated: str | None) -> None:
+        """Refuse at once what says itself that it is too large."""
+        if stated is not None and stated.isdigit() and int(stated) > self.config.upload_bytes:
+            raise Refused(413, self.too_large(int(stated)))
+        if session.n_bytes + session.uploading_bytes > self.config.session_bytes:
+            raise Refused(
+                413,
+                f"your files take more than {mib(self.config.session_bytes)} together; delete them "
+                "with the button at the foot of the page",
+            )
+        if shutil.disk_usage(self.root.path).free < 4 * self.config.upload_bytes:
+            raise Refused(507, "the server's disk is nearly full; try again later")
+
+    def too_large(self, n_bytes: int | None = None) -> str:
+        """Why a file is refused."""
+        has = "has more" if n_bytes is None else f"has {mib(n_bytes)}"
+        return (
+            f"this file {has}; expected at most {mib(self.config.upload_bytes)}; cut out a part of "
+            "it, or make it smaller"
+        )
+
+    async def receive(self, request: Request, session: Session, path: Path) -> int:
+        """Write a body to a new file, as far as it is allowed to go."""
+        n_bytes = 0
+        stream = aiter(request.stream())
+        try:
+            with path.open("xb") as file:
+                while True:
+                    try:
+                        part = await asyncio.wait_for(anext(stream), self.config.stall_s)
+                    except StopAsyncIteration:
+                        break
+                    n_bytes += len(part)
+                    session.uploading_bytes += len(part)
+                    if n_bytes > self.config.upload_bytes:
+                        raise Refused(413, self.too_large())
+                    file.write(part)
+        except TimeoutError as e:
+            raise Refused(408, "the upload stood still for too long; send it again") from e
+        except ClientDisconnect as e:
+            raise Refused(400, "the upload broke off; send it again") from e
+        finally:
+            session.uploading_bytes = max(0, session.uploading_bytes - n_bytes)
+        if n_bytes == 0:
+            raise Refused(400, f"this file is empty (0 bytes); {EXPECTED}")
+        return n_bytes
+
+    async def accept(
+        self, session: Session, path: Path, shown: str, n_bytes: int
+    ) -> dict[str, Any]:
+        """Probe a file in a process of its own and keep it."""
+        config = self.config
+        job = Job(
+            asked={
+                "kind": "probe",
+                "path": str(path),
+                "shown": shown,
+                "longest_s": config.longest_s,
+                "most_pixels": config.most_pixels,
+            }
+        )
+        about = await self.looked(job)
+        while len(session.uploads) >= config.uploads:
+            busy = {job.asked["path"] for job in session.unfinished}
+            free = [u.id for u in session.uploads.values() if str(u.path) not in busy]
+            if not free:
+                raise Refused(429, "all your videos are being worked on; wait for one to be done")
+            session.drop_upload(free[0])
+        upload = Upload(id=new_id(), path=path, shown=shown, about=about, n_bytes=n_bytes)
+        session.uploads[upload.id] = upload
+        source = session.offer(path, f"{file_stem(shown)}.mp4")
+        return {"id": upload.id, "name": shown, "source": source, **about}
+
+    async def looked(self, job: Job) -> dict[str, Any]:
+        """Have a small task done and wait for it."""
+        self.light.submit(job)
+        await self.ended(job)
+        if job.state is not State.done:
+            raise MediaError(job.message or "this was stopped; try again")
+        return job.found
+
+    async def ended(self, job: Job) -> None:
+        """Wait without holding a thread: many may wait at once."""
+        while not job.finished.is_set():
+            await asyncio.sleep(0.03)
+
+    # Jobs
+
+    async def start_job(self, request: Request) -> Response:
+        """Put a detection or an attack into the queue."""
+        session = session_of(request)
+        asked = await body_of(request)
+        upload = session.uploads.get(str(asked.get("upload")))
+        if upload is None:
+            raise Refused(404, "this video is not there any more; choose it again")
+        if len(session.unfinished) >= self.config.jobs:
+            raise Refused(
+                429, f"{self.config.jobs} of your jobs wait or run already; wait, or cancel one"
+            )
+        spec: dict[str, Any] = {
+            "kind": asked.get("kind"),
+            "path": str(upload.path),
+            "shown": upload.shown,
+            "stem": file_stem(upload.shown),
+            "detector": self.config.detector,
+            "weights": asked.get("weights", self.config.weights),
+        }
+        if spec["weights"] not in [row["name"] for row in await self.all_weights()]:
+            raise Refused(400, "there are no such weights here; reload the page")
+        if spec["kind"] == "attack":
+            spec |= {"settings": attack_request(asked), "amplify": amplification(asked)}
+        elif spec["kind"] != "detect":
+            raise Refused(400, "expected a job of kind detect or attack")
+        folder = session.new_path()
+        job = Job(asked=spec | {"folder": str(folder)}, folder=folder)
+        self.heavy.submit(job)
+        session.jobs[job.id] = job
+        return JSONResponse(self.status(session, job))
+
+    async def job(self, request: Request) -> Response:
+        """How far a job is, and when it is done what it found."""
+        session = session_of(request)
+        return JSONResponse(self.status(session, self.own_job(request)))
+
+    async def cancel(self, request: Request) -> Response:
+        """Stop a job."""
+        job = self.own_job(request)
+        self.heavy.cancel(job)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended(job), 5)
+        return JSONResponse(self.status(session_of(request), job))
+
+    def own_job(self, request: Request) -> Job:
+        """A job of this visitor."""
+        job = session_of(request).jobs.get(request.path_params["id"])
+        if job is None:
+            raise Refused(404, "this job is not there any more; start it again")
+        return job
+
+    def status(self, session: Session, job: Job) -> dict[str, Any]:
+        """A job as its owner may see it."""
+        found: dict[str, Any] = {
+            "id": job.id,
+            "state": job.state.value,
+            "stage": job.stage,
+            "done": job.n_done,
+            "total": job.n_total,
+            "left_s": job.left_s,
+            "ahead": self.heavy.ahead_of(job) if job.state is State.queued else 0,
+            "error": job.message,
+        }
+        if job.state is State.done:
+            if "files" in job.found and isinstance(job.found["files"], list):
+                publish(session, job)
+            found["result"] = job.found
+        return found
+
+    async def file(self, request: Request) -> Response:
+        """A file of this visitor, whole or in part."""
+        stored = session_of(request).files.get(request.path_params["id"])
+        if stored is None or stored.path.is_symlink() or not stored.path.is_file():
+            raise Refused(404, "this file is not there any more; make it again")
+        return FileResponse(
+            stored.path,
+            media_type=TYPES.get(Path(stored.name).suffix, "application/octet-stream"),
+            filename=stored.name,
+            content_disposition_type=(
+                "attachment" if "download" in request.query_params else "inline"
+            ),
+        )
+
+    async def forget(self, request: Request) -> Response:
+        """Remove all that this visitor left, and stop what it started."""
+        session = session_of(request)
+        for job in session.unfinished:
+            self.heavy.cancel(job)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ended(job), 5)
+        await asyncio.to_thread(self.sessions.forget, session)
+        return JSONResponse({"forgotten": True})
+
+    # ABX
+
+    async def abx_sets(self, request: Request) -> Response:
+        """What can be listened to: attacks of this visitor, and those below the folder of runs."""
+        own = [
+            {"id": job.id, "name": job.asked["shown"], "where": "made here"}
+            for job in session_of(request).jobs.values()
+            if job.state is State.done and job.asked["kind"] == "attack"
+        ]
+        runs = await asyncio.to_thread(self.runs.scan)
+        found = [
+            {"id": run.id, "name": run.name, "where": f"run of {when(run.changed)}"}
+            for run in runs
+            if run.kind == "attack"
+        ]
+        every = [{"id": "all", "name": "all runs below the folder", "where": ""}]
+        return JSONResponse({"sets": own[::-1] + (every if len(found) > 1 else []) + found})
+
+    async def abx_start(self, request: Request) -> Response:
+        """Cut the clips and draw the questions."""
+        session = session_of(request)
+        asked = await body_of(request)
+        modality = asked.get("modality", "both")
+        if modality not in abx.MODALITIES:
+            raise ConfigError(f"modality is none of {', '.join(abx.MODALITIES)}")
+        trials = whole_number(asked, "trials", 1, abx.MOST_TRIALS)
+        folder = session.new_path()
+        job = Job(
+            asked={
+                "kind": "clips",
+                "folder": str(folder),
+                "sources": self.abx_sources(session, str(asked.get("set"))),
+            },
+            folder=folder,
+        )
+        clips = (await self.looked(job))["clips"]
+        drawn = abx.draw_trials(clips, modality, trials, self.rng)
+        test = abx.Test(
+            id=secrets.token_urlsafe(12), folder=folder, modality=modality, trials=drawn
+        )
+        while len(session.tests) >= MOST_TESTS:
+            oldest = session.tests.pop(next(iter(session.tests)))
+            await asyncio.to_thread(shutil.rmtree, oldest.folder, True)
+        session.tests[test.id] = test
+        return JSONResponse({"id": test.id, **test.question()})
+
+    def abx_sources(self, session: Session, wanted: str) -> list[dict[str, Any]]:
+        """Tensors of a set by its id."""
+        job = session.jobs.get(wanted)
+        if job is not None and job.state is State.done and job.folder is not None:
+            folders = [(job.folder / job.asked["stem"], job.asked["stem"])]
+        else:
+            runs = [r for r in self.runs.scan() if r.kind == "attack"]
+            folders = [(r.folder, r.name) for r in runs if wanted in ("all", r.id)]
+        sources = [
+            {
+                "tensors": str(folder / "adversarial.safetensors"),
+                "name": name,
+                "fps": tracks_of(folder),
+            }
+            for folder, name in folders
+        ]
+        if not sources:
+            raise Refused(404, "this set is not there any more; choose another")
+        return sources
+
+    async def abx_clip(self, request: Request) -> Response:
+        """Pictures or sound at a place of a question."""
+        test = self.own_test(request)
+        params = request.path_params
+        path = test.stimulus(params["trial"], params["place"], params["suffix"])
+        # Neither a time stamp nor a tag may tell that two clips are the same file.
+        content = await asyncio.to_thread(path.read_bytes)
+        return Response(content, media_type=TYPES[path.suffix])
+
+    async def abx_answer(self, request: Request) -> Response:
+        """Take an answer; the next question, or the result after the last."""
+        test = self.own_test(request)
+        asked = await body_of(request)
+        if asked.get("answer") not in ("a", "b") or not isinstance(asked.get("trial"), int):
+            raise ConfigError("expected the number of the question and a or b as its answer")
+        test.answer(asked["trial"], asked["answer"] == "a")
+        if not test.done:
+            return JSONResponse(test.question())
+        stored = await asyncio.to_thread(self.keep_result, test)
+        return JSONResponse({"result": test.result(), "stored": stored})
+
+    def keep_result(self, test: abx.Test) -> str:
+        """Write a result where it outlives the server; the file's name."""
+        name = f"abx-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.csv"
+        with written_whole(self.config.results / name) as temporary:
+            temporary.write_text(test.as_csv(), encoding="utf-8")
+        return name
+
+    async def abx_csv(self, request: Request) -> Response:
+        """The answers as a table, once all are given."""
+        test = self.own_test(request)
+        if not test.done:
+            raise ConfigError("the answers come when the last question is answered")
+        return Response(
+            test.as_csv(),
+            media_type=TYPES[".csv"],
+            headers={"content-disposition": 'attachment; filename="abx.csv"'},
+        )
+
+    def own_test(self, request: Request) -> abx.Test:
+        """A test of this visitor."""
+        test: abx.Test | None = session_of(request).tests.get(request.path_params["id"])
+        if test is None:
+            raise Refused(404, "this test is not there any more; start another")
+        return test
+
+    # Runs
+
+    async def list_runs(self, request: Request) -> Response:
+        """What is below the folder of runs."""
+        runs = await asyncio.to_thread(self.runs.scan)
+        return JSONResponse(
+            {
+                "root": None if self.runs.root is None else self.runs.root.name,
+                "runs": [
+                    {
+                        "id": run.id,
+                        "kind": run.kind,
+                        "name": run.name,
+                        "when": when(run.changed),
+                        "files": run.files,
+                    }
+                    for run in runs
+                ],
+            }
+        )
+
+    async def run_file(self, request: Request) -> Response:
+        """A file of a run, unable to do anything but be looked at."""
+        path = self.runs.file(request.path_params["id"])
+        if path is None:
+            raise Refused(404, "this file is not there any more; reload the page")
+        return FileResponse(
+            path,
+            media_type=TYPES[path.suffix],
+            headers={"content-security-policy": REPORT_POLICY, "x-frame-options": "SAMEORIGIN"},
+        )
+
+
+def publish(session: Session, job: Job) -> None:
+    """Give ids to the files of a result, in place of their names."""
+    if job.folder is None:
+        return
+    folder = job.folder / str(job.found.pop("below", ""))
+    stem = job.asked["stem"]
+    ids = {
+        name: session.offer(folder / name, name if name.startswith(stem) else f"{stem}-{name}")
+        for name in job.found["files"]
+    }
+    found = job.found
+    if "video" in found:
+        found["video"] = ids[found["video"]]
+    if "views" in found:
+        found["views"] = {kind: ids[name] for kind, name in found["views"].items()}
+    found["downloads"] = [{"name": name, "file": ids[name]} for name in found["downloads"]]
+    del found["files"]

@@ -1,0 +1,57 @@
+import { get } from "./api.js";
+import { el, problem } from "./dom.js";
+
+const KINDS = { reproduce: "Reproduction", audit: "Audit", attack: "Attack" };
+const fileUrl = (id) => `/api/runs/files/${id}`;
+
+export function reportsPage(page) {
+  const list = el("div", {});
+  const view = el("div", { id: "report-view" });
+  page.append(
+    el("h1", {}, "Reports"),
+    el("p", { class: "lead" }, "What pushpull reproduce, audit and attack left in the folder that the app was started on."),
+    list, view,
+  );
+
+  async function open(run, name) {
+    const url = fileUrl(run.files[name]);
+    const close = el("button", { type: "button", class: "quiet", onclick: () => view.replaceChildren() }, "Close");
+    const head = el("div", { class: "row" }, el("h2", { class: "grow" }, `${run.name} / ${name}`), close);
+    const content = await inside(name, url);
+    view.replaceChildren(el("div", { class: "card" }, head, content));
+    view.scrollIntoView({ block: "start" });
+  }
+
+  async function inside(name, url) {
+    if (name.endsWith(".html")) return el("iframe", { src: url, sandbox: "", title: name });
+    if (name.endsWith(".png")) return el("img", { src: url, alt: name, class: "picture" });
+    try {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error();
+      return el("pre", { tabindex: 0 }, await response.text());
+    } catch {
+      return problem("This file cannot be had any more. Reload the page.");
+    }
+  }
+
+  async function shown() {
+    let found;
+    try {
+      found = await get("/api/runs");
+    } catch (error) {
+      list.replaceChildren(problem(error.message));
+      return;
+    }
+    if (!found.runs.length) {
+      list.replaceChildren(el("div", { class: "card" }, el("h2", {}, "No runs yet"),
+        el("p", {}, "Make one with ", el("code", {}, "pushpull reproduce"), " (the demo takes minutes), then start ",
+          el("code", {}, "pushpull app --runs FOLDER"), " with the folder it was made in.")));
+      return;
+    }
+    list.replaceChildren(el("div", { class: "card" }, el("ul", { class: "runs" }, found.runs.map((run) => el("li", {},
+      el("div", {}, el("span", { class: "tag" }, KINDS[run.kind]), el("strong", {}, run.name), ` · ${run.when}`),
+      el("div", { class: "row" }, Object.keys(run.files).map((name) =>
+        el("button", { type: "button", class: "quiet", onclick: () => open(run, name) }, name))))))));
+  }
+  return { shown };
+}

@@ -1,0 +1,177 @@
+"""What the processes do: detect, attack, cut clips for listening. Paths in, a view as JSON out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pushpull.errors import MediaError, PushPullError
+
+if TYPE_CHECKING:
+    from pushpull.weights import LoadedWeights
+
+__all__ = ["look", "run"]
+
+Report = Callable[[str, int, int | None], None]
+
+
+def run(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Detect or attack: the heavy task.
+
+    Args:
+        asked: `kind`, `path`, `folder`, `stem`, `shown`, `weights`, `detector`, and for an attack
+            `settings` and `amplify`.
+        report: Told how far it is.
+
+    Returns:
+        A view: what a page shows, and under `files` the names of what lies in the folder.
+    """
+    task = {"detect": detect_task, "attack": attack_task}[asked["kind"]]
+    Path(asked["folder"]).mkdir()
+    try:
+        return task(asked, report)
+    except PushPullError as e:
+        # Where the server keeps a file is nobody's business.
+        raise MediaError(str(e).replace(asked["path"], asked["shown"])) from e
+
+
+def look(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Small tasks: probe a stranger's video, prepare clips for ABX, list weights."""
+    if asked["kind"] == "weights":
+        return {"weights": weights_here(asked["weights"])}
+    if asked["kind"] == "probe":
+        from pushpull.app.uploads import look_at
+
+        return look_at(asked, report)
+    from pushpull.app.stimuli import prepare
+
+    return prepare(asked, report)
+
+
+def weights_here(first: str) -> list[dict[str, str]]:
+    """Weights that need no download: name and a few words, the server's own first."""
+    from pushpull.files import find
+    from pushpull.weights import KNOWN, SHIPPED
+
+    rows = {
+        known.name: f"{known.model}, trained on {known.trained_on}"
+        for known in KNOWN.values()
+        if known.fetchable is not None and find(known.fetchable) is not None
+    }
+    rows |= {name: "in this package" for name, path in SHIPPED.items() if path.is_file()}
+    chosen = {first: rows.pop(first, "")}
+    return [{"name": name, "about": about} for name, about in (chosen | rows).items()]
+
+
+@lru_cache(maxsize=1)
+def weights_of(name: str) -> LoadedWeights:
+    """Loaded once as long as the same are asked for."""
+    from pushpull.weights import load_weights
+
+    return load_weights(name, device="auto")
+
+
+def detect_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Who speaks: the four files, and a curve for each face."""
+    from pushpull.detection import as_json, detect, write_outputs
+
+    folder = Path(asked["folder"])
+    report("loading the detector", 0, None)
+    result = detect(
+        asked["path"],
+        weights_of(asked["weights"]),
+        name=asked["stem"],
+        detector=asked["detector"],
+        progress=report,
+    )
+    paths = write_outputs(result, folder, progress=report)
+    record = as_json(result) | {"video": asked["shown"]}
+    paths["json"].write_text(json.dumps(record, indent=1, allow_nan=False))
+    return {
+        "kind": "detect",
+        "name": asked["shown"],
+        "duration_s": result.info.duration_s,
+        "weights": result.settings["weights"],
+        "seconds": record["seconds"],
+        "notes": [note.replace(asked["path"], asked["shown"]) for note in result.notes],
+        "faces": [
+            {
+                "id": scored.track.track_id,
+                "times_s": entry["timestamps_s"],
+                "scores": entry["scores"],
+                "turns": entry["turns"],
+                "share": entry["speaking_share"],
+            }
+            for scored, entry in zip(result.tracks, record["tracks"], strict=True)
+        ],
+        "video": paths["mp4"].name,
+        "downloads": [path.name for path in paths.values()],
+        "files": [path.name for path in paths.values()],
+    }
+
+
+def attack_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The adversary, what `pushpull attack` writes of it, and pictures of the change."""
+    from pushpull.adversarial import attack_video, write_attack, write_record, write_views
+
+    folder = Path(asked["folder"])
+    report("loading the detector", 0, None)
+    loaded = weights_of(asked["weights"])
+    result = attack_video(
+        asked["path"],
+        loaded,
+        name=asked["stem"],
+        detector=asked["detector"],
+        progress=report,
+        **asked["settings"],
+    )
+    outputs = write_attack(result, folder, progress=report)
+    written = write_record(result, folder, {})
+    views = write_views(result, written.parent, amplify=asked["amplify"], progress=report)
+    record = json.loads(written.read_text())
+    record["video"] = record["settings"]["video"] = asked["shown"]
+    written.write_text(json.dumps(record, indent=1, allow_nan=False))
+    downloads = [*outputs, written.name]
+    tracks = result.clips.footage.tracks
+    return {
+        "kind": "attack",
+        "name": asked["shown"],
+        "duration_s": result.clips.footage.info.duration_s,
+        "weights": loaded.name,
+        "settings": {
+            key: record["settings"][key]
+            for key in ("method", "modality", "objective", "norm", "eps", "space")
+        },
+        "clean": record["clean"],
+        "adversarial": record["adversarial"],
+        "delta": record["delta"],
+        "survival": record["survival"],
+        "vanished": record["vanished"],
+        "forwards": record["forwards"],
+        "seconds": record["seconds"],
+        "notes": [note.replace(asked["path"], asked["shown"]) for note in record["notes"]],
+        "amplify": asked["amplify"],
+        "faces": [
+            {
+                "id": track.track_id,
+                "times_s": [
+                    round(entry["start_s"] + i / entry["fps"], 4)
+                    for i in range(len(entry["clean_scores"]))
+                ],
+                "scores": entry["clean_scores"],
+                "adversarial_scores": entry["adversarial_scores"],
+                "turns": [],
+                "delta": entry["delta"],
+                "clean": entry["clean"],
+                "adversarial": entry["adversarial"],
+            }
+            for track, entry in zip(tracks, record["tracks"], strict=True)
+        ],
+        "views": {kind: path.name for kind, path in views.items()},
+        "downloads": downloads,
+        "files": [*downloads, *(path.name for path in views.values())],
+        "below": asked["stem"],
+    }

@@ -1,0 +1,253 @@
+"""The app as people meet it: pages in a real browser, a real server behind them."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+from contextlib import contextmanager
+
+import pytest
+from app_browser import CHROMIUM_FLAGS, chromium_path
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        path = chromium_path(p)
+        if path is None:
+            pytest.skip("needs Chromium: apt-get install chromium, or set PUSHPULL_CHROMIUM")
+        browser = p.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, server, page="detect", expected="Failed to load resource", **options):
+    """A page of a new visitor; whatever goes wrong in its scripts fails the test."""
+    context = browser.new_context(accept_downloads=True, **options)
+    context.set_default_timeout(WAIT_MS)
+    view = context.new_page()
+    problems = []
+    view.on("pageerror", lambda e: problems.append(str(e)))
+    view.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    view.goto(f"{server.base}/#{page}")
+    yield view
+    context.close()
+    # An answer of 4xx is logged by the browser itself; pages show it to people.
+    assert [p for p in problems if not re.search(expected, p)] == []
+
+
+def choose(view, path, section="detect"):
+    """Take a file through the page's own picker."""
+    card = view.locator(f"#page-{section}")
+    card.locator("input[type=file]").set_input_files(str(path))
+    return card
+
+
+def plays(view, selector):
+    """Whether a video's time moves when it is played."""
+    view.evaluate(
+        "s => { const v = document.querySelector(s); v.muted = true; v.play(); }", selector
+    )
+    view.wait_for_function("s => document.querySelector(s).currentTime > 0.2", arg=selector)
+    return True
+
+
+def test_a_clip_becomes_an_annotated_video_with_a_timeline(browser, server, real_clip, tmp_path):
+    with opened(browser, server) as view:
+        page = choose(view, real_clip)
+        page.get_by_text(real_clip.name).wait_for()
+        page.get_by_role("button", name="Who speaks?").click()
+        result = view.locator("#detect-result")
+        result.locator("video").wait_for()
+        assert plays(view, "#detect-result video")
+
+        curve = result.locator(".curve").first
+        assert len(curve.locator(".line").get_attribute("points").split()) > 20
+        box = curve.bounding_box()
+        view.evaluate("document.querySelector('#detect-result video').pause()")
+        curve.click(position={"x": box["width"] / 2, "y": 10})
+        duration, now = view.evaluate(
+            "(({duration, currentTime}) => [duration, currentTime])"
+            "(document.querySelector('#detect-result video'))"
+        )
+        assert now == pytest.approx(duration / 2, abs=0.15)
+        curve.focus()
+        view.keyboard.press("Home")
+        view.wait_for_function(
+            "() => document.querySelector('#detect-result video').currentTime === 0"
+        )
+
+        links = result.locator("a[download]")
+        names = links.all_inner_texts()
+        assert sorted(name.rsplit(".", 1)[1] for name in names) == ["csv", "json", "mp4", "rttm"]
+        for i in range(4):
+            with view.expect_download() as download:
+                links.nth(i).click()
+            path = tmp_path / download.value.suggested_filename
+            download.value.save_as(path)
+            # A detector with random weights may find nobody speaking: no line in the rttm.
+            assert path.stat().st_size > 0 or path.suffix == ".rttm"
+
+
+def attack(view, path, steps, **chosen):
+    """Fill in the form of the attack page and start."""
+    page = choose(view, path, "attack")
+    page.get_by_text(path.name).wait_for()
+    page.locator("input[name=steps]").fill(str(steps))
+    for name, value in chosen.items():
+        page.locator(f"select[name={name}]").select_option(value)
+    page.get_by_role("button", name="Attack", exact=True).click()
+    return page
+
+
+def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, talking, tmp_path):
+    with opened(browser, server, "attack") as view:
+        attack(view, talking, 2)
+        result = view.locator("#attack-result")
+        result.locator("video").first.wait_for()
+        curves = result.locator(".curve").first.locator(".line")
+        assert curves.nth(0).get_attribute("points") != curves.nth(1).get_attribute("points")
+
+        result.get_by_role("button", name="Play").click()
+        times = "[...document.querySelectorAll('#attack-result video')].map(v => v.currentTime)"
+        view.wait_for_function(f"() => Math.min(...{times}) > 0.3")
+        result.get_by_role("button", name="Pause").or_(
+            result.get_by_role("button", name="Play")
+        ).click()
+        clean, adversarial, difference = view.evaluate(times)
+        assert clean == pytest.approx(adversarial, abs=0.25)
+        assert clean == pytest.approx(difference, abs=0.25)
+        pictures = "[...document.querySelectorAll('#attack-result img')]"
+        view.wait_for_function(f"() => {pictures}.every(i => i.complete && i.naturalWidth > 100)")
+        assert view.evaluate(f"{pictures}.length") == 3
+
+        links = result.locator("a[download]")
+        assert "results.json" in links.all_inner_texts()
+        with view.expect_download() as download:
+            links.get_by_text("results.json").click()
+        download.value.save_as(tmp_path / "results.json")
+        record = json.loads((tmp_path / "results.json").read_text())
+        assert record["video"] == talking.name
+        assert record["delta"]["audio_linf"] > 0
+
+        result.get_by_role("link", name="Take the ABX test").click()
+        abx = view.locator("#page-abx")
+        abx.locator("input[name=trials]").fill("5")
+        abx.get_by_role("button", name="Start").click()
+        for n in range(5):
+            abx.get_by_role("heading", name=f"Question {n + 1} of 5").wait_for()
+            answer = abx.get_by_role("button", name="X is A")
+            assert answer.is_disabled()
+            for key in "xab":
+                view.keyboard.press(key)
+                # The picture that is shown is no blank canvas.
+                view.wait_for_function(
+                    "() => { const c = document.querySelector('#page-abx canvas');"
+                    "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+                    "return d.some((v, i) => i % 4 < 3 && v > 20) }"
+                )
+            playwright.expect(answer).to_be_enabled(timeout=WAIT_MS)
+            if n % 2:
+                view.keyboard.press("2")
+            else:
+                answer.click()
+        card = view.locator("#abx-result")
+        card.wait_for()
+        right = int(re.search(r"(\d) of 5", card.inner_text())[1])
+        assert "p-value" in card.inner_text()
+        with view.expect_download() as download:
+            card.get_by_role("link", name="Download csv").click()
+        download.value.save_as(tmp_path / "abx.csv")
+        rows = list(csv.DictReader((tmp_path / "abx.csv").read_text().splitlines()))
+        assert len(rows) == 5
+        assert sum(int(row["right"]) for row in rows) == right
+        kept = [p.read_text() for p in (server.folder / "results").glob("abx-*.csv")]
+        assert (tmp_path / "abx.csv").read_text() in kept
+
+
+def test_cancel_works_and_the_page_goes_on(browser, server, talking):
+    with opened(browser, server, "attack") as view:
+        page = attack(view, talking, 1000, modality="visual")
+        page.get_by_text("left in this step").wait_for()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_text("Cancelled. Nothing was kept").wait_for()
+        page.locator("input[name=steps]").fill("1")
+        page.get_by_role("button", name="Attack", exact=True).click()
+        view.locator("#attack-result video").first.wait_for()
+
+
+def test_a_killed_worker_is_shown_as_an_error(browser, server, talking):
+    with opened(browser, server, "attack") as view:
+        page = attack(view, talking, 1000)
+        page.get_by_text("left in this step").wait_for()
+        os.kill(server.workers()[0], signal.SIGKILL)
+        page.get_by_role("alert").filter(has_text="ended before it was done").wait_for()
+        assert page.get_by_role("button", name="Attack", exact=True).is_enabled()
+
+
+def test_each_problem_says_what_to_do(browser, server, tmp_path):
+    text = tmp_path / "<img src=x onerror=document.title=1>.mp4"
+    text.write_text("words " * 100)
+    with opened(browser, server) as view:
+        page = choose(view, text)
+        page.get_by_role("alert").filter(has_text="is text; expected a video").wait_for()
+        assert page.locator(".problem img").count() == 0
+        assert page.get_by_role("button", name="Who speaks?").is_disabled()
+
+        # Before anything is sent: the browser knows the size.
+        view.evaluate("Object.defineProperty(File.prototype, 'size', { get: () => 300 * 2 ** 20 })")
+        choose(view, text)
+        page.get_by_role("alert").filter(has_text="expected at most 200").wait_for()
+
+        view.goto(f"{server.base}/#reports")
+        view.locator("#page-reports").get_by_text("No runs yet").wait_for()
+        view.goto(f"{server.base}/#abx")
+        view.locator("#page-abx").get_by_text("Nothing to compare yet").wait_for()
+
+
+def test_a_recording_of_the_camera_is_taken(browser, server):
+    with opened(browser, server) as view:
+        page = view.locator("#page-detect")
+        page.get_by_role("button", name="Record").click()
+        page.get_by_role("button", name="Stop").wait_for()
+        view.wait_for_timeout(1500)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("recording.webm").wait_for()
+        # The fake camera shows a clock, no face.
+        page.get_by_role("button", name="Who speaks?").click()
+        page.get_by_role("alert").filter(has_text="no face was found").wait_for()
+
+
+def test_reports_open_and_run_no_script(browser, server):
+    folder = server.folder / "runs" / "demo"
+    folder.mkdir()
+    (folder / "report.html").write_text(
+        "<h1>All rows</h1><script>parent.document.title = document.title = 'ran'</script>"
+    )
+    (folder / "audit.md").write_text("# Verdict\n<b>not markup</b>")
+    blocked = "Blocked script execution"
+    with opened(browser, server, "reports", expected=blocked) as view:
+        view.get_by_role("button", name="report.html").click()
+        frame = view.frame_locator("#report-view iframe")
+        frame.get_by_role("heading", name="All rows").wait_for()
+        assert view.title() == "Reports · pushpull"
+        view.get_by_role("button", name="audit.md").click()
+        view.get_by_text("<b>not markup</b>").wait_for()
+    shutil.rmtree(folder)
+
+
+def test_a_phone_and_a_keyboard_are_enough(browser, server):
+    with opened(browser, server, viewport={"width": 360, "height": 740}) as view:
+        for name in ("Detect", "Attack", "ABX", "Reports"):
+            view.get_by_role("link", name=name, exact=True).focus()
+            view.keyboard.press("Enter")
+            view.wait_for_function("n => document.title.startsWith(n)", arg=name)
+            wide = view.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 360, f"{name} is {wide} pixels wide"

@@ -1,0 +1,98 @@
+"""A real server in a process of its own, and a client that talks to it as a browser does."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+MARK = {"x-pushpull": "1"}
+WAIT_S = 60
+
+
+class Client:
+    """One visitor."""
+
+    def __init__(self, base):
+        self.base = base
+        self.http = requests.Session()
+        self.get("/")
+
+    def get(self, path, **options):
+        return self.http.get(self.base + path, timeout=WAIT_S, **options)
+
+    def post(self, path, json=None, **options):
+        headers = MARK | options.pop("headers", {})
+        return self.http.post(
+            self.base + path, json=json, headers=headers, timeout=WAIT_S, **options
+        )
+
+    def upload(self, content, name="talk.mp4"):
+        return self.post("/api/uploads", params={"name": name}, data=content)
+
+    def start(self, video, **asked):
+        reply = self.post("/api/jobs", {"kind": "detect", "upload": video["id"], **asked})
+        assert reply.status_code == 200, reply.text
+        return reply.json()["id"]
+
+    def until(self, job, *states):
+        """Follow a job until it is in one of some states, or over."""
+        over = {"done", "failed", "cancelled", *states}
+        end = time.monotonic() + WAIT_S
+        while time.monotonic() < end:
+            status = self.get(f"/api/jobs/{job}").json()
+            if status["state"] in over:
+                return status
+            time.sleep(0.1)
+        raise AssertionError(f"job {job} did not end: {status}")
+
+
+class Running:
+    """A server process."""
+
+    def __init__(self, folder, checkpoint, *options):
+        self.folder = folder
+        for name in ("tmp", "runs", "results"):
+            (folder / name).mkdir(exist_ok=True)
+        self.log = (folder / "log").open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pushpull", "app", "--port", "0", "--weights", str(checkpoint),
+             "--runs", str(folder / "runs"), "--out", str(folder / "results"),
+             "--detector", "dlib", *options],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=os.environ | {"TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        self.base = self.process.stdout.readline().strip().rstrip("/")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", self.base), (folder / "log").read_text()
+        end = time.monotonic() + WAIT_S
+        while True:
+            try:
+                requests.get(self.base, timeout=WAIT_S)
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < end, (folder / "log").read_text()
+                time.sleep(0.1)
+
+    def client(self):
+        return Client(self.base)
+
+    def workers(self):
+        """Processes of the server's own, by id, with their resident pages: the largest first."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        pids = [int(p) for p in children.read_text().split()]
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            pids += [int(p) for p in (task / "children").read_text().split()]
+        spawned = {p for p in pids if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()}
+        return sorted(spawned, key=lambda p: -int(Path(f"/proc/{p}/statm").read_text().split()[1]))
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        self.log.close()
+        return code
