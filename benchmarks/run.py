@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect", "attacks", "training", "ava")
+PARTS = ("models", "score", "detect", "attacks", "training", "ava", "app")
 
 
 def main() -> None:
@@ -96,6 +96,7 @@ def document(results: dict[str, Any]) -> str:
         "attacks": attack_lines,
         "training": training_lines,
         "ava": ava_lines,
+        "app": app_lines,
     }
     for part, result in results.items():
         lines += ["", *writers[part](result), "", measured_line(result)]
@@ -184,6 +185,21 @@ def ava_lines(result: dict[str, Any]) -> list[str]:
             f"{result['times_faster']:.1f} times faster"
         )
     return ["## `pushpull data ava` against the published preparation", "", line + "."]
+
+
+def app_lines(result: dict[str, Any]) -> list[str]:
+    """The web app under load."""
+    return [
+        "## `pushpull app` under load",
+        "",
+        f"{result['visitors']} visitors at once, each with a clip of {result['seconds']:.0f} s and "
+        f"two faces, one job at a time ({result['weights']}): {result['done']} done, the first "
+        f"after {result['first_done_s']:.0f} s, all after {result['wall_s']:.0f} s. Of "
+        f"{result['pages_opened']} pages opened meanwhile the slowest came in "
+        f"{result['longest_answer_s']:.2f} s (median {1000 * result['median_answer_s']:.0f} ms). "
+        f"Server and processes together took {result['peak_mib']} MiB at most "
+        f"({result['idle_mib']} MiB before).",
+    ]
 
 
 def attack_lines(result: dict[str, Any]) -> list[str]:

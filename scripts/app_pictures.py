@@ -91,7 +91,8 @@ def take_all(browser: Browser, base: str, out: Path) -> None:
     page.locator("#page-reports .card").first.wait_for()
     if report.count():
         report.first.click()
-        page.wait_for_timeout(1500)
+        page.frame_locator("#report-view iframe").locator("h1").wait_for()
+        page.wait_for_timeout(1000)
     take(page, out, "reports")
     context.close()
 
@@ -102,7 +103,11 @@ def at(page: Page, videos: str, time_s: float) -> None:
         "([s, t]) => document.querySelectorAll(s).forEach(v => { v.currentTime = t; })",
         [videos, time_s],
     )
-    page.wait_for_timeout(1500)
+    page.wait_for_function(
+        "s => [...document.querySelectorAll(s)].every(v => !v.seeking && v.readyState >= 2)",
+        arg=videos,
+    )
+    page.wait_for_timeout(500)
 
 
 def take(page: Page, out: Path, name: str) -> None:

@@ -304,7 +304,7 @@ class _Builder:
     def _subset(self, count: int, balanced: bool) -> dict[str, Any]:
         return {
             "split": self.split, "tracks": count, "balanced": balanced, "seed": 0,
-            "batch_frames": self.preset.batch_frames,
+            "batch_frames": self.preset.score_frames,
         }  # fmt: skip
 
     def _table(self, rows: list[str]) -> dict[tuple[str, int, str], Stage]:

@@ -25,6 +25,7 @@ class Preset:
         row_lr: The same of a row's training, where it goes on from a base.
         decay: Factor from epoch to epoch.
         batch_frames: Frames of a training batch.
+        score_frames: Frames of a batch that is scored or attacked.
         base_epochs: Epochs on CE_all that all rows of a seed share; 0 to train each from nothing.
         epochs: Epochs of a row's own training.
         harden_steps: Of the attack in adversarial training.
@@ -47,6 +48,7 @@ class Preset:
     row_lr: float = 5e-4
     decay: float = 0.9
     batch_frames: int = 600
+    score_frames: int = 600
     base_epochs: int = 14
     epochs: int = 3
     harden_steps: int = 3
@@ -70,12 +72,14 @@ PRESETS: dict[str, Preset] = {
     "demo": Preset(
         rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
         model=SMALL, tracks=10, strong_steps=6, queries=15, figure_tracks=10,
-        eps=(1, 5, 20), audit_tracks=10,
+        eps=(1, 5, 20), audit_tracks=6,
     ),
     "quick": Preset(
+        # Many small steps: 200 000 frames are few to learn from.
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
-        base_epochs=14, epochs=2, harden_steps=2, tracks=24, strong_steps=10, queries=30,
-        figure_tracks=16, eps=(1, 3, 5, 20, 100),
+        lr=5e-4, row_lr=2.5e-4, decay=0.95, batch_frames=200,
+        base_epochs=14, epochs=2, harden_steps=2, tracks=20, strong_steps=8, queries=30,
+        figure_tracks=16, eps=(1, 5, 20, 100), audit_tracks=6,
     ),
     "standard": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 1200, "seed": 0}, model=SMALL, epochs=2,
@@ -83,7 +87,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "paper": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
-        batch_frames=2500, base_epochs=0, epochs=25, harden_steps=5, precision="bf16-mixed",
+        batch_frames=2500, score_frames=2500, base_epochs=0, epochs=25, harden_steps=5, precision="bf16-mixed",
         tracks=450, strong_steps=100, queries=5000, figure_tracks=450, audit="full",
     ),
 }  # fmt: skip
