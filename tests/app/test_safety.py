@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -339,3 +340,13 @@ def test_one_visitor_cannot_fill_the_queue(client, talking):
     assert reply.status_code == 429
     for one in [*more, job]:
         client.post(f"/api/jobs/{one}/cancel")
+
+
+def test_ten_visitors_at_once_are_all_served(server, talking):
+    visitors = [server.client() for _ in range(10)]
+    with ThreadPoolExecutor(10) as pool:
+        replies = list(pool.map(lambda v: v.upload(talking.read_bytes()), visitors))
+        jobs = list(pool.map(lambda v, r: v.start(r.json()), visitors, replies))
+        assert len(set(jobs)) == 10
+        ended = list(pool.map(lambda v, j: v.until(j), visitors, jobs))
+    assert [status["state"] for status in ended] == ["done"] * 10

@@ -87,7 +87,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "paper": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
-        batch_frames=2500, score_frames=2500, base_epochs=0, epochs=25, harden_steps=5, precision="bf16-mixed",
+        batch_frames=2500, score_frames=2500, base_epochs=0, epochs=25, harden_steps=5,
+        precision="bf16-mixed",
         tracks=450, strong_steps=100, queries=5000, figure_tracks=450, audit="full",
     ),
 }  # fmt: skip

@@ -1,0 +1,83 @@
+"""The `pushpull` command: reads arguments, calls one public function, writes its result.
+
+Results go to stdout, progress and notes to stderr. Exit code 0: done; 1: something that the
+message explains; 2: wrong usage. Heavy modules are imported inside the commands, so that
+`score` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pushpull.cli import data, detectors, videos
+from pushpull.cli.console import complain, say
+from pushpull.errors import PushPullError
+from pushpull.memory import keep_freed_memory
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="pushpull",
+    help="Detect who is speaking in a video, and find out how robust the detector is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at and prepare data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line and exit code 1."""
+    keep_freed_memory()
+    try:
+        app()
+    except PushPullError as e:
+        complain(e)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        complain("stopped; finished files are kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`| head`): nothing is left to say.
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        from pushpull import __version__
+
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    """Detect who is speaking in a video, and find out how robust the detector is."""
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    videos.detect, videos.attack, detectors.train, detectors.evaluate, detectors.audit,
+    detectors.reproduce, detectors.score, detectors.weights, detectors.export, videos.demo,
+)  # fmt: skip
+for _command in COMMANDS:
+    app.command()(_command)
+app.command("app")(videos.web_app)
+DATA_COMMANDS: tuple[Callable[..., None], ...] = (
+    data.synth, data.talkset, data.ava, data.stats, data.verify,
+)  # fmt: skip
+for _command in DATA_COMMANDS:
+    data_app.command()(_command)
+data_app.command("ava-download")(data.ava_download)
+data_app.command("ava-lookalike")(data.ava_lookalike)

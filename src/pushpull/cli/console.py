@@ -1,0 +1,57 @@
+"""What goes to the terminal: results to stdout, notes, errors and progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["complain", "decibels", "note", "percent", "progress_bar", "say"]
+
+
+def complain(message: object) -> None:
+    """One line on stderr."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201
+
+
+def say(text: str) -> None:
+    """A result line on stdout."""
+    print(text)  # noqa: T201
+
+
+def note(text: str) -> None:
+    """A remark on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on stderr: `report(stage, done, total)`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.fields[title]}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as p:
+        task = p.add_task("", total=None, title=title)
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            p.update(task, description=stage, completed=done, total=total)
+
+        yield report
+
+
+def percent(share: float | None) -> str:
+    """A share in percent."""
+    return "none" if share is None else f"{100 * share:.1f} %"
+
+
+def decibels(value: float | None) -> str:
+    """A ratio in decibels; None where nothing changed."""
+    return "unchanged," if value is None else f"{value:.1f} dB"

@@ -1,0 +1,317 @@
+"""Commands on detectors: train, evaluate, audit, reproduce, score, weights, export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pushpull.cli.console import note, progress_bar, say
+from pushpull.cli.options import (
+    DeviceChoice,
+    JsonFlag,
+    ModalityChoice,
+    NormChoice,
+    budget_of,
+)
+
+__all__ = ["audit", "evaluate", "export", "reproduce", "score", "train", "weights"]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in optim.lr=3e-4.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in run.out.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a detector, by itself or against adversaries of its own making.
+
+    Writes checkpoints and logs into run.out; a stopped run goes on with --resume.
+    """
+    from dataclasses import asdict
+
+    from pushpull.training import read_config
+    from pushpull.training import train as train_detector
+
+    asked = read_config(config, changes or [])
+    with progress_bar(asked.run.out) as report:
+        result = train_detector(asked, resume=resume, progress=report)
+    if as_json:
+        record = asdict(result.progress) | {
+            "best_weights": str(result.best),
+            "seconds": result.seconds,
+            "frames": result.frames,
+        }
+        say(json.dumps(record, indent=1))
+        return
+    at = result.progress
+    say(
+        f"{at.epoch} epochs, {at.step} steps; best validation mAP {at.best:.2f} % in epoch "
+        f"{at.best_epoch + 1}"
+    )
+    if result.frames:
+        say(f"{result.frames} frames in {result.seconds:.0f} s")
+    say(str(result.best))
+
+
+def evaluate(
+    weights: Annotated[str, typer.Argument(help="Known name or a path.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    attack: Annotated[
+        str | None, typer.Option(help="Also under this attack: fgsm, bim, mim, pgd, apgd, ...")
+    ] = None,
+    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
+    steps: Annotated[int | None, typer.Option(help="Of the attack.")] = None,
+    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
+    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
+    objective: Annotated[
+        str, typer.Option(help="What is maximised: all, av, margin or feature.")
+    ] = "all",
+    limit: Annotated[int, typer.Option(help="Tracks, from the first; 0 for all.")] = 0,
+    batch_frames: Annotated[int, typer.Option(help="Frames run at once.")] = 2500,
+    seed: Annotated[int, typer.Option(help="Of random starts.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-evaluate"
+    ),
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Score a detector on a data set, as it is and under attack, by case.
+
+    Writes results.json, and truth.csv with clean.csv and adversarial.csv for `pushpull score`.
+    """
+    from pushpull.evaluation import evaluate as evaluate_weights
+    from pushpull.weights import load_weights
+
+    settings: dict[str, Any] = {
+        "eps": budget_of(eps),
+        "modality": modality.value,
+        "norm": norm.value,
+        "objective": objective,
+    }
+    if steps is not None:
+        settings["steps"] = steps
+    loaded = load_weights(weights, device=device.value)
+    with progress_bar(data.name) as report:
+        record = evaluate_weights(
+            loaded,
+            data,
+            out,
+            split=split,
+            method=attack,
+            settings=settings,
+            limit=limit,
+            batch_frames=batch_frames,
+            seed=seed,
+            progress=report,
+        )
+    if as_json:
+        say(json.dumps(record, indent=1))
+        return
+    for line in evaluation_lines(record):
+        say(line)
+    say(str(out / "results.json"))
+
+
+def audit(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    fast: Annotated[bool, typer.Option("--fast", help="A coarse look, in minutes.")] = False,
+    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
+    claim: Annotated[
+        float | None, typer.Option(help="mAP claimed, in percent; what is measured by default.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Attack of the claim.")] = "pgd",
+    steps: Annotated[int, typer.Option(help="Of the claim's attack, where it has steps.")] = 5,
+    limit: Annotated[
+        int | None, typer.Option(help="Tracks; 0 for all. 24 with --fast, else all by default.")
+    ] = None,
+    surrogate: Annotated[
+        list[str] | None, typer.Option(help="Weights to transfer from; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of tracks, starts and directions.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-audit"
+    ),
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find out whether a detector's robustness is real: robust, masked or broken, and why.
+
+    Writes audit.json, audit.csv, audit.md and pictures. A stopped audit goes on where it was.
+    """
+    from dataclasses import replace
+
+    from pushpull.audit import FAST, FULL, Claim, audit_lines
+    from pushpull.audit import audit as audit_weights
+    from pushpull.weights import load_weights
+
+    config = replace(FAST if fast else FULL, seed=seed)
+    if limit is not None:
+        config = replace(config, tracks=limit)
+    settings = {} if method == "fgsm" else {"steps": steps}
+    claimed = Claim(method=method, settings=settings, map=claim)
+    budget = budget_of(eps)
+    loaded = load_weights(weights, device=device.value)
+    others = [load_weights(name, device=device.value) for name in surrogate or []]
+    with progress_bar(data.name) as report:
+        found = audit_weights(
+            loaded,
+            data,
+            out,
+            split=split,
+            eps=budget,
+            claim=claimed,
+            config=config,
+            surrogates=others,
+            progress=report,
+        )
+    if as_json:
+        say((out / "audit.json").read_text())
+        return
+    for line in audit_lines(found.as_dict()):
+        say(line)
+    say(str(out / "audit.md"))
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help="table1, figure3, figure4 or all.")] = "all",
+    preset: Annotated[str, typer.Option(help="How much: demo, quick, standard or paper.")] = "demo",
+    data: Annotated[
+        Path | None, typer.Option(help="A data set; the preset's synthetic one by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of stages and results.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
+    ] = None,
+    rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
+    workers: Annotated[
+        int, typer.Option(help="Stages at a time; 1 for one at a time, as on a GPU.")
+    ] = 2,
+    device: Annotated[DeviceChoice, typer.Option(help="Where models run.")] = DeviceChoice.auto,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reproduce Push-Pull's Table 1 and Figures 3 and 4, and say what of them holds.
+
+    The same command again goes on where it was stopped.
+    """
+    from pushpull.report import opening
+    from pushpull.reproduce import preset_of
+    from pushpull.reproduce import reproduce as run
+
+    changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
+    if rows:
+        changes["rows"] = tuple(name.strip() for name in rows.split(","))
+    chosen = preset_of(preset, changes)
+    folder = Path(f"reproduce-{preset}") if out is None else out
+    with progress_bar(preset) as report:
+        results = run(
+            chosen,
+            folder,
+            name=preset,
+            what=what,
+            data=data,
+            workers=workers,
+            device=device.value,
+            progress=lambda s: report("; ".join(s.running), s.done, s.total),
+        )
+    if as_json:
+        say(json.dumps(results, indent=1))
+        return
+    for line in opening(results):
+        say(line)
+    for name in ("report.html", "results.json"):
+        say(f"  {folder / name}")
+
+
+def score(
+    ground_truth: Annotated[Path, typer.Argument(metavar="GROUND_TRUTH.csv")],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.csv")],
+    allow_missing: Annotated[
+        bool,
+        typer.Option(help="Drop rows that only one file has, as the official tool does silently."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Average precision of AVA-ActiveSpeaker, in percent, and the range that ties allow."""
+    from dataclasses import asdict
+
+    from pushpull.scoring import score_files
+
+    result = score_files(ground_truth, predictions, allow_missing=allow_missing)
+    if as_json:
+        say(json.dumps(asdict(result)))
+        return
+    say(f"mAP {result.map:.4f} %   {result.rows} rows, {result.positives} speaking")
+    if result.map_high > result.map_low:
+        say(f"ties alone allow {result.map_low:.4f} to {result.map_high:.4f} %")
+    missing = result.missing_predictions + result.missing_ground_truth
+    if missing:
+        note(f"{missing} rows stand in one file only and were left out")
+
+
+def weights(as_json: JsonFlag = False) -> None:
+    """List the public weights that are known by name, and which are on this machine."""
+    from pushpull.weights import list_weights
+
+    rows = list_weights()
+    if as_json:
+        say(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        say(f"{row['name']:20} {row['model']:10} {row['licence']:8} {row['where']}")
+
+
+def export(
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="onnx, torchscript or safetensors.")
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File; named after the weights by default.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a detector, front end included, for other programs, and check what was written.
+
+    The file takes a clip of any length and frame rate; docs/export.md says what goes in.
+    """
+    from dataclasses import asdict
+
+    from pushpull.export import export_weights
+
+    result = export_weights(weights, format_, out)
+    if as_json:
+        say(json.dumps(asdict(result) | {"path": str(result.path)}))
+        return
+    lengths = ", ".join(map(str, sorted(result.differences)))
+    worst = max(result.differences.values())
+    say(
+        f"{result.path}: {result.weights} as {result.format}, {result.n_bytes / 1e6:.1f} MB; "
+        f"scores differ by at most {worst:.1g} on clips of {lengths} frames"
+    )
+
+
+def evaluation_lines(record: dict[str, Any]) -> Iterator[str]:
+    """What `evaluate` says about a record."""
+    for kind in ("clean", "adversarial"):
+        if kind not in record:
+            continue
+        row = record[kind]
+        line = f"{kind:12} accuracy {row['accuracy']:.2f} %"
+        if row["map"] is not None:
+            line += f", mAP {row['map']:.2f} %"
+        if row["interval"] is not None:
+            low, high = row["interval"]
+            line += f" ({low:.2f} to {high:.2f} over tracks drawn again)"
+        yield f"{line}, {row['tracks']} tracks, {row['frames']} frames"
+        for case, part in row["by_case"].items():
+            ap = "" if part["map"] is None else f", mAP {part['map']:.1f} %"
+            yield f"  {case:10} accuracy {part['accuracy']:.1f} %{ap}, {part['tracks']} tracks"

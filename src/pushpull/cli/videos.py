@@ -1,0 +1,329 @@
+"""Commands on videos: detect, attack, demo, app."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pushpull.cli.console import complain, decibels, note, percent, progress_bar, say
+from pushpull.cli.options import (
+    CropChoice,
+    DetectorChoice,
+    DeviceChoice,
+    JsonFlag,
+    ModalityChoice,
+    NormChoice,
+    SpaceChoice,
+    SurviveChoice,
+    TargetChoice,
+    Weights,
+    budget_of,
+    videos_of,
+)
+from pushpull.errors import PushPullError
+
+__all__ = ["attack", "demo", "detect", "web_app"]
+
+
+def detect(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    weights: Weights = "light-asd-ava",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-out"
+    ),
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    video: Annotated[bool, typer.Option(help="Write the annotated mp4.")] = True,
+    allow_silent: Annotated[
+        bool, typer.Option(help="Score a video whose sound is silent instead of refusing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find every face and say for each frame whether it is speaking.
+
+    Writes NAME.mp4, NAME.csv, NAME.json and NAME.rttm for each video. A video that cannot be done
+    is reported, the others are done all the same, and the exit code is 1.
+    """
+    from pushpull.detection import detect as detect_video
+    from pushpull.detection import output_names, summary, write_outputs
+    from pushpull.files import output_dir
+    from pushpull.weights import load_weights
+
+    names = output_names(videos, out)
+    loaded = load_weights(weights, device=device.value)
+    output_dir(out)
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, name in zip(videos, names, strict=True):
+        try:
+            with progress_bar(path.name) as report:
+                result = detect_video(
+                    path,
+                    loaded,
+                    name=name,
+                    detector=detector.value,
+                    crop=crop.value,
+                    allow_silent=allow_silent,
+                    progress=report,
+                )
+                start = time.perf_counter()
+                outputs = write_outputs(result, out, video=video, progress=report)
+                outputs_s = round(time.perf_counter() - start, 3)
+        except PushPullError as e:
+            failed += 1
+            complain(e)
+            records.append({"video": str(path), "error": str(e)})
+            continue
+        record = summary(result) | {"outputs": {k: str(p) for k, p in outputs.items()}}
+        record["seconds"]["outputs"] = outputs_s
+        records.append(record)
+        if not as_json:
+            for line in summary_lines(record):
+                say(line)
+    if as_json:
+        say(json.dumps(records, indent=1))
+    if failed:
+        note(f"{failed} of {len(videos)} videos failed")
+        raise typer.Exit(1)
+
+
+def attack(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Video, or folder of videos.")],
+    weights: Weights = "light-asd-ava",
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="fgsm, bim, mim, pgd, apgd, square or noise.")
+    ] = "pgd",
+    eps: Annotated[
+        str,
+        typer.Option(
+            help="Push-Pull's eps_av (audio: 1e-4 of it, faces: 0.1 grey levels of it), or "
+            "audio=5e-4,visual=0.5."
+        ),
+    ] = "5",
+    steps: Annotated[
+        int | None, typer.Option(help="Steps, or queries of square; the method's own by default.")
+    ] = None,
+    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
+    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
+    objective: Annotated[
+        str, typer.Option(help="What is maximised: all, av, margin or feature.")
+    ] = "all",
+    target: Annotated[
+        TargetChoice, typer.Option(help="Class that all frames are to be taken for.")
+    ] = TargetChoice.none,
+    surrogate: Annotated[
+        str | None, typer.Option(help="Weights that the adversary is made on (transfer).")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="AVA csv of the truth; the detector's own decisions by default."),
+    ] = None,
+    space: Annotated[SpaceChoice, typer.Option(help="What is moved.")] = SpaceChoice.crop,
+    quantise: Annotated[
+        bool, typer.Option(help="Search among 8-bit pixels and int16 samples too.")
+    ] = False,
+    survive: Annotated[
+        SurviveChoice, typer.Option(help="Search through H.264 and AAC too.")
+    ] = SurviveChoice.nothing,
+    crf: Annotated[int, typer.Option(help="Quality of H.264, 0 (best) to 51.")] = 23,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-attack"
+    ),
+    seed: Annotated[int, typer.Option(help="Of random starts and searches.")] = 0,
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
+    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    video: Annotated[bool, typer.Option(help="Write the side-by-side mp4.")] = True,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change a video imperceptibly so that the detector is wrong about who speaks.
+
+    Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
+    adversarial video side by side.
+    """
+    from pushpull.adversarial import attack_video, detected_again, write_attack, write_record
+    from pushpull.detection import output_names
+    from pushpull.files import output_dir
+    from pushpull.weights import load_weights
+
+    videos = videos_of(source)
+    settings: dict[str, Any] = {
+        "eps": budget_of(eps),
+        "modality": modality.value,
+        "norm": norm.value,
+        "objective": objective,
+        "targeted": False if target is TargetChoice.none else target.value,
+        "seed": seed,
+    }
+    if steps is not None:
+        settings["steps"] = steps
+    names = output_names(videos, out)
+    loaded = load_weights(weights, device=device.value)
+    other = None if surrogate is None else load_weights(surrogate, device=device.value)
+    output_dir(out)
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, name in zip(videos, names, strict=True):
+        try:
+            with progress_bar(path.name) as report:
+                result = attack_video(
+                    path,
+                    loaded,
+                    method=method,
+                    surrogate=other,
+                    labels=labels,
+                    space=space.value,
+                    quantise=quantise,
+                    survive=survive is SurviveChoice.codec,
+                    crf=crf,
+                    name=name,
+                    detector=detector.value,
+                    crop=crop.value,
+                    progress=report,
+                    **settings,
+                )
+                outputs = write_attack(result, out, video=video, progress=report)
+                extra: dict[str, Any] = {"outputs": {k: str(p) for k, p in outputs.items()}}
+                if space is SpaceChoice.frame:
+                    extra["detected_again"] = {
+                        k: detected_again(outputs[k], result, loaded)
+                        for k in ("adversarial.mkv", "adversarial.mp4")
+                    }
+                written = write_record(result, out, extra)
+        except PushPullError as e:
+            failed += 1
+            complain(e)
+            records.append({"video": str(path), "error": str(e)})
+            continue
+        record = json.loads(written.read_text())
+        records.append(record)
+        if not as_json:
+            for line in attack_lines(record, written):
+                say(line)
+    if as_json:
+        say(json.dumps(records, indent=1))
+    if failed:
+        note(f"{failed} of {len(videos)} videos failed")
+        raise typer.Exit(1)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
+        "pushpull-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the people, voices and room.")] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a video of two talking people and detect who speaks in it."""
+    from dataclasses import asdict
+
+    from pushpull.demo import run_demo
+
+    with progress_bar("demo") as report:
+        result = run_demo(out, seed=seed, say=note, progress=report)
+    if as_json:
+        people = [asdict(person) for person in result.people]
+        outputs = {name: str(path) for name, path in result.outputs.items()}
+        record = {"weights": result.weights.name, "people": people, "outputs": outputs}
+        say(json.dumps(record, indent=1))
+        return
+    for person in result.people:
+        say(
+            f"person {person.person + 1}: found in {person.frames} frames, speaks in "
+            f"{100 * person.speaking:.0f} %, AP {person.ap:.1f} %, right in "
+            f"{100 * person.accuracy:.0f} % of frames"
+        )
+    for path in result.outputs.values():
+        say(str(path))
+
+
+def web_app(
+    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 7860,
+    weights: Weights = "light-asd-ava",
+    runs: Annotated[
+        Path, typer.Option(help="Folder whose reports and attacks can be looked at.")
+    ] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for ABX results.")] = Path(
+        "pushpull-app"
+    ),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
+    upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
+    longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
+    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+) -> None:
+    """Open the web app: detect, attack, ABX listening tests, reports."""
+    from pushpull.app import AppConfig, serve
+
+    config = AppConfig(
+        host=host,
+        port=port,
+        weights=weights,
+        runs=runs,
+        results=out,
+        workers=workers,
+        memory_bytes=int(memory_gib * 2**30),
+        upload_bytes=upload_mib * 2**20,
+        longest_s=longest_s,
+        detector=detector.value,
+    )
+    serve(config, say=say)
+
+
+def summary_lines(record: dict[str, Any]) -> Iterator[str]:
+    """The short form of one result for people."""
+    seconds = record["seconds"]
+    yield (
+        f"{record['video']}: {len(record['tracks'])} faces in {record['duration_s']:.1f} s of video"
+        f", done in {sum(seconds.values()):.1f} s"
+    )
+    for track in record["tracks"]:
+        yield (
+            f"  {track['track_id']}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "
+            f"{100 * track['speaking_share']:.0f} % of frames, mean score {track['mean_score']:.2f}"
+        )
+    for remark in record["notes"]:
+        yield f"  note: {remark}"
+    for path in record["outputs"].values():
+        yield f"  {path}"
+
+
+def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
+    """The short form of one attack for people."""
+    clean, found, delta = record["clean"], record["adversarial"], record["delta"]
+    settings = record["settings"]
+    against = "" if settings["surrogate"] is None else f" made on {settings['surrogate']}"
+    yield (
+        f"{record['video']}: {settings['method']}{against} on {settings['weights']}, "
+        f"{len(record['tracks'])} faces, {clean['frames']} frames, in "
+        f"{sum(record['seconds'].values()):.1f} s"
+    )
+    yield f"  right before: {percent(clean['accuracy'])} of frames, AP {percent(clean['ap'])}"
+    yield f"  right after:  {percent(found['accuracy'])} of frames, AP {percent(found['ap'])}"
+    if clean["accuracy"] < 1:
+        yield f"  after, of frames that were right: {percent(found['accuracy_of_right'])}"
+    yield (
+        f"  change: sound up to {delta['audio_linf']:.2g} ({decibels(delta['snr_db'])} SNR), faces "
+        f"up to {delta['visual_linf']:.3g} grey levels ({decibels(delta['psnr_db'])} PSNR, SSIM "
+        f"{delta['ssim']:.4f})"
+    )
+    ways = [way for way in record["survival"][0] if way != "input"]
+    yield "  right in % of frames " + "".join(f"{way:>24}" for way in ways)
+    for row in record["survival"]:
+        cells = "".join(f"{percent(row[way]['accuracy']):>24}" for way in ways)
+        yield f"    {row['input']:<19}{cells}"
+    for name, again in record.get("detected_again", {}).items():
+        yield (
+            f"  {name} detected again from nothing: right in {percent(again['accuracy'])} of "
+            f"{again['frames_found']} frames found (of {again['frames_expected']})"
+        )
+    for remark in record["notes"]:
+        yield f"  note: {remark}"
+    yield f"  {path}"
