@@ -7,7 +7,7 @@ import pytest
 from pushpull.adversarial import SPACES
 from pushpull.app.choices import CHOICES, STEPS, attack_request
 from pushpull.attacks import ATTACKS, check_settings
-from pushpull.cli import ModalityChoice, NormChoice, TargetChoice
+from pushpull.cli.options import ModalityChoice, NormChoice, TargetChoice
 from pushpull.losses import OBJECTIVES
 
 

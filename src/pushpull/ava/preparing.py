@@ -13,16 +13,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pushpull.annotations import AvaTable
+from pushpull.ava.engines import outcomes
 from pushpull.ava.sources import AvaSources, tables_of
 from pushpull.clips import CROPS, crop_faces
 from pushpull.dataset.records import Example, as_read_back
@@ -124,6 +124,7 @@ def prepare(
     out: Path,
     *,
     workers: int = 1,
+    cluster: str | None = None,
     progress: Report = lambda stage, done, total: None,
 ) -> AvaReport:
     """Make a packed data set; videos that are done already are kept.
@@ -136,10 +137,12 @@ def prepare(
         sources: What there is.
         out: Folder of the data set.
         workers: Processes; their number changes no byte.
+        cluster: Address of a Ray cluster, or "auto", to work there; None for this machine.
         progress: Called with split, videos done and in all.
 
     Raises:
         AnnotationError: If the one file of a split cannot be read.
+        ConfigError: If there is no such cluster.
         DatasetError: If the folder holds another data set, or nothing could be done.
         OutputError: If it cannot be written.
     """
@@ -169,7 +172,7 @@ def prepare(
     tracks, videos = {}, {}
     for split, of_split in rows.items():
         output_dir(out / split)
-        found = _videos(split, of_split, sources, out, workers, progress)
+        found = _videos(split, of_split, sources, out, workers, cluster, progress)
         problems += [p for _, ps in sorted(found.items()) for p in ps]
         shards = [n for n in range(len(of_split)) if shard_path(out, split, n).is_file()]
         videos[split] = (len(shards), len(of_split))
@@ -324,11 +327,12 @@ def _videos(
     sources: AvaSources,
     out: Path,
     workers: int,
+    cluster: str | None,
     progress: Report,
 ) -> dict[str, list[Problem]]:
     """Do all videos of a split; what went wrong, by video."""
     found: dict[str, list[Problem]] = {}
-    jobs = []
+    jobs: dict[str, tuple[Any, ...]] = {}
     for number, (video, entities) in enumerate(sorted(rows.items())):
         shard = shard_path(out, split, number)
         noted = shard.with_suffix(".json")
@@ -338,19 +342,16 @@ def _videos(
             what = f"no file of this name; {len(entities)} entities are left out"
             found[video] = [Problem(where=video, what=what)]
         else:
-            jobs.append((video, sources.videos[video], entities, shard, noted))
+            # Nodes of a cluster need not share a working directory.
+            paths = (sources.videos[video].absolute(), shard.absolute(), noted.absolute())
+            jobs[video] = (video, paths[0], entities, *paths[1:])
     done = len(rows) - len(jobs)
     progress(split, done, len(rows))
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_one_video, *job): job[0] for job in jobs}
-        try:
-            for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                done += 1
-                progress(split, done, len(rows))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    if jobs:
+        for video, problems in outcomes(_one_video, jobs, workers=workers, cluster=cluster):
+            found[video] = problems
+            done += 1
+            progress(split, done, len(rows))
     return found
 
 

@@ -94,12 +94,18 @@ def ava(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set.")],
     workers: Annotated[int, typer.Option(help="Processes, a video each.")] = 2,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to work on: its address, or auto for the one running here."),
+    ] = None,
 ) -> None:
     """Make a data set of AVA-ActiveSpeaker; exit code 1 if tracks are missing."""
     from pushpull.ava import find_sources, prepare
 
     with progress_bar(out.name) as report:
-        found = prepare(find_sources(source), out, workers=workers, progress=report)
+        found = prepare(
+            find_sources(source), out, workers=workers, cluster=cluster, progress=report
+        )
     for split, count in found.tracks.items():
         done, total = found.videos[split]
         say(f"{out}: {split} {count} tracks of {done} of {total} videos")
