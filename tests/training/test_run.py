@@ -95,12 +95,20 @@ def test_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(file, tmp_pat
     assert all(torch.equal(best[name], value) for name, value in best_whole.items())
 
 
-def test_two_processes_learn_what_one_learns(file, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        ["model.name=light_asd"],
+        # Dropout draws other masks in other processes.
+        ["model.name=talknet", "model.options={width=0.0625,face_step=4,dropout=0.0}"],
+    ],
+)
+def test_two_processes_learn_what_one_learns(file, tmp_path, model) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     # In float64: Adam divides by the gradient's size, so in float32 rounding decides the direction
     # of steps whose gradient is next to nothing, and curves part by some thousandths.
     same = ["data.batch_frames=26", "optim.epochs=10", "data.augment=false", "data.limit=4"]
-    same += ["run.precision=64-true", "run.checkpoint_s=1000"]
+    same += ["run.precision=64-true", "run.checkpoint_s=1000", *model]
     finished(command(file, f"run.out={one}", *same))
     finished(command(file, f"run.out={two}", *same, "run.processes=2"))
     curves = [[float(r["total"]) for r in rows(out / "steps.csv")][:20] for out in (one, two)]

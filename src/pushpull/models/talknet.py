@@ -241,8 +241,9 @@ class ResNetLayer(nn.Module):
         self.conv1a = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.bn1a = nn.BatchNorm2d(width, momentum=0.01, eps=0.001)
         self.conv2a = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        # Layer 1 never uses its own, but checkpoints hold it.
+        # Layer 1 never uses its own, but checkpoints hold it; training must not wait for it.
         self.downsample = nn.Conv2d(inputs, width, 1, stride, bias=False)
+        self.downsample.requires_grad_(stride != 1)
         self.outbna = nn.BatchNorm2d(width, momentum=0.01, eps=0.001)
         self.conv1b = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn1b = nn.BatchNorm2d(width, momentum=0.01, eps=0.001)
