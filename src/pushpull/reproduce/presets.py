@@ -78,8 +78,8 @@ PRESETS: dict[str, Preset] = {
         # Many small steps: 200 000 frames are few to learn from.
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
         lr=5e-4, row_lr=2.5e-4, decay=0.95, batch_frames=200,
-        base_epochs=14, epochs=2, harden_steps=2, tracks=20, strong_steps=8, queries=30,
-        figure_tracks=16, eps=(1, 5, 20, 100), audit_tracks=6,
+        base_epochs=14, epochs=2, harden_steps=2, tracks=14, strong_steps=8, queries=30,
+        figure_tracks=14, eps=(1, 5, 20), audit_tracks=6,
     ),
     "standard": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 1200, "seed": 0}, model=SMALL, epochs=2,
