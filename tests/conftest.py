@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from pushpull.cli import main
 from pushpull.dataset import SynthConfig, write_synth
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
 from pushpull.synthetic import one_face_video
+
+# How long an example takes says something of the machine, nothing of the law.
+settings.register_profile("pushpull", deadline=None)
+settings.load_profile("pushpull")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
