@@ -58,6 +58,8 @@ def main() -> None:
 
 def measure(server: Running, clips: list[Path]) -> dict[str, Any]:
     """All visitors at once."""
+    # The first answer about the app waits until its processes are up.
+    server.client().get("/api/about").raise_for_status()
     over = threading.Event()
     waits: list[float] = []
     memory: list[int] = []
