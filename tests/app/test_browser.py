@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from app_browser import CHROMIUM_FLAGS, chromium_path
-
-playwright = pytest.importorskip("playwright.sync_api")
+from playwright import sync_api as playwright
 
 WAIT_MS = 60_000
 

@@ -11,7 +11,6 @@ import pytest
 
 from pushpull.ava import find_sources, prepare, write_lookalike
 
-pytest.importorskip("ray", reason="needs the extra cluster: pip install 'pushpull[cluster]'")
 RAY = Path(sys.executable).with_name("ray")
 
 

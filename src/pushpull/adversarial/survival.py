@@ -43,6 +43,9 @@ __all__ = [
     "write_pictures",
 ]
 
+Place = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
 CRF_RANGE = (0, 51)
 
 
@@ -105,13 +108,26 @@ class Files:
         """The batch that a detector sees of the files."""
         raise NotImplementedError
 
-    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
-        """Put what was changed of the faces into a picture (H, W) of the video, in place."""
+    def patches(
+        self, points: Points, frame: int, luma: NDArray[Any]
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Windows of a picture (H, W) of the video with their new values, before any rounding.
+
+        Each is asked for after the one before was put in: windows may overlap.
+        """
         raise NotImplementedError
+
+    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+        """Put what was changed of the faces into a picture (H, W) of the video, rounded."""
+        for here, values in self.patches(points, frame, luma):
+            luma[here] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
     def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What was changed of a clean picture (H, W) of the video, before any rounding."""
-        raise NotImplementedError
+        moved = luma.astype(np.float32)
+        for here, values in self.patches(points, frame, moved):
+            moved[here] = values
+        return moved - luma
 
     def again(self, points: Points, codec: Codec) -> Batch:
         """Written and read."""
@@ -155,19 +171,14 @@ class CropFiles(Files):
             write_faces(paths[-1], faces[i, : lengths[i]], rates[i], codec)
         return paths
 
-    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+    def patches(
+        self, points: Points, frame: int, luma: NDArray[Any]
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
         """The change of each crop, brought to the size of its window; only to be looked at."""
-        if "visual" in points:
-            found = np.rint(luma + self.change(points, frame, luma))
-            luma[...] = np.clip(found, 0, 255).astype(np.uint8)
-
-    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Those of all crops, each brought to the size of its window."""
         import cv2
 
-        whole = np.zeros(luma.shape, np.float32)
         if "visual" not in points:
-            return whole
+            return
         for i, number in enumerate(self.stretch.tracks):
             track = self.clips.footage.tracks[number]
             t = frame - int(track.frames[0])
@@ -180,8 +191,7 @@ class CropFiles(Files):
             sides = (max(1, y2 - y1), max(1, x2 - x1))
             here, there = overlapping((y1, x1), sides, luma.shape)
             wide = cv2.resize(change.detach().float().cpu().numpy(), sides[::-1])
-            whole[here] += wide[there]
-        return whole
+            yield here, luma[here] + wide[there]
 
     def read(self, paths: list[Path]) -> Batch:
         """Sound and crops as they are."""
@@ -223,8 +233,10 @@ class PixelFiles(Files):
             self.paint(points, frame.index, picture[0])
             yield picture, frame.time_s - self.start_s
 
-    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
-        """Put the changed pixels into a picture (H, W) in place, rounded."""
+    def patches(
+        self, points: Points, frame: int, luma: NDArray[Any]
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """The pixels that are moved."""
         if "visual" not in points:
             return
         for i, number in enumerate(self.stretch.tracks):
@@ -232,24 +244,9 @@ class PixelFiles(Files):
             if not 0 <= t < int(self.pixels.n_frames[i]):
                 continue
             here, there = self.pixels.place(i, t, luma.shape)
-            new = points["visual"][i, t].detach().round().byte().cpu().numpy()
-            inside = self.pixels.inside[i, t].numpy()
-            luma[here] = np.where(inside[there], new[there], luma[here])
-
-    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of the pixels that are moved."""
-        whole = np.zeros(luma.shape, np.float32)
-        if "visual" not in points:
-            return whole
-        for i, number in enumerate(self.stretch.tracks):
-            t = frame - int(self.clips.footage.tracks[number].frames[0])
-            if not 0 <= t < int(self.pixels.n_frames[i]):
-                continue
-            here, there = self.pixels.place(i, t, luma.shape)
             new = points["visual"][i, t].detach().float().cpu().numpy()
             inside = self.pixels.inside[i, t].numpy()
-            whole[here] = np.where(inside[there], new[there] - luma[here], whole[here])
-        return whole
+            yield here, np.where(inside[there], new[there], luma[here])
 
     def read(self, paths: list[Path]) -> Batch:
         """Crops of the known boxes."""

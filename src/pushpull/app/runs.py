@@ -54,7 +54,6 @@ class Runs:
 
     def __init__(self, root: Path | None) -> None:
         self.root = None if root is None else root.resolve()
-        self._runs: dict[str, Run] = {}
         self._files: dict[str, Path] = {}
 
     def scan(self) -> list[Run]:
@@ -74,12 +73,7 @@ class Runs:
                     break
             if depth < DEEPEST:
                 waiting += [(folder / name, depth + 1) for name in folders]
-        self._runs = {run.id: run for run in found}
         return sorted(found, key=lambda run: -run.changed)
-
-    def run(self, key: str) -> Run | None:
-        """A run that the last scan found."""
-        return self._runs.get(key)
 
     def file(self, key: str) -> Path | None:
         """A file that a scan found and that is still a file there, no link."""

@@ -161,9 +161,6 @@ class Sessions:
             old = [s for s in self._by_token.values() if s.seen_s < limit_s]
         return [s for s in old if not s.unfinished]
 
-    def __len__(self) -> int:
-        return len(self._by_token)
-
 
 class WorkRoot:
     """One temporary folder for all that a server keeps, removed when the server ends.
