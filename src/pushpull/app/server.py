@@ -60,6 +60,8 @@ REPORT_POLICY = (
 )
 """A report may look as it likes, but runs no script and loads nothing."""
 
+DRAIN_S = 1.0
+DRAIN_BYTES = 64 * 2**20
 LOOK_S = 90.0
 LOOK_BYTES = 2 * 2**30
 BODY_BYTES = 16 * 1024
@@ -157,6 +159,20 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Refused(400, "expected a JSON object")
     return found
+
+
+async def drained(stream: AsyncIterator[bytes]) -> None:
+    """Let a refused body run dry for a moment: hanging up on it would take the answer along."""
+
+    async def run_dry() -> None:
+        n_bytes = 0
+        async for part in stream:
+            n_bytes += len(part)
+            if n_bytes > DRAIN_BYTES:
+                return
+
+    with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect):
+        await asyncio.wait_for(run_dry(), DRAIN_S)
 
 
 def mib(n_bytes: int) -> str:
@@ -264,10 +280,17 @@ class Server:
         """Take a video: bytes counted as they come, kind told by content."""
         session = session_of(request)
         shown = shown_name(request.query_params.get("name", ""))
-        self.check_room(session, request.headers.get("content-length"))
         path = session.new_path()
+        stream = aiter(request.stream())
         try:
-            n_bytes = await self.receive(request, session, path)
+            try:
+                self.check_room(session, request.headers.get("content-length"))
+                n_bytes = await self.receive(stream, session, path)
+            except Refused:
+                # Who asks first whether to send hears the answer before anything is sent.
+                if "expect" not in request.headers:
+                    await drained(stream)
+                raise
             upload = await self.accept(session, path, shown, n_bytes)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -306,10 +329,9 @@ class Server:
             "it, or make it smaller"
         )
 
-    async def receive(self, request: Request, session: Session, path: Path) -> int:
+    async def receive(self, stream: AsyncIterator[bytes], session: Session, path: Path) -> int:
         """Write a body to a new file, as far as it is allowed to go."""
         n_bytes = 0
-        stream = aiter(request.stream())
         try:
             with path.open("xb") as file:
                 while True:
@@ -322,7 +344,7 @@ class Server:
                     if n_bytes > self.config.upload_bytes:
                         raise Refused(413, self.too_large())
                     file.write(part)
-        except TimeoutError as e:
+        except asyncio.TimeoutError as e:
             raise Refused(408, "the upload stood still for too long; send it again") from e
         except ClientDisconnect as e:
             raise Refused(400, "the upload broke off; send it again") from e
@@ -413,7 +435,7 @@ class Server:
         """Stop a job."""
         job = self.own_job(request)
         self.heavy.cancel(job)
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.ended(job), 5)
         return JSONResponse(self.status(session_of(request), job))
 
@@ -461,7 +483,7 @@ class Server:
         session = session_of(request)
         for job in session.unfinished:
             self.heavy.cancel(job)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.ended(job), 5)
         await asyncio.to_thread(self.sessions.forget, session)
         return JSONResponse({"forgotten": True})
