@@ -3,12 +3,15 @@
     python benchmarks/bench_training.py [--peer TalkNet-ASD] [--threads 2] [--json FILE]
 
 Both loaders give the same tracks, augmented, in one process: ours from packed files, theirs from
-jpg folders and wavs of the same faces and sound (written here, 112 x 112, which is small for AVA).
-Theirs makes MFCC while ours leaves that to the model, so theirs is timed without MFCC, too. Passes
-over all tracks alternate; a ratio is the median over such pairs.
+jpg folders and wavs of the same faces and sound, written here. TalkNet's preparation keeps crops as
+large as they were found, so they are written twice: 112 x 112, the least that either needs, and as
+high as AVA's boxes are in videos of 480 lines. Theirs makes MFCC while ours leaves that to the
+model, so theirs is timed without MFCC, too. Passes over all tracks alternate; a ratio is the median
+over such pairs.
 
-Adversarial training with k steps is compared with k + 1 clean steps and the forward pass that both
-losses need: a training step is one forward and backward pass of the model in training mode.
+Adversarial training with k steps is compared with its parts in clean steps, each a forward and
+backward pass of the model in training mode: k + 1 where all of the loss is adversarial (mix 1), one
+more where the clean batch is learnt from, too (mix 0.5).
 """
 
 from __future__ import annotations
@@ -33,13 +36,17 @@ from pushpull.dataset import Plan, SynthConfig, loader, open_tracks, write_synth
 from pushpull.media import write_wav
 from pushpull.memory import keep_freed_memory
 from pushpull.models import build
-from pushpull.schema import Batch
+from pushpull.schema import FACE_SIZE, Batch
 from pushpull.training.config import HardenConfig
 from pushpull.training.regimes import build_regime
 
 TRACKS = 60
 BATCH_FRAMES = 500
 REDUCED = {"width": 0.25, "face_step": 2}
+STEP_FRAMES = 150
+# Percentiles 10, 25, 50, 75, 90 of box heights in the 2 676 314 rows of AVA-ActiveSpeaker v1.0
+# train, as shares of the picture's height, in 480 lines.
+AVA_SIDES = [round(480 * share) for share in (0.107, 0.175, 0.303, 0.511, 0.696)]
 
 
 def main() -> None:
@@ -58,9 +65,10 @@ def main() -> None:
         write_synth(root, SynthConfig(tracks=TRACKS, seed=0, min_frames=40, max_frames=120))
         record["loader"] = loaders(root, Path(folder) / "talknet", args.peer, args.runs)
         record["adversarial"] = [
-            adversarial(root, name, options, steps, args.runs)
+            adversarial(root, name, options, steps, mix, args.runs)
             for name, options in (("light_asd", {}), ("talknet", REDUCED))
             for steps in (1, 5)
+            for mix in (1.0, 0.5)
         ]
     print(json.dumps(record, indent=1))
     if args.json:
@@ -96,29 +104,28 @@ def loaders(root: Path, talknet: Path, peer: Path | None, runs: int) -> dict[str
         return found | {"peer": "left out: --peer names no checkout"}
     as_talknet(root, talknet)
     theirs = published(peer)
-    for name, mfcc in (("with_mfcc", None), ("without_mfcc", no_mfcc)):
-        kept = theirs.python_speech_features.mfcc
-        if mfcc is not None:
+    kept = theirs.python_speech_features.mfcc
+    for crops, sides in (("112", [FACE_SIZE]), ("ava", AVA_SIDES)):
+        folder = talknet / crops
+        as_talknet(root, folder, sides)
+        for sound, mfcc in (("mfcc", kept), ("no_mfcc", no_mfcc)):
             theirs.python_speech_features.mfcc = mfcc
-        batches = theirs.train_loader(
-            str(talknet / "csv" / "train_loader.csv"),
-            str(talknet / "clips_audios" / "train"),
-            str(talknet / "clips_videos" / "train"),
-            BATCH_FRAMES,
-        )
+            batches = theirs.train_loader(
+                str(folder / "csv" / "train_loader.csv"),
+                str(folder / "clips_audios" / "train"),
+                str(folder / "clips_videos" / "train"),
+                BATCH_FRAMES,
+            )
 
-        def one_pass(batches: Any = batches) -> None:
-            for i in range(len(batches)):
-                batches[i]
+            def one_pass(batches: Any = batches) -> None:
+                for i in range(len(batches)):
+                    batches[i]
 
-        ratios = pairs(lambda: timed(one_pass), lambda: timed(ours), runs)
-        # Theirs cuts each clip to the shortest of its batch, so it loads fewer frames.
-        loaded = sum(len(batch) * int(batch[-1].split("\t")[1]) for batch in batches.miniBatch)
-        found[name] = {
-            "ratio": statistics.median(ratios) * frames / loaded,
-            "frames": loaded,
-        }
-        theirs.python_speech_features.mfcc = kept
+            ratios = pairs(lambda work=one_pass: timed(work), lambda: timed(ours), runs)
+            # Theirs cuts each clip to the shortest of its batch, so it loads fewer frames.
+            loaded = sum(len(batch) * int(batch[-1].split("\t")[1]) for batch in batches.miniBatch)
+            found[f"{crops}_{sound}"] = statistics.median(ratios) * frames / loaded
+    theirs.python_speech_features.mfcc = kept
     return found
 
 
@@ -127,8 +134,8 @@ def no_mfcc(audio: Any, rate: int, *, winstep: float, **_: Any) -> Any:
     return np.zeros((int(len(audio) / rate / winstep), 13))
 
 
-def as_talknet(root: Path, out: Path) -> None:
-    """The training tracks in TalkNet's folders."""
+def as_talknet(root: Path, out: Path, sides: list[int]) -> None:
+    """The training tracks in TalkNet's folders, crops of each size in turn."""
     tracks = open_tracks(root, "train")
     lines = []
     (out / "csv").mkdir(parents=True)
@@ -140,7 +147,9 @@ def as_talknet(root: Path, out: Path) -> None:
         faces = out / "clips_videos" / "train" / video / entity
         faces.mkdir(parents=True)
         for k, face in enumerate(example.clip.faces.numpy()):
-            cv2.imwrite(str(faces / f"{k / example.clip.fps:.2f}.jpg"), face)
+            side = sides[i % len(sides)]
+            crop = face if side == FACE_SIZE else cv2.resize(face, (side, side))
+            cv2.imwrite(str(faces / f"{k / example.clip.fps:.2f}.jpg"), crop)
         (out / "clips_audios" / "train" / video).mkdir(parents=True)
         sound = out / "clips_audios" / "train" / video / f"{entity}.wav"
         write_wav(sound, example.clip.waveform.numpy())
@@ -171,14 +180,16 @@ def published(peer: Path) -> Any:
 
 
 def adversarial(
-    root: Path, name: str, options: dict[str, Any], steps: int, runs: int
+    root: Path, name: str, options: dict[str, Any], steps: int, mix: float, runs: int
 ) -> dict[str, Any]:
     """Time of a PGD-trained step against what it is made of."""
-    batch = next(loader(open_tracks(root, "train"), Plan(batch_frames=150, seed=2))[0]).as_float()
+    tracks = open_tracks(root, "train")
+    batch = next(loader(tracks, Plan(batch_frames=STEP_FRAMES, seed=2))[0]).as_float()
     torch.manual_seed(0)
     model = build(name, **options).train()
-    harden = HardenConfig(regime="mix", method="pgd", steps=steps)
+    harden = HardenConfig(regime="mix", method="pgd", steps=steps, mix=mix)
     clean, hard = build_regime(HardenConfig(), Avil()), build_regime(harden, Avil())
+    parts = steps + 1 if mix == 1 else steps + 2
 
     def step(regime: Any) -> float:
         def work() -> None:
@@ -187,15 +198,12 @@ def adversarial(
 
         return timed(work)
 
-    def forward() -> float:
-        with torch.no_grad():
-            return timed(lambda: model(**batch.inputs))
-
-    ratios = pairs(lambda: step(hard), lambda: (steps + 1) * step(clean) + forward(), runs)
+    ratios = pairs(lambda: step(hard), lambda: sum(step(clean) for _ in range(parts)), runs)
     return {
         "model": name,
         "options": options,
         "steps": steps,
+        "mix": mix,
         "frames": int(batch.n_frames.sum()),
         "ratio": statistics.median(ratios),
     }

@@ -264,25 +264,33 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         f"Loading {load['tracks']} tracks ({load['frames']} frames), augmented, one process: "
         f"{load['ours_fps']:.0f} frames/s from packed files.",
     ]
-    if "with_mfcc" in load:
+    if "112_mfcc" in load:
         lines[-1] += (
-            f" TalkNet's published loader takes {load['with_mfcc']['ratio']:.1f} times as long per "
-            f"frame from jpg folders of the same faces, and {load['without_mfcc']['ratio']:.1f} "
-            "times with its MFCC left out (ours are made in the model)."
+            " TalkNet's published loader takes so many times as long per frame (from jpg folders; "
+            "sides of AVA's boxes in videos of 480 lines, 51 to 334; ours makes MFCC in the model):"
         )
+        lines += [
+            "",
+            "| crops in their folders | with its MFCC | without |",
+            "|---|---|---|",
+            f"| 112 x 112 | {load['112_mfcc']:.1f} | {load['112_no_mfcc']:.1f} |",
+            f"| as large as AVA's | {load['ava_mfcc']:.1f} | {load['ava_no_mfcc']:.1f} |",
+        ]
     lines += [
         "",
-        f"A step of adversarial training (PGD, mix 0.5, {result['threads']} threads) against k + 1 "
-        f"clean steps and the forward pass that both losses need; median of {result['runs']} "
-        "pairs, below 1: cheaper.",
+        f"A step of adversarial training (PGD with k steps, {result['threads']} threads) against "
+        "its parts in clean steps: k + 1, or k + 2 with mix 0.5, which learns from the clean batch "
+        f"as well; median of {result['runs']} pairs, below 1: cheaper.",
         "",
-        "| model | attack steps k | frames | ratio |",
-        "|---|---|---|---|",
+        "| model | k | mix | frames | ratio |",
+        "|---|---|---|---|---|",
     ]
     for row in result["adversarial"]:
         options = ", ".join(f"{k} {v}" for k, v in row["options"].items())
         name = f"{row['model']} ({options})" if options else row["model"]
-        lines.append(f"| {name} | {row['steps']} | {row['frames']} | {row['ratio']:.2f} |")
+        lines.append(
+            f"| {name} | {row['steps']} | {row['mix']:g} | {row['frames']} | {row['ratio']:.2f} |"
+        )
     return lines
 
 

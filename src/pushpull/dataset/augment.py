@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.schema import FACE_SIZE, Clip
@@ -46,12 +48,18 @@ def mix_at(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
     Where either is silent there is no ratio, and the sound comes back as it is. A sum beyond
     [-1, 1] is scaled down as a whole.
     """
-    noise = noise.repeat(-(-len(waveform) // len(noise)))[: len(waveform)]
-    power, noise_power = (float(x.double().square().mean()) for x in (waveform, noise))
+    # In numpy: too little work for torch's threads, which wait for each other on a busy machine.
+    sound = waveform.numpy()
+    beneath = np.resize(noise.numpy(), len(sound))
+    power, noise_power = (float(np.dot(x, x)) for x in (sound, beneath))
     if power == 0 or noise_power == 0:
         return waveform
-    mixed: Tensor = waveform + noise * (power / noise_power / 10 ** (snr_db / 10)) ** 0.5
-    return mixed / max(1.0, float(mixed.abs().max()))
+    beneath *= (power / noise_power / 10 ** (snr_db / 10)) ** 0.5
+    beneath += sound
+    peak = max(beneath.max(), -beneath.min())
+    if peak > 1:
+        beneath /= peak
+    return torch.from_numpy(beneath)
 
 
 def augment_faces(faces: Tensor, rng: np.random.Generator) -> Tensor:
@@ -66,17 +74,31 @@ def augment_faces(faces: Tensor, rng: np.random.Generator) -> Tensor:
         return faces
     if kind == 1:
         return faces.flip(-1)
-    result = np.empty(tuple(faces.shape), np.uint8)
     if kind == 2:
         cuts = faces.numpy()[:, y : y + size, x : x + size]
-        for source, target in zip(cuts, result, strict=True):
-            cv2.resize(source, (FACE_SIZE, FACE_SIZE), dst=target)
-        return torch.from_numpy(result)
+        return _each(cuts, lambda picture: cv2.resize(picture, (FACE_SIZE, FACE_SIZE)))
     middle = (FACE_SIZE - 1) / 2
     affine = cv2.getRotationMatrix2D((middle, middle), degrees, 1.0)
-    for source, target in zip(faces.numpy(), result, strict=True):
-        cv2.warpAffine(
-            source, affine, (FACE_SIZE, FACE_SIZE), dst=target,
+
+    def turned(picture: NDArray[np.uint8]) -> Any:
+        return cv2.warpAffine(
+            picture, affine, (FACE_SIZE, FACE_SIZE),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT,
         )  # fmt: skip
-    return torch.from_numpy(result)
+
+    return _each(faces.numpy(), turned)
+
+
+def _each(faces: NDArray[np.uint8], change: Callable[[Any], Any]) -> Tensor:
+    """Every face changed; four at a time as the channels of a picture, which is twice as fast.
+
+    The last four are filled up: OpenCV rounds pictures of two channels differently.
+    """
+    import cv2
+
+    result = np.empty((-(-len(faces) // 4) * 4, FACE_SIZE, FACE_SIZE), np.uint8)
+    for at in range(0, len(faces), 4):
+        some = [np.ascontiguousarray(face) for face in faces[at : at + 4]]
+        filled = some + some[-1:] * (4 - len(some))
+        cv2.split(change(cv2.merge(filled)), list(result[at : at + 4]))
+    return torch.from_numpy(result[: len(faces)])
