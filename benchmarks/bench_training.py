@@ -11,7 +11,8 @@ over such pairs.
 
 Adversarial training with k steps is compared with its parts in clean steps, each a forward and
 backward pass of the model in training mode: k + 1 where all of the loss is adversarial (mix 1), one
-more where the clean batch is learnt from, too (mix 0.5).
+more where the clean batch is learnt from, too (mix 0.5); and the forward pass in which an attack
+looks at the last of its iterates.
 """
 
 from __future__ import annotations
@@ -102,7 +103,6 @@ def loaders(root: Path, talknet: Path, peer: Path | None, runs: int) -> dict[str
     found: dict[str, Any] = {"tracks": len(tracks), "frames": frames, "ours_fps": frames / seconds}
     if peer is None:
         return found | {"peer": "left out: --peer names no checkout"}
-    as_talknet(root, talknet)
     theirs = published(peer)
     kept = theirs.python_speech_features.mfcc
     for crops, sides in (("112", [FACE_SIZE]), ("ava", AVA_SIDES)):
@@ -198,7 +198,14 @@ def adversarial(
 
         return timed(work)
 
-    ratios = pairs(lambda: step(hard), lambda: sum(step(clean) for _ in range(parts)), runs)
+    def forward() -> float:
+        with torch.no_grad():
+            return timed(lambda: model(**batch.inputs))
+
+    def made_of() -> float:
+        return sum(step(clean) for _ in range(parts)) + forward()
+
+    ratios = pairs(lambda: step(hard), made_of, runs)
     return {
         "model": name,
         "options": options,

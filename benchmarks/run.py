@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect", "attacks", "training", "ava", "app")
+PARTS = ("models", "score", "detect", "attacks", "training", "storage", "ava", "app")
 
 
 def main() -> None:
@@ -95,6 +95,7 @@ def document(results: dict[str, Any]) -> str:
         "detect": detect_lines,
         "attacks": attack_lines,
         "training": training_lines,
+        "storage": storage_lines,
         "ava": ava_lines,
         "app": app_lines,
     }
@@ -280,7 +281,8 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         "",
         f"A step of adversarial training (PGD with k steps, {result['threads']} threads) against "
         "its parts in clean steps: k + 1, or k + 2 with mix 0.5, which learns from the clean batch "
-        f"as well; median of {result['runs']} pairs, below 1: cheaper.",
+        "as well, and a forward pass, in which the attack looks at its last iterate; median of "
+        f"{result['runs']} pairs, below 1: cheaper.",
         "",
         "| model | k | mix | frames | ratio |",
         "|---|---|---|---|---|",
@@ -291,6 +293,27 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {row['steps']} | {row['mix']:g} | {row['frames']} | {row['ratio']:.2f} |"
         )
+    return lines
+
+
+def storage_lines(result: dict[str, Any]) -> list[str]:
+    """Formats of packed tracks."""
+    lines = [
+        "## Packed storage",
+        "",
+        f"{result['tracks']} tracks ({result['frames']} frames of 12.5 kB, with sound and labels), "
+        "one process, files in the page cache, as writable tensors; median of "
+        f"{result['runs']} rounds.",
+        "",
+        "| format | MB | frames/s in file order | at random | first track, ms |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in result["formats"].items():
+        label = f"{name} {result['versions'].get(name, '')}".strip()
+        cells = [f"{row[key]:.0f}" if key in row else "-" for key in ("in order", "at random")]
+        lines.append(f"| {label} | {row['mb']:.0f} | {' | '.join(cells)} | {row['first_ms']:.1f} |")
+    if result["absent"]:
+        lines += ["", f"Not installed: {', '.join(result['absent'])}."]
     return lines
 
 

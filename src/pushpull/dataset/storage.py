@@ -239,7 +239,14 @@ def _packed(example: Example) -> Any:
 
 
 def _raw(record: Any, name: str, kind: str) -> NDArray[Any]:
-    return np.frombuffer(record.column(name)[0].as_buffer(), kind)
+    """The bytes of the only row where they lie; a scalar of pyarrow would be a copy."""
+    column = record.column(name)
+    _, ends, values = column.buffers()
+    places = np.frombuffer(ends, "<i8" if pa.types.is_large_binary(column.type) else "<i4")
+    start, end = places[column.offset : column.offset + 2].tolist()
+    if not 0 <= start <= end <= values.size:
+        raise ValueError(f"column {name} ends at byte {end} of {values.size}")
+    return np.frombuffer(values[start:end], kind)
 
 
 def _sound(record: Any) -> Tensor:
