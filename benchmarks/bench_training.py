@@ -7,7 +7,11 @@ jpg folders and wavs of the same faces and sound, written here. TalkNet's prepar
 large as they were found, so they are written twice: 112 x 112, the least that either needs, and as
 high as AVA's boxes are in videos of 480 lines. Theirs makes MFCC while ours leaves that to the
 model, so theirs is timed without MFCC, too. Passes over all tracks alternate; a ratio is the median
-over such pairs.
+over such pairs. Before each pass both wait until threads of the other have gone to sleep.
+
+Whether loading can hold up a GPU is computed: frames per second of one loader process, its batches
+handed over, times 16, against what a GPU could learn from at all: its arithmetic peak over the
+operations of a training step, counted.
 
 Adversarial training with k steps is compared with its parts in clean steps, each a forward and
 backward pass of the model in training mode: k + 1 where all of the loss is adversarial (mix 1), one
@@ -31,20 +35,24 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from pushpull.avil import Avil
 from pushpull.dataset import Plan, SynthConfig, loader, open_tracks, write_synth
 from pushpull.media import write_wav
 from pushpull.memory import keep_freed_memory
 from pushpull.models import build
-from pushpull.schema import FACE_SIZE, Batch
+from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Batch, Clip
 from pushpull.training.config import HardenConfig
 from pushpull.training.regimes import build_regime
 
-TRACKS = 60
+TRACKS = 200
 BATCH_FRAMES = 500
 REDUCED = {"width": 0.25, "face_step": 2}
-STEP_FRAMES = 150
+STEP_FRAMES = {"light_asd": 150, "talknet": 500}
+PAUSE_S = 0.2
+GPU_CORES = 16
+GPU = {"name": "NVIDIA H100 SXM, bf16 without sparsity (NVIDIA's data sheet)", "peak": 989.4e12}
 # Percentiles 10, 25, 50, 75, 90 of box heights in the 2 676 314 rows of AVA-ActiveSpeaker v1.0
 # train, as shares of the picture's height, in 480 lines.
 AVA_SIDES = [round(480 * share) for share in (0.107, 0.175, 0.303, 0.511, 0.696)]
@@ -65,6 +73,12 @@ def main() -> None:
         root = Path(folder) / "set"
         write_synth(root, SynthConfig(tracks=TRACKS, seed=0, min_frames=40, max_frames=120))
         record["loader"] = loaders(root, Path(folder) / "talknet", args.peer, args.runs)
+        record["gpu"] = {
+            "cores": GPU_CORES,
+            **GPU,
+            "worker_fps": handed_over(root, args.runs),
+            "flops_per_frame": {name: operations(name) for name in ("talknet", "light_asd")},
+        }
         record["adversarial"] = [
             adversarial(root, name, options, steps, mix, args.runs)
             for name, options in (("light_asd", {}), ("talknet", REDUCED))
@@ -84,6 +98,7 @@ def pairs(one: Callable[[], float], other: Callable[[], float], runs: int) -> li
 
 def timed(work: Callable[[], object]) -> float:
     """Seconds."""
+    time.sleep(PAUSE_S)
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -127,6 +142,36 @@ def loaders(root: Path, talknet: Path, peer: Path | None, runs: int) -> dict[str
             found[f"{crops}_{sound}"] = statistics.median(ratios) * frames / loaded
     theirs.python_speech_features.mfcc = kept
     return found
+
+
+def handed_over(root: Path, runs: int) -> float:
+    """Frames per second of one loader process, from its second batch on."""
+    tracks = open_tracks(root, "train")
+
+    def rate() -> float:
+        times, frames = [], []
+        for batch in loader(tracks, Plan(batch_frames=BATCH_FRAMES, seed=1), workers=1)[0]:
+            times.append(time.perf_counter())
+            frames.append(int(batch.n_frames.sum()))
+        return sum(frames[1:]) / (times[-1] - times[0])
+
+    return statistics.median(rate() for _ in range(runs))
+
+
+def operations(name: str, frames: int = 50) -> float:
+    """Floating-point operations of a training step for each frame."""
+    clip = Clip(
+        waveform=torch.zeros(frames * SAMPLE_RATE_HZ // 25),
+        faces=torch.zeros(frames, FACE_SIZE, FACE_SIZE),
+        fps=25.0,
+        speaking=torch.arange(frames) % 2,
+    )
+    model = build(name).train()
+    counted = FlopCounterMode(display=False)
+    with counted:
+        regime = build_regime(HardenConfig(), Avil())
+        regime(model, model, Batch.from_clips([clip]), 0)["total"].backward()
+    return float(counted.get_total_flops()) / frames
 
 
 def no_mfcc(audio: Any, rate: int, *, winstep: float, **_: Any) -> Any:
@@ -184,7 +229,8 @@ def adversarial(
 ) -> dict[str, Any]:
     """Time of a PGD-trained step against what it is made of."""
     tracks = open_tracks(root, "train")
-    batch = next(loader(tracks, Plan(batch_frames=STEP_FRAMES, seed=2))[0]).as_float()
+    batches = loader(tracks, Plan(batch_frames=STEP_FRAMES[name], seed=2))[0]
+    batch = max(batches, key=lambda b: int(b.n_frames.sum())).as_float()
     torch.manual_seed(0)
     model = build(name, **options).train()
     harden = HardenConfig(regime="mix", method="pgd", steps=steps, mix=mix)
@@ -211,6 +257,7 @@ def adversarial(
         "options": options,
         "steps": steps,
         "mix": mix,
+        "clips": len(batch.n_frames),
         "frames": int(batch.n_frames.sum()),
         "ratio": statistics.median(ratios),
     }

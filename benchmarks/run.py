@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("models", "score", "detect", "attacks", "training", "storage", "ava", "app")
+PARTS = ("models", "score", "detect", "attacks", "synth", "training", "storage", "ava", "app")
 
 
 def main() -> None:
@@ -94,6 +94,7 @@ def document(results: dict[str, Any]) -> str:
         "score": score_lines,
         "detect": detect_lines,
         "attacks": attack_lines,
+        "synth": synth_lines,
         "training": training_lines,
         "storage": storage_lines,
         "ava": ava_lines,
@@ -256,6 +257,17 @@ def attack_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def synth_lines(result: dict[str, Any]) -> list[str]:
+    """Rendering."""
+    return [
+        "## `pushpull data synth`",
+        "",
+        f"{result['tracks']} tracks ({result['frames']} frames) with {result['workers']} "
+        f"processes: {result['seconds']:.0f} s, {result['fps']:.0f} frames/s, start and writing "
+        f"included. On the fly in one process: {result['one_process_fps']:.0f} frames/s.",
+    ]
+
+
 def training_lines(result: dict[str, Any]) -> list[str]:
     """Loading, and adversarial steps."""
     load = result["loader"]
@@ -277,21 +289,34 @@ def training_lines(result: dict[str, Any]) -> list[str]:
             f"| 112 x 112 | {load['112_mfcc']:.1f} | {load['112_no_mfcc']:.1f} |",
             f"| as large as AVA's | {load['ava_mfcc']:.1f} | {load['ava_no_mfcc']:.1f} |",
         ]
+    gpu = result["gpu"]
+    loaded = gpu["cores"] * gpu["worker_fps"]
+    limits = ", ".join(
+        f"{name} {flops / 1e9:.1f} GFLOP a frame and step, at most {gpu['peak'] / flops:.0f} "
+        f"frames/s, {100 * gpu['peak'] / flops / loaded:.0f} % of that"
+        for name, flops in gpu["flops_per_frame"].items()
+    )
     lines += [
+        "",
+        f"Never what a GPU waits for (computed): one loader process hands over "
+        f"{gpu['worker_fps']:.0f} frames/s, so {gpu['cores']} cores {loaded:.0f}. Not even at all "
+        f"of its arithmetic peak, {gpu['peak'] / 1e12:.0f} TFLOP/s, could a GPU ({gpu['name']}) "
+        f"learn from as many: {limits}.",
         "",
         f"A step of adversarial training (PGD with k steps, {result['threads']} threads) against "
         "its parts in clean steps: k + 1, or k + 2 with mix 0.5, which learns from the clean batch "
         "as well, and a forward pass, in which the attack looks at its last iterate; median of "
         f"{result['runs']} pairs, below 1: cheaper.",
         "",
-        "| model | k | mix | frames | ratio |",
-        "|---|---|---|---|---|",
+        "| model | k | mix | clips | frames | ratio |",
+        "|---|---|---|---|---|---|",
     ]
     for row in result["adversarial"]:
         options = ", ".join(f"{k} {v}" for k, v in row["options"].items())
         name = f"{row['model']} ({options})" if options else row["model"]
         lines.append(
-            f"| {name} | {row['steps']} | {row['mix']:g} | {row['frames']} | {row['ratio']:.2f} |"
+            f"| {name} | {row['steps']} | {row['mix']:g} | {row['clips']} | {row['frames']} | "
+            f"{row['ratio']:.2f} |"
         )
     return lines
 

@@ -135,9 +135,10 @@ class Batch:
             )
         kept = keep_bytes and all(c.faces.dtype == torch.uint8 for c in clips)
         shape = (len(clips), t, *clips[0].faces.shape[1:])
-        faces = torch.zeros(shape, dtype=torch.uint8 if kept else torch.float32)
+        faces = torch.empty(shape, dtype=torch.uint8 if kept else torch.float32)
         for row, clip in zip(faces, clips, strict=True):
             row[: len(clip.faces)] = clip.faces
+            row[len(clip.faces) :] = 0
         return cls(
             waveform=torch.stack([F.pad(c.waveform, (0, s - len(c.waveform))) for c in clips]),
             faces=faces,

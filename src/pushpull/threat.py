@@ -20,7 +20,7 @@ Source: the threat model of Chen et al., "Push-Pull", SLT 2022, section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ from torch import Tensor
 from pushpull.errors import BudgetError, ConfigError, PushPullError, ShapeError, UnknownName
 from pushpull.schema import length_mask
 
-__all__ = ["MODALITIES", "NORMS", "Ball", "Region", "Threat", "per_modality"]
+__all__ = ["MODALITIES", "NORMS", "Ball", "Region", "Size", "Threat", "per_modality"]
 
 MODALITIES = {"audio": ("audio",), "visual": ("visual",), "both": ("audio", "visual")}
 """What a user calls a modality -> the inputs that are attacked."""
@@ -153,6 +153,19 @@ def per_modality(
     return numbers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Size:
+    """How far a tensor is from the clean one, row by row.
+
+    Attributes:
+        linf: Largest change (N,) float64.
+        l2: Euclidean norm of the change (N,) float64.
+    """
+
+    linf: Tensor
+    l2: Tensor
+
+
 class Region:
     """The tensors that one clean tensor may become, row by row.
 
@@ -246,16 +259,14 @@ class Region:
         """`x` with zeros behind the end of each row."""
         return x if self._inside is None else x.masked_fill(~self._inside, 0.0)
 
-    def linf(self, x: Tensor) -> Tensor:
-        """Largest change (N,) float64."""
-        return self._per_row(x, lambda delta: delta.abs().max())
+    def size(self, x: Tensor) -> Size:
+        """How far `x` is from the clean tensor."""
+        changes = [(_largest(delta), _length(delta)) for delta in self._changes(x)]
+        largest, lengths = zip(*changes, strict=True)
+        return Size(linf=torch.stack(largest), l2=torch.stack(lengths))
 
-    def l2(self, x: Tensor) -> Tensor:
-        """Euclidean norm of the change (N,) float64."""
-        return self._per_row(x, torch.linalg.vector_norm)
-
-    def verify(self, x: Tensor) -> None:
-        """Measure `x` anew.
+    def verify(self, x: Tensor) -> Size:
+        """How far `x` is from the clean tensor, measured anew.
 
         Raises:
             BudgetError: If `x` is outside the ball, the range or the grid, changes what lies behind
@@ -268,20 +279,21 @@ class Region:
                 f"expected {tuple(clean.shape)} {clean.dtype}, as the clean one"
             )
         self._check_values(x, BudgetError, "the adversary")
-        if self._inside is not None:
-            touched = ((x != clean) & ~self._inside).flatten(1).any(1)
-            if bool(touched.any()):
+        for row, n in enumerate(self.lengths.tolist()):
+            if not torch.equal(x[row, n:], clean[row, n:]):
                 raise BudgetError(
-                    f"the adversarial {self.name} changes the padding of row {_first(touched)}; "
-                    f"expected only its first {int(self.lengths[_first(touched)])} to change"
+                    f"the adversarial {self.name} changes the padding of row {row}; "
+                    f"expected only its first {n} to change"
                 )
-        norms = self.linf(x) if self.ball.norm == "linf" else self.l2(x)
+        size = self.size(x)
+        norms = size.linf if self.ball.norm == "linf" else size.l2
         if bool((norms > self.ball.eps).any()):
             row = _first(norms > self.ball.eps)
             raise BudgetError(
                 f"the adversarial {self.name} of row {row} has {self.ball.norm} norm "
                 f"{float(norms[row]):.9g}; the budget is {self.ball.eps:.9g}"
             )
+        return size
 
     @property
     def _device(self) -> torch.device:
@@ -295,14 +307,15 @@ class Region:
             eps = _at_most(ball.eps, clean.dtype)
             if ball.grid is not None:
                 eps = math.floor(eps / ball.grid) * ball.grid
-            lower = _within(clean - eps, clean, eps).clamp_(min=ball.low)
-            upper = _within(clean + eps, clean, eps).clamp_(max=ball.high)
+            lower, upper = (_within(x, clean, eps) for x in (clean - eps, clean + eps))
+            lower.clamp_(min=ball.low)
+            upper.clamp_(max=ball.high)
         else:
             lower = torch.full_like(clean, ball.low)
             upper = torch.full_like(clean, ball.high)
-        if self._inside is None:
-            return lower, upper
-        return torch.where(self._inside, lower, clean), torch.where(self._inside, upper, clean)
+        for row, n in enumerate(self.lengths.tolist()):
+            lower[row, n:] = upper[row, n:] = clean[row, n:]
+        return lower, upper
 
     def _gaussian(self, generator: torch.Generator, radius: Tensor) -> Tensor:
         noise = torch.randn(self.clean.shape, generator=generator, dtype=self.clean.dtype)
@@ -322,30 +335,33 @@ class Region:
         high = torch.where(largest > 0, (0.5 * grid + longest) / largest, 0.0)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            fits = self.l2(rounded(middle)) <= longest
+            lengths = [_length(delta) for delta in self._changes(rounded(middle))]
+            fits = torch.stack(lengths) <= longest
             low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
         return rounded(low)
 
-    def _per_row(self, x: Tensor, norm: Callable[[Tensor], Tensor]) -> Tensor:
-        # Row by row, as float64 copies of whole batches of faces are large.
-        rows = zip(x, self.clean, strict=True)
-        return torch.stack([norm(one.double() - clean.double()) for one, clean in rows])
+    def _changes(self, x: Tensor) -> Iterator[Tensor]:
+        """Change of each row, float64: row by row, as copies of whole batches are large."""
+        for one, clean in zip(x, self.clean, strict=True):
+            yield one.to(torch.float64, copy=True).sub_(clean)
 
     def _check_values(self, x: Tensor, error: type[PushPullError], what: str) -> None:
         ball = self.ball
-        valid = x if self._inside is None else x.masked_fill(~self._inside, ball.low)
-        # Comparisons with NaN are false, so this asks for what is right.
-        if not bool(((valid >= ball.low) & (valid <= ball.high)).all()):
-            raise error(
-                f"{self.name} of {what} has values in {float(valid.min()):.9g}.."
-                f"{float(valid.max()):.9g}; expected {ball.low:.9g}..{ball.high:.9g}"
-            )
-        if ball.grid is not None and not bool(
-            (valid / ball.grid == (valid / ball.grid).round()).all()
-        ):
-            raise error(
-                f"{self.name} of {what} is off the grid; expected multiples of {ball.grid:.9g}"
-            )
+        for row, n in zip(x, self.lengths.tolist(), strict=True):
+            valid = row[:n]
+            low, high = (float(end) for end in torch.aminmax(valid))
+            # Comparisons with NaN are false, so this asks for what is right.
+            if not (low >= ball.low and high <= ball.high):
+                raise error(
+                    f"{self.name} of {what} has values in {low:.9g}..{high:.9g}; "
+                    f"expected {ball.low:.9g}..{ball.high:.9g}"
+                )
+            if ball.grid is not None and not torch.equal(
+                valid / ball.grid, (valid / ball.grid).round()
+            ):
+                raise error(
+                    f"{self.name} of {what} is off the grid; expected multiples of {ball.grid:.9g}"
+                )
 
 
 def _over(rows: Tensor, like: Tensor) -> Tensor:
@@ -357,6 +373,16 @@ def _norms(delta: Tensor) -> Tensor:
     """L2 norm of each row (N,) float64."""
     norms: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1, dtype=torch.float64)
     return norms
+
+
+def _largest(delta: Tensor) -> Tensor:
+    low, high = torch.aminmax(delta)
+    return torch.maximum(-low, high)
+
+
+def _length(delta: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(delta)
+    return length
 
 
 def _first(rows: Tensor) -> int:
@@ -373,8 +399,16 @@ def _at_most(value: float, dtype: torch.dtype) -> float:
 
 def _within(x: Tensor, clean: Tensor, eps: float) -> Tensor:
     """`x`, a sum that was rounded, put back by one float where it is farther than eps away."""
-    beyond = (x.double() - clean.double()).abs() > eps
-    return torch.where(beyond, torch.nextafter(x, clean), x)
+    for one, centre in zip(x, clean, strict=True):
+        # A sum's difference from its larger term, and from 0, is a float: no need of float64.
+        size = centre.abs()
+        exact = bool(size.masked_fill_(size == 0, torch.inf).amin() >= eps)
+        if exact and float(_largest(one - centre)) <= eps:
+            continue
+        beyond = one.to(torch.float64, copy=True).sub_(centre).abs_() > eps
+        if bool(beyond.any()):
+            one.copy_(torch.where(beyond, torch.nextafter(one, centre), one))
+    return x
 
 
 def _towards(clean: Tensor, delta: Tensor) -> Tensor:

@@ -183,8 +183,7 @@ def attack(
         goal = _goal_of(labels, targeted, centres)
         search = Search(detector, placed, build_objective(objective, goal), watch)
         run(search, torch.Generator().manual_seed(seed), **settings)
-    for name, region in placed.regions.items():
-        region.verify(search.best[name])
+    sizes = {name: r.verify(search.best[name]) for name, r in placed.regions.items()}
     return Attacked(
         batch=replace(placed.to_batch(search.best), speaking=batch.speaking),
         clean=clean,
@@ -193,8 +192,8 @@ def attack(
         score=search.score,
         loss=search.loss_per_clip,
         curve=torch.stack(search.curve),
-        linf={name: r.linf(search.best[name]) for name, r in placed.regions.items()},
-        l2={name: r.l2(search.best[name]) for name, r in placed.regions.items()},
+        linf={name: size.linf for name, size in sizes.items()},
+        l2={name: size.l2 for name, size in sizes.items()},
         vanished=vanished,
         forwards=search.forwards,
         backwards=search.backwards,

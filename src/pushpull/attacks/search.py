@@ -161,7 +161,7 @@ class Search:
             self.score, self.loss_per_clip = score, mean
             return loss
         better = loss > self.best_loss
-        self.best = self.pick(better, points, self.best)
+        self.best = points if bool(better.all()) else self.pick(better, points, self.best)
         self.best_loss = torch.where(better, loss, self.best_loss)
         clips_better = better[groups]
         self.score = torch.where(clips_better[:, None], score, self.score)

@@ -450,7 +450,7 @@ def _reach(clean: Batch, made: Batch, eps: Mapping[str, float]) -> tuple[dict[st
         if tensors[name].shape != region.clean.shape:
             shapes = tuple(tensors[name].shape), tuple(region.clean.shape)
             return {}, f"the adversarial {name} is {shapes[0]}; expected {shapes[1]}"
-        change = float(region.linf(tensors[name]).max())
+        change = float(region.size(tensors[name]).linf.max())
         reach[name] = change / (region.ball.eps or 1.0)
         try:
             region.verify(tensors[name].to(region.clean.dtype))

@@ -96,7 +96,7 @@ class _Batches(Dataset[Batch]):
         return Batch.from_clips(clips, keep_bytes=True)
 
     def _clip(self, number: int, members: NDArray[np.int64], place: int) -> Clip:
-        clip = self.tracks[int(members[place])].clip
+        clip = self.tracks.clip(int(members[place]))
         if not self.plan.augment:
             return clip
         rng = np.random.default_rng([self.plan.seed, self.plan.epoch, number, place])

@@ -66,6 +66,9 @@ class Tracks(Protocol):
 
     def __getitem__(self, index: int) -> Example: ...
 
+    def clip(self, index: int) -> Clip:
+        """What is learnt from a track, perhaps on the file's bytes: not to be written to."""
+
     def waveform(self, index: int) -> Tensor:
         """The sound of a track alone (S,), which is less to read than all of it."""
 

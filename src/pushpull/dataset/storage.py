@@ -9,14 +9,16 @@ A data set is a folder:
 and likewise `val` and `test`. A shard takes its name only when it is whole, and the index only when
 all shards are there, so making a data set can be stopped at any time and goes on where it was.
 
-Arrow files are mapped into memory: to read a track is to copy its bytes, many processes share one
-copy in the page cache, and any tool that reads Arrow reads them.
+Arrow files are mapped into memory: to read a track is at most to copy its bytes, many processes
+share one copy in the page cache, and any tool that reads Arrow reads them.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,7 +155,7 @@ class PackedTracks:
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
         self.root, self.split = root, split
-        self._readers: dict[int, Any] = {}
+        self._readers: dict[int, tuple[Any, NDArray[np.uint8]]] = {}
         index = root / split / INDEX
         if not index.is_file():
             there = [s for s in SPLITS if (root / s / INDEX).is_file()]
@@ -193,17 +195,25 @@ class PackedTracks:
         """
         return self._read(index, _unpacked)
 
+    def clip(self, index: int) -> Clip:
+        """What is learnt from a track; its faces lie in the mapped file and are not copied.
+
+        Who changes them changes what this process reads again, not the file.
+        """
+        return self._read(index, _clip)
+
     def waveform(self, index: int) -> Tensor:
         """The sound of a track alone (S,)."""
         return self._read(index, _sound)
 
-    def _read(self, index: int, unpack: Callable[[Any], Found]) -> Found:
+    def _read(self, index: int, unpack: Callable[[Any, NDArray[np.uint8]], Found]) -> Found:
         shard, batch = (self._rows.column(name)[index].as_py() for name in ("shard", "batch"))
         path = shard_path(self.root, self.split, shard)
         if shard not in self._readers:
-            self._readers[shard] = _opened(path)
+            self._readers[shard] = _mapped(path)
+        reader, pages = self._readers[shard]
         try:
-            return unpack(self._readers[shard].get_batch(batch))
+            return unpack(reader.get_batch(batch), pages)
         except (pa.ArrowException, ValueError) as e:
             raise DatasetError(
                 f"{path}, track {self.track_ids[index]}: is damaged ({e}); delete the shard and "
@@ -212,9 +222,16 @@ class PackedTracks:
 
 
 def _opened(path: Path) -> Any:
+    return _mapped(path)[0]
+
+
+def _mapped(path: Path) -> tuple[Any, NDArray[np.uint8]]:
+    """Reader of a file, and its bytes in pages of this process's own: never written back."""
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path)))
-    except (pa.ArrowException, OSError) as e:
+        with path.open("rb") as file:
+            pages = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+        return pa.ipc.open_file(pa.py_buffer(pages)), pages
+    except (pa.ArrowException, OSError, ValueError) as e:
         raise DatasetError(f"{path}: is missing or damaged ({e}); make the data set again") from e
 
 
@@ -238,7 +255,7 @@ def _packed(example: Example) -> Any:
     return pa.record_batch(columns, schema=TRACK)
 
 
-def _raw(record: Any, name: str, kind: str) -> NDArray[Any]:
+def _raw(record: Any, pages: NDArray[np.uint8], name: str, kind: str) -> NDArray[Any]:
     """The bytes of the only row where they lie; a scalar of pyarrow would be a copy."""
     column = record.column(name)
     _, ends, values = column.buffers()
@@ -246,35 +263,38 @@ def _raw(record: Any, name: str, kind: str) -> NDArray[Any]:
     start, end = places[column.offset : column.offset + 2].tolist()
     if not 0 <= start <= end <= values.size:
         raise ValueError(f"column {name} ends at byte {end} of {values.size}")
-    return np.frombuffer(values[start:end], kind)
+    first = values.address - pages.ctypes.data
+    return pages[first + start : first + end].view(kind)
 
 
-def _sound(record: Any) -> Tensor:
-    samples = _raw(record, "waveform", "<i2").astype(np.float32)
+def _sound(record: Any, pages: NDArray[np.uint8]) -> Tensor:
+    samples = _raw(record, pages, "waveform", "<i2").astype(np.float32)
     samples /= 32768
     return torch.from_numpy(samples)
 
 
-def _unpacked(record: Any) -> Example:
-    def raw(name: str, kind: str) -> NDArray[Any]:
-        return _raw(record, name, kind)
+def _clip(record: Any, pages: NDArray[np.uint8]) -> Clip:
+    return Clip(
+        waveform=_sound(record, pages),
+        faces=torch.from_numpy(
+            _raw(record, pages, "faces", "u1").reshape(-1, FACE_SIZE, FACE_SIZE)
+        ),
+        fps=float(record.column("fps")[0].as_py()),
+        speaking=torch.from_numpy(_raw(record, pages, "speaking", "u1").astype(np.int64)),
+    )
 
+
+def _unpacked(record: Any, pages: NDArray[np.uint8]) -> Example:
     def text(name: str) -> str:
         return str(record.column(name)[0].as_py())
 
-    # Copied: tensors must not write into the file.
-    faces = raw("faces", "u1").reshape(-1, FACE_SIZE, FACE_SIZE).copy()
+    clip = _clip(record, pages)
     return Example(
         track_id=text("track_id"),
         video_id=text("video_id"),
         person=text("person"),
         case=text("case"),
-        timestamps_s=raw("timestamps_s", "<f8"),
-        boxes=raw("boxes", "<f8").reshape(-1, 4),
-        clip=Clip(
-            waveform=_sound(record),
-            faces=torch.from_numpy(faces),
-            fps=float(record.column("fps")[0].as_py()),
-            speaking=torch.from_numpy(raw("speaking", "u1").astype(np.int64)),
-        ),
+        timestamps_s=_raw(record, pages, "timestamps_s", "<f8").copy(),
+        boxes=_raw(record, pages, "boxes", "<f8").reshape(-1, 4).copy(),
+        clip=replace(clip, faces=clip.faces.clone()),
     )

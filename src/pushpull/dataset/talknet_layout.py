@@ -93,6 +93,10 @@ class TalkNetTracks:
             boxes=np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(labels), 1)),
         )
 
+    def clip(self, index: int) -> Clip:
+        """What is learnt from a track."""
+        return self[index].clip
+
     def waveform(self, index: int) -> Tensor:
         """The sound of a track alone (S,).
 

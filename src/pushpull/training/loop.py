@@ -82,6 +82,9 @@ class _Limited:
     def __getitem__(self, index: int) -> Any:
         return self.tracks[index]
 
+    def clip(self, index: int) -> Any:
+        return self.tracks.clip(index)
+
     def waveform(self, index: int) -> Tensor:
         return self.tracks.waveform(index)
 
