@@ -291,17 +291,17 @@ def training_lines(result: dict[str, Any]) -> list[str]:
         ]
     gpu = result["gpu"]
     loaded = gpu["cores"] * gpu["worker_fps"]
-    limits = ", ".join(
-        f"{name} {flops / 1e9:.1f} GFLOP a frame and step, at most {gpu['peak'] / flops:.0f} "
-        f"frames/s, {100 * gpu['peak'] / flops / loaded:.0f} % of that"
+    limits = "; ".join(
+        f"{name} takes {flops / 1e9:.1f} GFLOP a frame, so that at "
+        f"{100 * loaded * flops / gpu['peak']:.0f} % of the peak it would learn from as many"
         for name, flops in gpu["flops_per_frame"].items()
     )
     lines += [
         "",
-        f"Never what a GPU waits for (computed): one loader process hands over "
-        f"{gpu['worker_fps']:.0f} frames/s, so {gpu['cores']} cores {loaded:.0f}. Not even at all "
-        f"of its arithmetic peak, {gpu['peak'] / 1e12:.0f} TFLOP/s, could a GPU ({gpu['name']}) "
-        f"learn from as many: {limits}.",
+        f"Loading against a GPU (computed, not measured): one loader process hands over "
+        f"{gpu['worker_fps']:.0f} frames/s, so {gpu['cores']} cores {loaded:.0f}. The arithmetic "
+        f"peak of a GPU is {gpu['peak'] / 1e12:.0f} TFLOP/s ({gpu['name']}). A training step of "
+        f"{limits}.",
         "",
         f"A step of adversarial training (PGD with k steps, {result['threads']} threads) against "
         "its parts in clean steps: k + 1, or k + 2 with mix 0.5, which learns from the clean batch "

@@ -5,13 +5,15 @@
 SET is the talking-head set that `real_talkset.py` made. For each detector: the curves of Figure 3
 (methods, modalities, and adversaries of the other detector as the black box), mAP and accuracy over
 the frames that it got right, and `pushpull audit --fast`. Stages are kept in OUT: a stopped run
-goes on where it was.
+goes on where it was. With --audits nothing but the audits is run, and their lines in the report are
+written anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -53,16 +55,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--report", type=Path)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--audits", action="store_true")
     args = parser.parse_args()
     keep_freed_memory()
     clean, attacked, audits = stages_of(args.set, args.tracks)
+    if args.audits:
+        run_stages([*audits.values()], args.out, workers=args.workers, progress=show)
+        anew(args.report, {name: read(stage, args.out) for name, stage in audits.items()})
+        return
     everything = [*clean.values(), *attacked.values(), *audits.values()]
     run_stages(everything, args.out, workers=args.workers, progress=show)
     results = {name: summary(name, clean, attacked, args.out) for name in PAIR}
-    audited = {
-        name: json.loads((stage.folder(args.out) / "audit" / "audit.json").read_text())
-        for name, stage in audits.items()
-    }
+    audited = {name: read(stage, args.out) for name, stage in audits.items()}
     text = "\n".join(lines(results, audited)) + "\n"
     record = {
         name: results[name] | {key: audited[name][key] for key in ("verdict", "standing")}
@@ -159,14 +163,36 @@ def lines(results: dict[str, Any], audits: dict[str, Any]) -> list[str]:
         for curve, points in result["curves"].items():
             cells = [f"{p['map']:.1f} / {p['right']:.0f} %" for p in points]
             found.append(f"| {curve} | " + " | ".join(cells) + " |")
-        flagged = [t["test"] for t in audit["tests"] if t["verdict"] == "flag"]
-        found += [
-            "",
-            f"Audit (`--fast`, {audit['victims']['tracks']} tracks, {audit['victims']['frames']} "
-            f"frames): {audit['verdict']['sentence']}. Flagged: {', '.join(flagged) or 'nothing'}.",
-            "",
-        ]
+        found += ["", audit_line(audit), ""]
     return found[:-1]
+
+
+def audit_line(audit: dict[str, Any]) -> str:
+    """What an audit says."""
+    flagged = [t["test"] for t in audit["tests"] if t["verdict"] == "flag"]
+    return (
+        f"Audit (`--fast`, {audit['victims']['tracks']} tracks, {audit['victims']['frames']} "
+        f"frames): {audit['verdict']['sentence']}. Flagged: {', '.join(flagged) or 'nothing'}."
+    )
+
+
+def read(stage: Stage, out: Path) -> dict[str, Any]:
+    """The record of an audit."""
+    return dict(json.loads((stage.folder(out) / "audit" / "audit.json").read_text()))
+
+
+def anew(report: Path | None, audits: dict[str, dict[str, Any]]) -> None:
+    """Print the audits; write their lines into the report."""
+    for name, audit in audits.items():
+        print(name, audit_line(audit))
+        if report:
+            # The detector's table, then the line of its audit.
+            mark = re.compile(rf"(^\*\*{name}\*\*: .*?\n)Audit \(.*?$", re.DOTALL | re.MULTILINE)
+            line = audit_line(audit)
+            text, n = mark.subn(lambda found, line=line: found[1] + line, report.read_text())
+            if n != 1:
+                raise SystemExit(f"{report}: {n} audits of {name}; expected one")
+            report.write_text(text)
 
 
 def draw(results: dict[str, Any]) -> Figure:

@@ -10,6 +10,7 @@ from pushpull.attacks import attack
 from pushpull.audit import Claim, Victims, examine
 from pushpull.audit.settings import FAST
 from pushpull.losses import log_odds
+from pushpull.models import build
 from pushpull.schema import Batch
 
 
@@ -139,3 +140,12 @@ def test_transfer_that_beats_the_white_box_is_masking(plain, victims, small) -> 
     assert "transfer" in flagged(masked, "masking")
     honest = examine(plain, victims, eps=EPS, config=small, surrogates=twin, tests=names)
     assert honest.findings[-1].verdict == "pass"
+
+
+def test_the_kinks_of_max_pooling_are_no_wrong_gradients(victims, small) -> None:
+    torch.manual_seed(0)
+    detector = build("light_asd").eval()
+    found = examine(detector, victims, eps=EPS, config=small, tests=["derivatives"])
+    (finding,) = found.findings
+    assert all(error < 1e-4 for error in finding.figures.values())
+    assert finding.verdict == "pass"

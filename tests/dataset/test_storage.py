@@ -56,6 +56,22 @@ def written(root, examples):
     return root
 
 
+def test_a_clip_on_the_mapped_file_is_the_track_and_never_written_back(dataset) -> None:
+    tracks = PackedTracks(dataset, "train")
+    before = shard_path(dataset, "train", 0).read_bytes()
+    whole, clip = tracks[0].clip, tracks.clip(0)
+    assert torch.equal(clip.faces, whole.faces)
+    assert torch.equal(clip.waveform, whole.waveform)
+    assert torch.equal(clip.speaking, whole.speaking)
+    assert clip.fps == whole.fps
+    clip.faces.fill_(7)
+    assert shard_path(dataset, "train", 0).read_bytes() == before
+    assert torch.equal(PackedTracks(dataset, "train").clip(0).faces, whole.faces)
+    # The mapping lives as long as what lies on it.
+    del tracks
+    assert int(clip.faces.sum()) == 7 * clip.faces.numel()
+
+
 def test_two_tracks_of_one_name_are_refused(tmp_path) -> None:
     example = synth_example(CONFIG, "train", 0)
     root = written(tmp_path, [example, example])

@@ -23,6 +23,10 @@ from pushpull.threat import Threat
 
 __all__ = ["derivatives", "gradients", "landscape"]
 
+DIFFERENCE = 1e-6
+"""Step of differences, in budgets: so short that hardly a kink is crossed. With 1e-4 max pooling
+alone made 2.4 % in published detectors. Float64 still tells seven digits apart."""
+
 
 def gradients(bench: Bench) -> Outcome:
     """Looks for zero, missing and infinite gradients, and frames whose loss is flat."""
@@ -77,7 +81,7 @@ def derivatives(bench: Bench) -> Outcome:
         errors = {name: _derivative_errors(bench, detector, batch, name) for name in bench.eps}
         return {"errors": errors}
 
-    depends = _probing(bench, directions=bench.config.directions)
+    depends = _probing(bench, directions=bench.config.directions, step=DIFFERENCE)
     got = bench.cached("derivatives", depends, make)
     if "why" in got:
         raise NotRun(got["why"])
@@ -191,8 +195,7 @@ def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> 
             (gradient,) = torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)
         else:
             gradient = torch.zeros_like(x)
-        # Short enough for few kinks to be crossed, long enough for what float64 can tell apart.
-        h = 1e-4 * (bench.eps[name] or 1.0)
+        h = DIFFERENCE * (bench.eps[name] or 1.0)
         with torch.no_grad():
             for _ in range(bench.config.directions):
                 way = torch.randn(x.shape, generator=generator, dtype=torch.float64)
