@@ -227,7 +227,7 @@ class Region:
         """A random change: uniform in the ball, then put into the range."""
         if self.ball.norm == "linf":
             noise = torch.rand(self.clean.shape, generator=generator, dtype=self.clean.dtype)
-            return self.project(noise.mul_(2).sub_(1).mul_(self.ball.eps).to(self._device))
+            return self.project(noise.sub_(0.5).mul_(2 * self.ball.eps).to(self._device))
         # The share of a ball in n dimensions within radius r is r^n.
         share = torch.rand(len(self.clean), generator=generator, dtype=torch.float64)
         sizes = self.lengths * math.prod(self.clean.shape[2:])
@@ -307,7 +307,7 @@ class Region:
             eps = _at_most(ball.eps, clean.dtype)
             if ball.grid is not None:
                 eps = math.floor(eps / ball.grid) * ball.grid
-            lower, upper = (_within(x, clean, eps) for x in (clean - eps, clean + eps))
+            lower, upper = _around(clean, eps)
             lower.clamp_(min=ball.low)
             upper.clamp_(max=ball.high)
         else:
@@ -397,18 +397,20 @@ def _at_most(value: float, dtype: torch.dtype) -> float:
     return float(rounded)
 
 
-def _within(x: Tensor, clean: Tensor, eps: float) -> Tensor:
-    """`x`, a sum that was rounded, put back by one float where it is farther than eps away."""
-    for one, centre in zip(x, clean, strict=True):
+def _around(clean: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`clean - eps` and `clean + eps`, rounded so that neither is farther than eps away."""
+    lower, upper = clean - eps, clean + eps
+    for *sums, centre in zip(lower, upper, clean, strict=True):
         # A sum's difference from its larger term, and from 0, is a float: no need of float64.
         size = centre.abs()
         exact = bool(size.masked_fill_(size == 0, torch.inf).amin() >= eps)
-        if exact and float(_largest(one - centre)) <= eps:
-            continue
-        beyond = one.to(torch.float64, copy=True).sub_(centre).abs_() > eps
-        if bool(beyond.any()):
-            one.copy_(torch.where(beyond, torch.nextafter(one, centre), one))
-    return x
+        for one in sums:
+            if exact and float(_largest(one - centre)) <= eps:
+                continue
+            beyond = one.to(torch.float64, copy=True).sub_(centre).abs_() > eps
+            if bool(beyond.any()):
+                one.copy_(torch.where(beyond, torch.nextafter(one, centre), one))
+    return lower, upper
 
 
 def _towards(clean: Tensor, delta: Tensor) -> Tensor:

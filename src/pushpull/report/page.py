@@ -32,6 +32,8 @@ Arrays = Mapping[str, NDArray[Any]]
 SAMPLE_RATE_HZ = 16_000
 LOSES = 10.0
 """mAP points between PGD and the worst of all attacks from which PGD's number misleads."""
+FEW_TRACKS = 24
+"""Tracks below which an audit that breaks nothing is no more than a first look."""
 
 
 def write_page(
@@ -63,7 +65,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "shade": _shade}
+    environment.filters |= {"number": _number, "shade": _shade, "verdict": _verdict}
     pictures: dict[str, str] = {}
     if "figure3" in results:
         pictures["figure3"] = _png(draw_figure3(results["figure3"]))
@@ -125,10 +127,19 @@ def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None
         "under the worst of all attacks for each frame"
     )
     if audit is not None:
-        text += f"; the audit's verdict: {audit['verdict']['word']}"
+        text += f"; the audit's verdict {_verdict(audit)}"
     if pgd - least > LOSES:
         text += f". PGD alone would have flattered it by {pgd - least:.0f} points"
     return text + "."
+
+
+def _verdict(audit: Mapping[str, Any]) -> str:
+    """The word, with how much it rests on."""
+    word, victims = audit["verdict"]["word"], audit["victims"]
+    text = f"on {victims['tracks']} tracks, {victims['frames']} frames: {word}"
+    if word == "robust" and victims["tracks"] < FEW_TRACKS:
+        text += " (so few that more tracks may well show otherwise)"
+    return text
 
 
 def _number(value: float | None, digits: int = 1) -> str:
