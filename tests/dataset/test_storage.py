@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_a_clip_on_the_mapped_file_is_the_track_and_never_written_back(dataset) 
     # The mapping lives as long as what lies on it.
     del tracks
     assert int(clip.faces.sum()) == 7 * clip.faces.numel()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+def test_no_file_stays_open_behind_a_shard(dataset) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    readers = [PackedTracks(dataset, "train") for _ in range(20)]
+    assert all(len(reader.clip(0).faces) for reader in readers)
+    assert open_files() == before
 
 
 def test_two_tracks_of_one_name_are_refused(tmp_path) -> None:

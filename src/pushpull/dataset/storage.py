@@ -16,7 +16,6 @@ share one copy in the page cache, and any tool that reads Arrow reads them.
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -228,10 +227,12 @@ def _opened(path: Path) -> Any:
 def _mapped(path: Path) -> tuple[Any, NDArray[np.uint8]]:
     """Reader of a file, and its bytes in pages of this process's own: never written back."""
     try:
-        with path.open("rb") as file:
-            pages = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+        # Torch keeps no file open behind a mapping: AVA has a thousand shards, and processes are
+        # often allowed a thousand files.
+        size = path.stat().st_size
+        pages = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
         return pa.ipc.open_file(pa.py_buffer(pages)), pages
-    except (pa.ArrowException, OSError, ValueError) as e:
+    except (pa.ArrowException, OSError, RuntimeError) as e:
         raise DatasetError(f"{path}: is missing or damaged ({e}); make the data set again") from e
 
 
