@@ -147,5 +147,5 @@ def test_the_kinks_of_max_pooling_are_no_wrong_gradients(victims, small) -> None
     detector = build("light_asd").eval()
     found = examine(detector, victims, eps=EPS, config=small, tests=["derivatives"])
     (finding,) = found.findings
-    assert all(error < 1e-4 for error in finding.figures.values())
+    assert 0.01 < max(finding.figures.values()) < 0.1
     assert finding.verdict == "pass"
