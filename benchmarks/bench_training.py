@@ -237,21 +237,18 @@ def adversarial(
     clean, hard = build_regime(HardenConfig(), Avil()), build_regime(harden, Avil())
     parts = steps + 1 if mix == 1 else steps + 2
 
-    def step(regime: Any) -> float:
-        def work() -> None:
-            model.zero_grad()
-            regime(model, model, batch, 0)["total"].backward()
+    def step(regime: Any) -> None:
+        model.zero_grad()
+        regime(model, model, batch, 0)["total"].backward()
 
-        return timed(work)
-
-    def forward() -> float:
+    def made_of() -> None:
+        # Without a pause in between, as the parts of the adversarial step have none.
+        for _ in range(parts):
+            step(clean)
         with torch.no_grad():
-            return timed(lambda: model(**batch.inputs))
+            model(**batch.inputs)
 
-    def made_of() -> float:
-        return sum(step(clean) for _ in range(parts)) + forward()
-
-    ratios = pairs(lambda: step(hard), made_of, runs)
+    ratios = pairs(lambda: timed(lambda: step(hard)), lambda: timed(made_of), runs)
     return {
         "model": name,
         "options": options,

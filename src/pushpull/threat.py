@@ -349,6 +349,8 @@ class Region:
         ball = self.ball
         for row, n in zip(x, self.lengths.tolist(), strict=True):
             valid = row[:n]
+            if not valid.numel():
+                continue
             low, high = (float(end) for end in torch.aminmax(valid))
             # Comparisons with NaN are false, so this asks for what is right.
             if not (low >= ball.low and high <= ball.high):
