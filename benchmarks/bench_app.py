@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from app_server import Running
+from support.app_server import Running
 
 from pushpull.synthetic import demo_video
 

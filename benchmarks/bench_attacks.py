@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from pushpull.attacks import attack
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace
+from pushpull.attacks.threat import Threat
 from pushpull.losses import Goal, build_objective, cross_entropy_all
-from pushpull.memory import keep_freed_memory
 from pushpull.models import MODELS, Detector
+from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.schema import Batch, Clip
-from pushpull.threat import Threat
 
 EPS_AV = 5.0
 EPS = {"audio": 5e-4, "visual": 0.5}

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pushpull.ava import find_sources, prepare, write_lookalike
-from pushpull.ava.sources import tables_of
+from pushpull.data.ava import find_sources, prepare, write_lookalike
+from pushpull.data.ava.sources import tables_of
 
 THEIRS = """
 import sys

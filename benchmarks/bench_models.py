@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pushpull.memory import keep_freed_memory
 from pushpull.models import MODELS, Detector
+from pushpull.runtime.malloc import keep_freed_memory
 
 # Where each published checkout keeps its network, and the width of what its heads see.
 PEERS = {

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pushpull.dataset import SynthConfig, open_tracks, write_synth
-from pushpull.memory import keep_freed_memory
+from pushpull.data import SynthConfig, open_tracks, write_synth
+from pushpull.runtime.malloc import keep_freed_memory
 
 FIELDS = {"faces": np.uint8, "waveform": np.int16, "speaking": np.uint8}
 SHARD_BYTES = 64 << 20
@@ -134,7 +134,7 @@ def size(folder: Path) -> int:
 
 
 class Ours:
-    """`pushpull.dataset`; reads boxes and times of each track as well."""
+    """`pushpull.data`; reads boxes and times of each track as well."""
 
     random = True
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from pushpull.dataset import SynthConfig, open_tracks, synth_examples
+from pushpull.data import SynthConfig, open_tracks, synth_examples
 
 
 def main() -> None:

@@ -37,11 +37,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pushpull.avil import Avil
-from pushpull.dataset import Plan, SynthConfig, loader, open_tracks, write_synth
+from pushpull.data import Plan, SynthConfig, loader, open_tracks, write_synth
+from pushpull.losses.avil import Avil
 from pushpull.media import write_wav
-from pushpull.memory import keep_freed_memory
 from pushpull.models import build
+from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Batch, Clip
 from pushpull.training.config import HardenConfig
 from pushpull.training.regimes import build_regime

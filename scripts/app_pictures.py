@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
+from support.app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
 
 SIZES = {"desktop": (1180, 820), "phone": (390, 844)}
 WAIT_MS = 300_000

@@ -22,14 +22,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from real_clips import replace_section
 
-from pushpull.audit import FAST
-from pushpull.files import sha256_of
-from pushpull.memory import keep_freed_memory
+from pushpull.auditing import FAST
+from pushpull.models.weights import resolve
 from pushpull.reproduce.jobs import audit_row, score
 from pushpull.reproduce.plan import identity
 from pushpull.reproduce.summary import Scores
-from pushpull.stages import Stage, Status, run_stages
-from pushpull.weights import resolve
+from pushpull.runtime.files import sha256_of
+from pushpull.runtime.malloc import keep_freed_memory
+from pushpull.runtime.stages import Stage, Status, run_stages
 
 PAIR = ("light-asd-ava", "lr-asd-ava")
 EPS = (1.0, 5.0, 20.0)

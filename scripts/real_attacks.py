@@ -24,13 +24,13 @@ import torch
 from real_clips import replace_section
 
 from pushpull.attacks import attack
-from pushpull.clips import CROPS
 from pushpull.detection import find_faces, read_clips
+from pushpull.detection.clips import CROPS
 from pushpull.errors import MediaError, PushPullError
-from pushpull.memory import keep_freed_memory
 from pushpull.metrics import average_precision
+from pushpull.models.weights import load_weights
+from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.schema import Batch, Clip
-from pushpull.weights import load_weights
 
 WEIGHTS = ("light-asd-ava", "lr-asd-ava")
 FRAMES = 30

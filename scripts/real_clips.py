@@ -22,15 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from pushpull.clips import CROPS
 from pushpull.detection import encode_tracks, score_tracks
+from pushpull.detection.clips import CROPS
+from pushpull.detection.face_finders import build_detector
+from pushpull.detection.tracking import find_tracks
 from pushpull.errors import PushPullError
-from pushpull.faces import build_detector
 from pushpull.media import probe, read_frames, read_waveform
 from pushpull.metrics import average_precision
+from pushpull.models.weights import load_weights
 from pushpull.schema import Track
-from pushpull.tracks import find_tracks
-from pushpull.weights import load_weights
 
 WEIGHTS = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
 SOUNDS = ("own", "silent", "other")

@@ -21,10 +21,10 @@ import numpy as np
 from real_attacks import one_of_each
 from real_clips import replace_section
 
-from pushpull.adversarial import as_json, attack_video, detected_again, write_attack
 from pushpull.errors import PushPullError
-from pushpull.memory import keep_freed_memory
-from pushpull.weights import load_weights
+from pushpull.models.weights import load_weights
+from pushpull.runtime.malloc import keep_freed_memory
+from pushpull.video_attacks import as_json, attack_video, detected_again, write_attack
 
 WEIGHTS = "light-asd-ava"
 CLIPS = 6

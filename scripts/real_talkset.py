@@ -15,11 +15,11 @@ from pathlib import Path
 
 from real_clips import replace_section
 
-from pushpull.dataset import SPLITS, open_tracks
+from pushpull.data import SPLITS, open_tracks
+from pushpull.data.talkset import KINDS, Source, TalksetConfig, write_talkset
 from pushpull.evaluation import Evaluation, score_tracks, summarised
-from pushpull.memory import keep_freed_memory
-from pushpull.talkset import KINDS, Source, TalksetConfig, write_talkset
-from pushpull.weights import load_weights
+from pushpull.models.weights import load_weights
+from pushpull.runtime.malloc import keep_freed_memory
 
 WEIGHTS = ("light-asd-ava", "lr-asd-ava")
 

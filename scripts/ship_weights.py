@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from pushpull.models.checkpoints import HEADER, read_state
+from pushpull.models.weights import SHIPPED
 from pushpull.reproduce import PRESETS
 from pushpull.reproduce.plan import training
 from pushpull.reproduce.rows import SURROGATES
-from pushpull.weights import SHIPPED
 
 KEPT = ("data", "epoch", "versions", "crop")
 

@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.dataset import SynthConfig, open_tracks
-from pushpull.dataset.synth import CASES, synth_example
+from pushpull.data import SynthConfig, open_tracks
+from pushpull.data.synth import CASES, synth_example
 from pushpull.losses import log_odds
 from pushpull.media import VideoWriter
 from pushpull.metrics import average_precision
 from pushpull.models.checkpoints import load
 from pushpull.reproduce import PRESETS
 from pushpull.reproduce.plan import training
+from pushpull.runtime.stages import run_stages
 from pushpull.schema import SAMPLE_RATE_HZ, Batch
-from pushpull.stages import run_stages
 
 FRAMES, ZOOM, SHOWN_S = 10, 3, 2.5
 MARK = re.compile(r"(<!-- baselines -->\n).*?(<!-- end -->)", re.DOTALL)

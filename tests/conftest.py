@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 
 from pushpull.cli import main
-from pushpull.dataset import SynthConfig, write_synth
+from pushpull.data import SynthConfig, write_synth
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
 from pushpull.synthetic import one_face_video

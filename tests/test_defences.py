@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from small_detectors import ConvDetector, random_batch
+from support.small_detectors import ConvDetector, random_batch
 
 from pushpull import defences
 from pushpull.attacks import attack
+from pushpull.attacks.threat import Threat
 from pushpull.defences import (
     DEFENCES,
     Purification,
@@ -24,9 +25,8 @@ from pushpull.errors import CheckpointError, ConfigError, ShapeError, UnknownNam
 from pushpull.models import LRASD, MODELS, build
 from pushpull.models.checkpoints import save
 from pushpull.models.streaming import detect_clip
+from pushpull.models.weights import load_weights
 from pushpull.schema import Batch, Clip
-from pushpull.threat import Threat
-from pushpull.weights import load_weights
 
 every_defence = pytest.mark.parametrize("name", DEFENCES)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushpull.dataset import open_tracks
+from pushpull.data import open_tracks
 from pushpull.errors import DatasetError, PushPullError, ShapeError
 from pushpull.evaluation import TrackScore, attacker, score_tracks, summarised
 from pushpull.metrics import average_precision, bootstrap_precision

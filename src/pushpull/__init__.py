@@ -1,3 +1,5 @@
 """Detect who is speaking in a video, break the detector, harden it, and prove how hard it is."""
 
-__version__ = "0.1.0"
+from pushpull.runtime.version import __version__
+
+__all__ = ["__version__"]

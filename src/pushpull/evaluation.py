@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull import __version__
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.attacks import attack, check_settings
-from pushpull.dataset import Tracks, open_tracks, read_about
-from pushpull.dataset.loading import batches_of
+from pushpull.data import Tracks, open_tracks, read_about
+from pushpull.data.loading import batches_of
 from pushpull.errors import DatasetError
-from pushpull.files import output_dir, written_whole
 from pushpull.losses import log_odds
 from pushpull.metrics import average_precision, bootstrap_precision
 from pushpull.models.detector import Detector
+from pushpull.models.weights import LoadedWeights
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.version import __version__
 from pushpull.schema import Batch
-from pushpull.weights import LoadedWeights
 
 __all__ = [
     "CaseScore",

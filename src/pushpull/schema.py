@@ -19,10 +19,13 @@ from torch.nn import functional as F
 
 from pushpull.errors import ShapeError
 
-__all__ = ["FACE_SIZE", "SAMPLE_RATE_HZ", "Batch", "Clip", "Output", "Track", "length_mask"]
+__all__ = ["FACE_SIZE", "GRID", "SAMPLE_RATE_HZ", "Batch", "Clip", "Output", "Track", "length_mask"]
 
 SAMPLE_RATE_HZ = 16_000
 FACE_SIZE = 112
+
+GRID = {"audio": 2.0**-15, "visual": 1.0}
+"""Steps of what a file holds: int16 samples and 8-bit pixels."""
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

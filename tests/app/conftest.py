@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from app_server import Running
+from support.app_server import Running
 
 
 @pytest.fixture(scope="session")

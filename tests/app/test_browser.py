@@ -9,8 +9,8 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from app_browser import CHROMIUM_FLAGS, chromium_path
 from playwright import sync_api as playwright
+from support.app_browser import CHROMIUM_FLAGS, chromium_path
 
 WAIT_MS = 60_000
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_detectors import SAMPLES_PER_FRAME, LinearDetector, random_batch
+from support.small_detectors import SAMPLES_PER_FRAME, LinearDetector, random_batch
 from torch import Tensor
 
 from pushpull.attacks import attack
+from pushpull.attacks.threat import MODALITIES
 from pushpull.schema import Batch
-from pushpull.threat import MODALITIES
 
 # Steps that can cross the ball from any start.
 REACHING: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_detectors import ConvDetector, random_batch
+from support.small_detectors import ConvDetector, random_batch
 from torch import Tensor, nn
 
 from pushpull.attacks import attack

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_detectors import random_batch
+from support.small_detectors import random_batch
 
 from pushpull.attacks import attack, transfer
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace
+from pushpull.attacks.threat import Threat
 from pushpull.losses import Goal, build_objective
 from pushpull.models import MODELS, build
-from pushpull.threat import Threat
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_detectors import SAMPLES_PER_FRAME, ConvDetector, LinearDetector, random_batch
+from support.small_detectors import SAMPLES_PER_FRAME, ConvDetector, LinearDetector, random_batch
 from torch import Tensor, nn
 
 from pushpull.attacks import ATTACKS, Soundtracks, attack, transfer

@@ -3,17 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_detectors import ConvDetector, LinearDetector, SmallDetector, random_batch
+from support.small_detectors import ConvDetector, LinearDetector, SmallDetector, random_batch
 from torch import Tensor
 
 from pushpull.attacks import attack
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace
+from pushpull.attacks.threat import MODALITIES, Threat
 from pushpull.errors import GradientError
 from pushpull.losses import Goal, build_objective
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Output
-from pushpull.threat import MODALITIES, Threat
 
 
 def search_of(detector: Detector, batch: Batch, modality: str, objective: str = "all") -> Search:

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_files import clicks, make_video, onsets_s
+from support.media_files import clicks, make_video, onsets_s
 
 from pushpull.annotations import read_table
 from pushpull.detection import (

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media_files import DEFAULT_CODECS, clicks, flashes, make_video, onsets_s, tone
 from scipy.io import wavfile
+from support.media_files import DEFAULT_CODECS, clicks, flashes, make_video, onsets_s, tone
 
 from pushpull.errors import ConfigError, MediaError, OutputError, ShapeError
 from pushpull.media import read_frames, read_waveform, slice_audio, write_wav

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from media_files import make_video
+from support.media_files import make_video
 
 from pushpull.errors import MediaError
 from pushpull.media import probe, read_frames, read_waveform

@@ -3,7 +3,7 @@
 import av
 import numpy as np
 import pytest
-from media_files import make_video
+from support.media_files import make_video
 
 from pushpull.errors import ConfigError, OutputError, ShapeError
 from pushpull.media import VideoWriter, probe, read_frames, read_waveform, write_sound

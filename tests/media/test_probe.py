@@ -4,7 +4,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from media_files import DEFAULT_CODECS, make_video
+from support.media_files import DEFAULT_CODECS, make_video
 
 from pushpull.errors import MediaError
 from pushpull.media import Orientation, probe

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media_files import DEFAULT_CODECS, frame_rate, make_video
+from support.media_files import DEFAULT_CODECS, frame_rate, make_video
 
 from pushpull.errors import MediaError
 from pushpull.media import Frame, probe, read_frames

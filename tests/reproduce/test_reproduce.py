@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reproduce_presets import TINY
+from support.reproduce_presets import TINY
 
 from pushpull.errors import UnknownName
 from pushpull.reproduce import PRESETS, preset_of, reproduce
@@ -94,7 +94,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from reproduce_presets import TINY
+from support.reproduce_presets import TINY
 from pushpull.reproduce import reproduce
 
 if __name__ == "__main__":

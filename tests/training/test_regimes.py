@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_detectors import ConvDetector, LinearDetector, random_batch
+from support.small_detectors import ConvDetector, LinearDetector, random_batch
 
 from pushpull.attacks import attack
-from pushpull.avil import Avil, training_loss
 from pushpull.errors import ConfigError, UnknownName
+from pushpull.losses.avil import Avil, training_loss
 from pushpull.schema import Output
 from pushpull.training.config import HardenConfig
 from pushpull.training.regimes import build_regime, divergence

@@ -147,7 +147,7 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
 
 
 def _frames(dataset, split):
-    from pushpull.dataset import open_tracks
+    from pushpull.data import open_tracks
 
     return open_tracks(dataset, split).n_frames
 

@@ -22,17 +22,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pushpull import __version__
 from pushpull.app import abx, tasks
-from pushpull.app.choices import CHOICES, STEPS, amplification, attack_request, whole_number
-from pushpull.app.guard import Guard
 from pushpull.app.jobs import Busy, Job, Pool, State
+from pushpull.app.middleware import Guard
 from pushpull.app.runs import Runs, tracks_of, when
 from pushpull.app.sessions import Session, Sessions, Upload, WorkRoot, new_id
 from pushpull.app.settings import AppConfig
 from pushpull.app.uploads import EXPECTED, file_stem, shown_name
+from pushpull.app.validation import CHOICES, STEPS, amplification, attack_request, whole_number
 from pushpull.errors import ConfigError, MediaError, PushPullError
-from pushpull.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.version import __version__
 
 __all__ = ["build_app"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pushpull.errors import MediaError, PushPullError
 
 if TYPE_CHECKING:
-    from pushpull.weights import LoadedWeights
+    from pushpull.models.weights import LoadedWeights
 
 __all__ = ["look", "run"]
 
@@ -53,8 +53,8 @@ def look(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
 def weights_here(first: str) -> list[dict[str, str]]:
     """Weights that need no download: name and a few words, the server's own first."""
-    from pushpull.files import find
-    from pushpull.weights import KNOWN, SHIPPED
+    from pushpull.models.weights import KNOWN, SHIPPED
+    from pushpull.runtime.files import find
 
     rows = {
         known.name: f"{known.model}, trained on {known.trained_on}"
@@ -69,7 +69,7 @@ def weights_here(first: str) -> list[dict[str, str]]:
 @lru_cache(maxsize=1)
 def weights_of(name: str) -> LoadedWeights:
     """Loaded once as long as the same are asked for."""
-    from pushpull.weights import load_weights
+    from pushpull.models.weights import load_weights
 
     return load_weights(name, device="auto")
 
@@ -115,7 +115,7 @@ def detect_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
 def attack_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The adversary, what `pushpull attack` writes of it, and pictures of the change."""
-    from pushpull.adversarial import attack_video, write_attack, write_record, write_views
+    from pushpull.video_attacks import attack_video, write_attack, write_record, write_views
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)

@@ -25,6 +25,7 @@ from pushpull.attacks.noise import noise
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace, Soundtracks, Space, SpaceBuilder, on_grid
 from pushpull.attacks.square import square
+from pushpull.attacks.threat import Threat, per_modality
 from pushpull.errors import BudgetWarning, ConfigError, UnknownName
 from pushpull.losses import (
     OBJECTIVES,
@@ -37,7 +38,6 @@ from pushpull.losses import (
 )
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Output
-from pushpull.threat import Threat, per_modality
 
 __all__ = ["ATTACKS", "Attacked", "Soundtracks", "attack", "check_settings", "transfer"]
 

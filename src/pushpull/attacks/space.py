@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pushpull.attacks.threat import Region, Threat
 from pushpull.errors import ShapeError
-from pushpull.schema import Batch
-from pushpull.threat import GRID, Region, Threat
+from pushpull.schema import GRID, Batch
 
 __all__ = [
     "CropSpace",

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pushpull.attacks.search import Search, at_least_one
+from pushpull.attacks.threat import Region
 from pushpull.errors import ConfigError
-from pushpull.threat import Region
 
 __all__ = ["square"]
 

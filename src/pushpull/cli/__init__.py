@@ -16,7 +16,7 @@ import typer
 from pushpull.cli import data, detectors, videos
 from pushpull.cli.console import complain, say
 from pushpull.errors import PushPullError
-from pushpull.memory import keep_freed_memory
+from pushpull.runtime.malloc import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -52,7 +52,7 @@ def main() -> None:
 def print_version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
-        from pushpull import __version__
+        from pushpull.runtime.version import __version__
 
         say(__version__)
         raise typer.Exit

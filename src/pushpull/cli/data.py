@@ -26,7 +26,7 @@ def synth(
     """Make a synthetic data set of talking faces; what is there already is kept."""
     import os
 
-    from pushpull.dataset import SynthConfig, write_synth
+    from pushpull.data import SynthConfig, write_synth
 
     config = SynthConfig(tracks=tracks, seed=seed, min_frames=min_frames, max_frames=max_frames)
     with progress_bar(out.name) as report:
@@ -59,7 +59,7 @@ def talkset(
 
     A clip that cannot be used is reported, the others are done, and the exit code is 1.
     """
-    from pushpull.talkset import TalksetConfig, read_sources, sources_in, write_talkset
+    from pushpull.data.talkset import TalksetConfig, read_sources, sources_in, write_talkset
 
     if not clips.is_dir():
         raise typer.BadParameter(f"{clips} is no folder", param_hint="CLIPS")
@@ -100,7 +100,7 @@ def ava(
     ] = None,
 ) -> None:
     """Make a data set of AVA-ActiveSpeaker; exit code 1 if tracks are missing."""
-    from pushpull.ava import find_sources, prepare
+    from pushpull.data.ava import find_sources, prepare
 
     with progress_bar(out.name) as report:
         found = prepare(
@@ -124,7 +124,7 @@ def ava_download(
     url: Annotated[str | None, typer.Option(help="Where they are; AVA's by default.")] = None,
 ) -> None:
     """Fetch the files of a list, with resume and checksums; exit code 1 if one is missing."""
-    from pushpull.ava.download import AVA_URL, download_list, read_list
+    from pushpull.data.ava.download import AVA_URL, download_list, read_list
 
     with progress_bar(folder.name) as report:
         found = download_list(read_list(names), folder, url=url or AVA_URL, progress=report)
@@ -143,7 +143,7 @@ def ava_lookalike(
     duration: Annotated[float, typer.Option(help="Seconds of each.")] = 8.0,
 ) -> None:
     """Write synthetic videos with csv files as AVA's users have them, to try `data ava` on."""
-    from pushpull.ava import write_lookalike
+    from pushpull.data.ava import write_lookalike
 
     with progress_bar(out.name) as report:
         made = write_lookalike(
@@ -172,7 +172,7 @@ def stats(
     from dataclasses import asdict
 
     from pushpull.annotations import summarise
-    from pushpull.dataset import is_dataset
+    from pushpull.data import is_dataset
 
     if is_dataset(source):
         dataset_stats(source, plot, as_json)
@@ -199,7 +199,7 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Read every track of a data set and name what is broken; exit code 1 if anything is."""
-    from pushpull.dataset import faults, open_tracks, splits_of
+    from pushpull.data import faults, open_tracks, splits_of
 
     found: list[dict[str, str]] = []
     count = 0
@@ -224,7 +224,7 @@ def dataset_stats(source: Path, plot: Path | None, as_json: bool) -> None:
     """Print the numbers of each split, and draw them."""
     from dataclasses import asdict
 
-    from pushpull.dataset import describe, draw_stats, open_tracks, splits_of
+    from pushpull.data import describe, draw_stats, open_tracks, splits_of
 
     splits = {split: open_tracks(source, split) for split in splits_of(source)}
     with progress_bar(source.name) as report:

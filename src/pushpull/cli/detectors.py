@@ -87,7 +87,7 @@ def evaluate(
     Writes results.json, and truth.csv with clean.csv and adversarial.csv for `pushpull score`.
     """
     from pushpull.evaluation import evaluate as evaluate_weights
-    from pushpull.weights import load_weights
+    from pushpull.models.weights import load_weights
 
     settings: dict[str, Any] = {
         "eps": budget_of(eps),
@@ -149,9 +149,9 @@ def audit(
     """
     from dataclasses import replace
 
-    from pushpull.audit import FAST, FULL, Claim, audit_lines
-    from pushpull.audit import audit as audit_weights
-    from pushpull.weights import load_weights
+    from pushpull.auditing import FAST, FULL, Claim, audit_lines
+    from pushpull.auditing import audit as audit_weights
+    from pushpull.models.weights import load_weights
 
     config = replace(FAST if fast else FULL, seed=seed)
     if limit is not None:
@@ -243,7 +243,7 @@ def score(
     """Average precision of AVA-ActiveSpeaker, in percent, and the range that ties allow."""
     from dataclasses import asdict
 
-    from pushpull.scoring import score_files
+    from pushpull.metrics.scoring import score_files
 
     result = score_files(ground_truth, predictions, allow_missing=allow_missing)
     if as_json:
@@ -259,7 +259,7 @@ def score(
 
 def weights(as_json: JsonFlag = False) -> None:
     """List the public weights that are known by name, and which are on this machine."""
-    from pushpull.weights import list_weights
+    from pushpull.models.weights import list_weights
 
     rows = list_weights()
     if as_json:
@@ -285,7 +285,7 @@ def export(
     """
     from dataclasses import asdict
 
-    from pushpull.export import export_weights
+    from pushpull.models.export import export_weights
 
     result = export_weights(weights, format_, out)
     if as_json:

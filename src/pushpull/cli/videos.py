@@ -52,8 +52,8 @@ def detect(
     """
     from pushpull.detection import detect as detect_video
     from pushpull.detection import output_names, summary, write_outputs
-    from pushpull.files import output_dir
-    from pushpull.weights import load_weights
+    from pushpull.models.weights import load_weights
+    from pushpull.runtime.files import output_dir
 
     names = output_names(videos, out)
     loaded = load_weights(weights, device=device.value)
@@ -147,10 +147,10 @@ def attack(
     Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
     adversarial video side by side.
     """
-    from pushpull.adversarial import attack_video, detected_again, write_attack, write_record
     from pushpull.detection import output_names
-    from pushpull.files import output_dir
-    from pushpull.weights import load_weights
+    from pushpull.models.weights import load_weights
+    from pushpull.runtime.files import output_dir
+    from pushpull.video_attacks import attack_video, detected_again, write_attack, write_record
 
     videos = videos_of(source)
     settings: dict[str, Any] = {
@@ -223,7 +223,7 @@ def demo(
     """Make a video of two talking people and detect who speaks in it."""
     from dataclasses import asdict
 
-    from pushpull.demo import run_demo
+    from pushpull.cli.demo import run_demo
 
     with progress_bar("demo") as report:
         result = run_demo(out, seed=seed, say=note, progress=report)

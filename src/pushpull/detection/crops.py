@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.clips import ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.clips import ClipGrid, Crop, clip_grid, crop_tracks
 from pushpull.detection.pipeline import Footage, counted
 from pushpull.detection.results import Progress
 from pushpull.media import Frame, read_frames
-from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Clip, Track
-from pushpull.threat import GRID
+from pushpull.schema import FACE_SIZE, GRID, SAMPLE_RATE_HZ, Clip, Track
 
 __all__ = ["VideoClips", "gathered", "read_clips"]
 

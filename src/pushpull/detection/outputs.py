@@ -18,8 +18,8 @@ import numpy as np
 from pushpull.annotations import write_predictions
 from pushpull.detection.render import Overlay
 from pushpull.detection.results import Detection, Progress
-from pushpull.files import written_whole
 from pushpull.media import VideoWriter, read_frames
+from pushpull.runtime.files import written_whole
 
 __all__ = ["as_json", "rttm_lines", "summary", "versions", "write_outputs"]
 

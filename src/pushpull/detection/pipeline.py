@@ -19,16 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.face_finders import build_detector
 from pushpull.detection.results import Detection, Progress, ScoredTrack
+from pushpull.detection.tracking import find_tracks
 from pushpull.errors import MediaError, OutputError, UnknownName
-from pushpull.faces import build_detector
 from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
 from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream, score_track
+from pushpull.models.weights import LoadedWeights, load_weights
 from pushpull.schema import Track
-from pushpull.tracks import find_tracks
-from pushpull.weights import LoadedWeights, load_weights
 
 __all__ = [
     "EncodedTrack",

@@ -52,7 +52,7 @@ class VideoWriter:
     """Writes frames, and the sound of another file or a waveform, to a video.
 
     A context manager. If its block raises, the file is removed. The file grows in place: give it a
-    temporary name (`pushpull.files.written_whole`) where a whole file or none is wanted.
+    temporary name (`pushpull.runtime.files.written_whole`) where a whole file or none is wanted.
 
     Args:
         path: File to write; `.mp4` plays everywhere, `.mkv` and `.mov` work too; lossless wants

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pushpull.errors import ConfigError
-from pushpull.parallel import is_parallel, sum_over_processes
+from pushpull.runtime.parallel import is_parallel, sum_over_processes
 from pushpull.schema import length_mask
 
 __all__ = [

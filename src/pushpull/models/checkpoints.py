@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from pushpull.errors import CheckpointError, ConfigError, OutputError
-from pushpull.files import written_whole
 from pushpull.models import MODELS, build
 from pushpull.models.detector import Detector
+from pushpull.runtime.files import written_whole
 
 __all__ = [
     "assemble",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from pushpull import features
+from pushpull.models import features
 from pushpull.models.blocks import batch_norm, conv2d_bn, normalise_faces, valid_mask
 from pushpull.models.detector import Detector
 

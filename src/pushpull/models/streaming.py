@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pushpull.errors import ShapeError
-from pushpull.features import ROWS_PER_FRAME
 from pushpull.models.detector import Detector
+from pushpull.models.features import ROWS_PER_FRAME
 from pushpull.schema import Clip, Output
 
 __all__ = ["VisualStream", "detect_clip", "score_track"]

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushpull.errors import ConfigError
-from pushpull.features import log_power_spectrogram, mfcc
 from pushpull.models.blocks import (
     batch_norm,
     conv2d_bn,
@@ -36,6 +35,7 @@ from pushpull.models.blocks import (
     valid_mask,
 )
 from pushpull.models.detector import Detector
+from pushpull.models.features import log_power_spectrogram, mfcc
 from pushpull.schema import Output, length_mask
 
 __all__ = ["NcTalkNet", "SpecTalkNet", "TalkNet"]

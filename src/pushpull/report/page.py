@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.files import written_whole
 from pushpull.report.figures import (
     draw_beyond,
     draw_embeddings,
@@ -21,6 +20,7 @@ from pushpull.report.figures import (
     draw_figure4,
     draw_sample,
 )
+from pushpull.runtime.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

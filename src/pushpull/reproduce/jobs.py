@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.attacks import attack
-from pushpull.audit import AuditConfig, audit
-from pushpull.dataset import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
+from pushpull.auditing import AuditConfig, audit
+from pushpull.data import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
 from pushpull.errors import DatasetError
 from pushpull.evaluation import Perturb, attacker, score_tracks
-from pushpull.files import written_whole
-from pushpull.imperceptibility import imperceptibility
 from pushpull.losses import Centres, log_odds
+from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
+from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.runtime.files import written_whole
+from pushpull.runtime.stages import Report
 from pushpull.schema import Batch
-from pushpull.stages import Report
 from pushpull.training import train
 from pushpull.training.config import build_config
-from pushpull.weights import LoadedWeights, load_weights
 
 __all__ = ["audit_row", "embeddings", "make_data", "sample", "score", "train_row"]
 

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pushpull.audit import FAST, FULL
-from pushpull.dataset import SynthConfig, splits_of
+from pushpull.auditing import FAST, FULL
+from pushpull.data import SynthConfig, splits_of
 from pushpull.errors import DatasetError
-from pushpull.files import sha256_of
+from pushpull.models.weights import resolve
 from pushpull.reproduce.jobs import audit_row, embeddings, make_data, sample, score, train_row
 from pushpull.reproduce.presets import Preset
 from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
-from pushpull.stages import Job, Stage
-from pushpull.weights import resolve
+from pushpull.runtime.files import sha256_of
+from pushpull.runtime.stages import Job, Stage
 
 __all__ = [
     "EPS",

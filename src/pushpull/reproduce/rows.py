@@ -20,7 +20,7 @@ class Row:
 
     Attributes:
         loss: As the table names it.
-        avil: Settings of `pushpull.avil.Avil`.
+        avil: Settings of `pushpull.losses.avil.Avil`.
         method: Attack of adversarial training; "" for none.
         paper: Published mAP, clean and under each attack; empty for rows that are ours.
     """

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull import __version__
-from pushpull.audit import FIGURES
+from pushpull.auditing import FIGURES
 from pushpull.errors import ConfigError, UnknownName
-from pushpull.files import output_dir, written_whole
 from pushpull.report import write_page
 from pushpull.reproduce.plan import PARTS, build_plan
 from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
-from pushpull.stages import Status, run_stages
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.stages import Status, run_stages
+from pushpull.runtime.version import __version__
 
 __all__ = ["parts_of", "preset_of", "reproduce"]
 

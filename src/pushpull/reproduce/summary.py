@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pushpull.metrics import average_precision, bootstrap_precision
 from pushpull.reproduce.plan import EPS, FIGURE4_ROWS, PAPER_ATTACKS, Plan
 from pushpull.reproduce.rows import FIGURE3, PAPER_COLUMNS, ROWS
-from pushpull.stages import Stage, done_record
+from pushpull.runtime.stages import Stage, done_record
 
 __all__ = ["Scores", "summarise"]
 

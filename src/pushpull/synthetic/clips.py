@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Clip
-from pushpull.synthetic.acts import Case, draw_act
 from pushpull.synthetic.ambience import draw_ambience
 from pushpull.synthetic.background import draw_background
 from pushpull.synthetic.scene import Actor, Placement, SensorNoise, draw_person, room_sound
+from pushpull.synthetic.scripts import Case, draw_act
 from pushpull.synthetic.shading import draw_light
 from pushpull.synthetic.voice import draw_voice
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.synthetic.acts import Act
 from pushpull.synthetic.articulation import Mouth, Tract
 from pushpull.synthetic.body import BODY_X, BODY_Y, draw_body
 from pushpull.synthetic.face import Face, layer, paint
@@ -17,6 +16,7 @@ from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.motion import Motion, draw_motion
 from pushpull.synthetic.mouth import JAW_DROP
 from pushpull.synthetic.room import mixed
+from pushpull.synthetic.scripts import Act
 from pushpull.synthetic.shading import Grid, Light
 from pushpull.synthetic.view import Pose, face_box, pose_of, view_of
 from pushpull.synthetic.voice import Voice, draw_voice, synthesize

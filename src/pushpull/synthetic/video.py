@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pushpull.errors import ConfigError
 from pushpull.media import VideoWriter
-from pushpull.synthetic.acts import Act, Case, draw_act, listening_smile, with_idling
 from pushpull.synthetic.articulation import RATE_HZ, Span, Tract, babble, silent_tract
 from pushpull.synthetic.background import draw_background
 from pushpull.synthetic.scene import (
@@ -24,6 +23,7 @@ from pushpull.synthetic.scene import (
     draw_person,
     room_sound,
 )
+from pushpull.synthetic.scripts import Act, Case, draw_act, listening_smile, with_idling
 from pushpull.synthetic.shading import Light, draw_light
 from pushpull.synthetic.voice import Voice, draw_voice
 

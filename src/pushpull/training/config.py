@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pushpull.avil import Avil
 from pushpull.errors import ConfigError, UnknownName
+from pushpull.losses.avil import Avil
 from pushpull.models import MODELS
 
 if sys.version_info >= (3, 11):

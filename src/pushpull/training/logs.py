@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pushpull.files import written_whole
+from pushpull.runtime.files import written_whole
 
 __all__ = ["Logs"]
 

@@ -24,20 +24,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushpull import __version__
-from pushpull.dataset import Plan, Tracks, loader, open_tracks, read_about
+from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
 from pushpull.errors import CheckpointError, ConfigError, GradientError
 from pushpull.evaluation import Evaluation, score_tracks, summarised
-from pushpull.files import output_dir, written_whole
 from pushpull.models import build
 from pushpull.models.checkpoints import save
 from pushpull.models.detector import Detector
+from pushpull.models.weights import choose_device, load_weights
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.version import __version__
 from pushpull.schema import Batch, Output
 from pushpull.training.config import TrainConfig
 from pushpull.training.logs import Logs
 from pushpull.training.regimes import Regime, build_regime
 from pushpull.training.state import Progress, read_state, step_seed, write_state
-from pushpull.weights import choose_device, load_weights
 
 __all__ = ["Trained", "train"]
 

@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from pushpull.avil import Avil, training_loss
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.evaluation import Perturb, attacker
 from pushpull.losses import log_odds
+from pushpull.losses.avil import Avil, training_loss
 from pushpull.models.detector import Detector
-from pushpull.parallel import sum_over_processes
+from pushpull.runtime.parallel import sum_over_processes
 from pushpull.schema import Batch, Output
 from pushpull.training.config import HardenConfig
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from pushpull.errors import CheckpointError, OutputError
-from pushpull.files import written_whole
 from pushpull.models.detector import Detector
+from pushpull.runtime.files import written_whole
 
 __all__ = ["Progress", "read_state", "step_seed", "write_state"]
 

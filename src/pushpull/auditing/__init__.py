@@ -1,0 +1,38 @@
+"""Is a claim of robustness true? An audit of a detector, an attack, and the mAP said to be left.
+
+    found = audit(load_weights("best.safetensors"), Path("data"), Path("out"), config=FAST)
+    found.verdict.sentence
+
+A claim is a detector, an attack, and what is said to be left under it. Some twenty tests look for
+signs that the gradient misleads attackers, that the attack is weak, or that the evaluation is
+wrong; together with the worst case over all attacks they come to a verdict: robust, masked, broken.
+"""
+
+from pushpull.auditing.auditing import Audit, audit, examine
+from pushpull.auditing.clips import Victims, choose_victims
+from pushpull.auditing.findings import Finding, Standing, Verdict, judged
+from pushpull.auditing.plots import FIGURES
+from pushpull.auditing.registry import TESTS, Test
+from pushpull.auditing.report import audit_lines, write_report
+from pushpull.auditing.settings import FAST, FULL, AuditConfig, Claim
+
+__all__ = [
+    "FAST",
+    "FIGURES",
+    "FULL",
+    "TESTS",
+    "Audit",
+    "AuditConfig",
+    "Claim",
+    "Finding",
+    "Standing",
+    "Test",
+    "Verdict",
+    "Victims",
+    "audit",
+    "audit_lines",
+    "choose_victims",
+    "examine",
+    "judged",
+    "write_report",
+]

@@ -1,0 +1,172 @@
+"""The frames that an audit attacks: the same ones in every test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.data import Tracks
+from pushpull.errors import DatasetError
+from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip
+
+__all__ = ["Victims", "choose_victims"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Victims:
+    """Labelled clips in batches of similar length.
+
+    Attributes:
+        batches: Faces as bytes, where the clips have them so.
+        names: Of the tracks, in the order of the batches.
+        speaking: Truth of all valid frames, in that order (N,).
+        track: Number of each frame's track (N,).
+        identity: Checksum of everything that a detector sees of them, and of the truth.
+    """
+
+    batches: tuple[Batch, ...]
+    names: tuple[str, ...]
+    speaking: NDArray[np.bool_]
+    track: NDArray[np.int64]
+    identity: str
+
+    @classmethod
+    def of(cls, clips: Iterable[tuple[str, Clip]], *, batch_frames: int = 1500) -> Victims:
+        """Named clips, longest first.
+
+        Raises:
+            DatasetError: If there are fewer than two, one has no labels, or all frames are of one
+                class.
+        """
+        named = sorted(clips, key=lambda pair: (-len(pair[1].faces), pair[0]))
+        if len(named) < 2:
+            raise DatasetError(f"{len(named)} tracks; expected at least 2 to audit with")
+        labels = []
+        for name, clip in named:
+            if clip.speaking is None:
+                raise DatasetError(f"track {name}: has no labels, which an audit needs")
+            labels.append(clip.speaking.numpy().astype(bool))
+        speaking = np.concatenate(labels)
+        if speaking.all() or not speaking.any():
+            raise DatasetError(
+                f"all {len(speaking)} frames are {'speaking' if speaking.all() else 'silent'}; "
+                "expected both classes: take more tracks or another split"
+            )
+        digest = hashlib.sha256()
+        for name, clip in named:
+            digest.update(f"{name} {clip.fps} {clip.faces.dtype}".encode())
+            for tensor in (clip.waveform, clip.faces, clip.speaking):
+                assert tensor is not None  # noqa: S101
+                digest.update(tensor.contiguous().numpy().tobytes())
+        batches, at = [], 0
+        while at < len(named):
+            size = max(batch_frames // len(named[at][1].faces), 1)
+            members = [clip for _, clip in named[at : at + size]]
+            batches.append(Batch.from_clips(members, keep_bytes=True))
+            at += size
+        return cls(
+            batches=tuple(batches),
+            names=tuple(name for name, _ in named),
+            speaking=speaking,
+            track=np.repeat(np.arange(len(named)), [len(one) for one in labels]),
+            identity=digest.hexdigest(),
+        )
+
+    def flat(self, values: Sequence[Tensor]) -> NDArray[np.float64]:
+        """Values (B, T) of each batch as one array over the valid frames (N,)."""
+        pairs = zip(values, self.batches, strict=True)
+        return np.concatenate([v.detach().cpu()[b.mask].double().numpy() for v, b in pairs])
+
+    def probes(self, count: int) -> Batch:
+        """The first so many clips of the batch that has most of them, as floats.
+
+        Both classes are among them where the batch has them.
+        """
+        batch = max(self.batches, key=lambda b: len(b.faces))
+        assert batch.speaking is not None  # noqa: S101
+        share = batch.speaking.float().sum(1) / batch.n_frames
+        order = torch.argsort(share, stable=True)
+        half = count // 2
+        chosen = order if len(order) <= count else torch.cat((order[: count - half], order[-half:]))
+        return rows(batch.as_float(), chosen[:count])
+
+    def about(self) -> dict[str, Any]:
+        """Sizes, for a report."""
+        shares = [self.speaking[self.track == i].mean() for i in range(len(self.names))]
+        return {
+            "tracks": len(self.names),
+            "mostly_speaking": int(np.sum(np.array(shares) >= 0.5)),
+            "frames": len(self.speaking),
+            "speaking": float(self.speaking.mean()),
+            "identity": self.identity,
+        }
+
+
+def rows(batch: Batch, chosen: Tensor) -> Batch:
+    """Some clips of a batch."""
+    picked: dict[str, Any] = {
+        name: getattr(batch, name)[chosen]
+        for name in ("waveform", "faces", "n_samples", "n_frames", "fps")
+    }
+    speaking = None if batch.speaking is None else batch.speaking[chosen]
+    return replace(batch, **picked, speaking=speaking)
+
+
+def choose_victims(
+    tracks: Tracks, *, count: int = 0, frames: int = 0, seed: int = 0, batch_frames: int = 1500
+) -> Victims:
+    """Tracks drawn by the seed, half of them mostly speaking as far as there are such.
+
+    Args:
+        tracks: A split.
+        count: How many; 0 for all.
+        frames: Each is cut to a window of so many frames at a random place; 0 for whole tracks.
+        seed: Of the draw and the windows.
+        batch_frames: Frames of a batch.
+
+    Raises:
+        DatasetError: If the split has too few tracks, or frames of one class only.
+    """
+    count = min(count or len(tracks), len(tracks))
+    rng = np.random.default_rng(seed)
+    chosen: list[list[tuple[str, Clip]]] = [[], []]
+    spare: list[int] = []
+    for i in rng.permutation(len(tracks)).tolist():
+        name, clip = _cut(tracks, i, frames, seed)
+        assert clip.speaking is not None  # noqa: S101
+        group = chosen[int(clip.speaking.float().mean() >= 0.5)]
+        if len(group) < (count + 1) // 2:
+            group.append((name, clip))
+        else:
+            spare.append(i)
+        if len(chosen[0]) + len(chosen[1]) >= count:
+            break
+    clips = chosen[0] + chosen[1]
+    clips += [_cut(tracks, i, frames, seed) for i in spare[: count - len(clips)]]
+    return Victims.of(clips[:count], batch_frames=batch_frames)
+
+
+def _cut(tracks: Tracks, number: int, frames: int, seed: int) -> tuple[str, Clip]:
+    example = tracks[number]
+    clip, n = example.clip, len(example.clip.faces)
+    if not frames or n <= frames:
+        return example.track_id, clip
+    first = int(np.random.default_rng([seed, number]).integers(n - frames + 1))
+    samples = [round(at / clip.fps * SAMPLE_RATE_HZ) for at in (first, first + frames)]
+    assert clip.speaking is not None  # noqa: S101
+    # Sound may be a little shorter than the faces.
+    sound = clip.waveform[samples[0] : samples[1]]
+    kept = sound if len(sound) else clip.waveform[-1:]
+    return example.track_id, replace(
+        clip,
+        waveform=kept,
+        faces=clip.faces[first : first + frames],
+        speaking=clip.speaking[first : first + frames],
+    )

@@ -1,0 +1,114 @@
+"""A detector in which an adversary is known to exist, to test an attack with.
+
+The head is replaced by one that looks along the way that a hidden change of the inputs, a corner of
+the budget, moves the embeddings of each frame. Clean inputs and random points inside the ball score
+below zero and the hidden adversary above, so an attack that works finds one.
+
+After Zimmermann et al., "Increasing Confidence in Adversarial Robustness Evaluations", NeurIPS
+2022, whose binary head tells inner points of the ball from points on its boundary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pushpull.attacks.search import held_still
+from pushpull.attacks.space import CropSpace
+from pushpull.attacks.threat import Threat
+from pushpull.losses import log_odds
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch, Output, length_mask
+
+__all__ = ["Planted", "plant"]
+
+DRAWS = 3
+"""Random inner points that must not already be adversaries."""
+
+MOST = 0.95
+"""The farthest along the hidden way that a frame is asked to come."""
+
+SLOPE = 8.0
+"""Log-odds for the whole way; small, so that no loss saturates."""
+
+
+class Planted(Detector):
+    """The encoders of a detector and a head with a hidden adversary, for one batch.
+
+    Args:
+        detector: Whose encoders are used.
+        clean: Embeddings (B, T, D) of the clean batch, both modalities side by side.
+        way: How far the hidden adversary moves them (B, T, D).
+    """
+
+    def __init__(self, detector: Detector, clean: Tensor, way: Tensor) -> None:
+        super().__init__()
+        self.level: Tensor | float = 0.0
+        self.detector = detector
+        self.visual_context, self.audio_context = detector.visual_context, detector.audio_context
+        self.clean = clean
+        length = way.square().sum(-1, keepdim=True)
+        self.along = way / length.clamp(min=torch.finfo(way.dtype).tiny)
+
+    def front_end(
+        self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
+    ) -> Tensor:
+        """As the detector."""
+        return self.detector.front_end(waveform, n_samples, n_frames, fps)
+
+    def encode_audio(self, features: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector."""
+        return self.detector.encode_audio(features, n_frames)
+
+    def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector."""
+        return self.detector.visual_local(faces, n_frames)
+
+    def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector."""
+        return self.detector.visual_global(local, n_frames)
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        """Scores by how far the embeddings have come along the hidden way."""
+        come = ((torch.cat((e_a, e_v), -1) - self.clean) * self.along).sum(-1)
+        score = SLOPE * (come - self.level)
+        return Output(
+            logits=torch.stack((-score / 2, score / 2), -1),
+            mask=length_mask(n_frames, e_v.shape[1]),
+            e_a=e_a,
+            e_v=e_v,
+        )
+
+
+def plant(
+    detector: Detector, batch: Batch, threat: Threat, seed: int
+) -> tuple[Planted, Batch, Tensor] | None:
+    """A planted detector, the batch with all frames labelled silent, and the frames that count.
+
+    A frame counts if the hidden change moves its embeddings. None if the detector gives no
+    embeddings or no frame counts.
+    """
+    space = CropSpace(batch, threat)
+    generator = torch.Generator().manual_seed(seed)
+    hidden = {name: r.place(r.noise(generator)) for name, r in space.regions.items()}
+    with torch.no_grad(), held_still(detector):
+        clean, moved = (detector(**b.inputs) for b in (batch, space.to_batch(hidden)))
+    if clean.e_a is None or clean.e_v is None:
+        return None
+    before, after = (torch.cat((o.e_a, o.e_v), -1).detach() for o in (clean, moved))
+    way = after - before
+    # A change as small as float32 rounds is no way to go.
+    counts = clean.mask & (way.norm(dim=-1) > 1e-5 * before.norm(dim=-1).clamp(min=1e-5))
+    if not bool(counts.any()):
+        return None
+    planted = Planted(detector, before, way)
+    inner = [space.to_batch({n: r.place(r.start(generator)) for n, r in space.regions.items()})
+             for _ in range(DRAWS)]  # fmt: skip
+    with torch.no_grad(), held_still(planted):
+        come = [log_odds(planted(**b.inputs).logits) / SLOPE for b in inner]
+    # Halfway between the hidden adversary and what noise inside the ball comes to.
+    planted.level = ((torch.stack(come).amax(0) + 1) / 2).clamp(0.5, MOST)
+    labels = torch.zeros_like(batch.mask, dtype=torch.int64)
+    return planted, replace(batch, speaking=labels), counts

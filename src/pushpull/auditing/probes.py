@@ -1,0 +1,255 @@
+"""Tests for masking by looking at gradients and losses themselves, on a few clips."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushpull.attacks import attack
+from pushpull.attacks.search import Search, held_still
+from pushpull.attacks.space import CropSpace, Deltas
+from pushpull.attacks.threat import Threat
+from pushpull.auditing import thresholds
+from pushpull.auditing.findings import NotRun, Outcome
+from pushpull.auditing.runs import Bench
+from pushpull.errors import GradientError
+from pushpull.losses import Goal, build_objective, margin
+from pushpull.schema import Batch
+
+__all__ = ["derivatives", "gradients", "landscape"]
+
+DIFFERENCE = 1e-4
+"""Step of differences, in budgets: short enough for few kinks of max pooling to be crossed, long
+enough to see that a gradient is shattered: from 1e-6 on a rounding layer is flat, as it says."""
+
+
+def gradients(bench: Bench) -> Outcome:
+    """Looks for zero, missing and infinite gradients, and frames whose loss is flat."""
+
+    def make() -> dict[str, Any]:
+        counts = {"clips": 0, "flat_frames": 0, "right_frames": 0, "broken": 0}
+        zero = {"audio": 0, "visual": 0}
+        batch = bench.probes()
+        for deltas in _points(bench, batch):
+            counts["clips"] += len(batch.faces)
+            try:
+                found = _gradient(bench, batch, deltas, bench.claim.objective)
+            except GradientError:
+                counts["broken"] += len(batch.faces)
+                continue
+            for name, gradient in found.items():
+                zero[name] += int((gradient.flatten(1) == 0).all(1).sum())
+            flat, right = _flat_frames(bench, batch, deltas)
+            counts["flat_frames"] += flat
+            counts["right_frames"] += right
+        return {**counts, "zero": zero}
+
+    depends = _probing(bench, objective=bench.claim.objective)
+    got = bench.cached("gradients", depends, make)
+    clips, right = max(got["clips"], 1), max(got["right_frames"], 1)
+    figures: dict[str, float | None] = {
+        f"clips without gradient, {name}, %": 100 * n / clips for name, n in got["zero"].items()
+    }
+    figures["clips whose gradient is missing or not finite, %"] = 100 * got["broken"] / clips
+    figures["right frames without slope, %"] = 100 * got["flat_frames"] / right
+    flat = got["flat_frames"] / right
+    zero = max(got["zero"].values())
+    return Outcome(
+        flag=bool(zero) or bool(got["broken"]) or flat > thresholds.FLAT_FRAMES,
+        figures=figures,
+        text=f"of {got['clips']} clips at three places {got['broken']} have no finite gradient and "
+        f"{zero} an all-zero one in a modality; the loss of {100 * flat:.1f} % of right frames has "
+        "no slope",
+    )
+
+
+def derivatives(bench: Bench) -> Outcome:
+    """Compares derivatives along random directions with differences, in float64."""
+
+    def make() -> dict[str, Any]:
+        batch = bench.victims.probes(bench.config.probe_clips)
+        batch = replace(batch, waveform=batch.waveform.double(), faces=batch.faces.double())
+        try:
+            detector = copy.deepcopy(bench.detector).double().cpu()
+        except Exception as e:  # any module may refuse to be copied
+            return {"why": f"the detector cannot be copied to float64 ({e})"}
+        errors = {name: _derivative_errors(bench, detector, batch, name) for name in bench.eps}
+        return {"errors": errors}
+
+    depends = _probing(bench, directions=bench.config.directions, step=DIFFERENCE, place="ball")
+    got = bench.cached("derivatives", depends, make)
+    if "why" in got:
+        raise NotRun(got["why"])
+    medians = {name: float(np.median(values)) for name, values in got["errors"].items()}
+    return Outcome(
+        flag=any(not value <= thresholds.DERIVATIVE_ERROR for value in medians.values()),
+        figures={f"{name}, median relative error": value for name, value in medians.items()},
+        text="derivatives along random directions against central differences in float64",
+        data=got["errors"],
+    )
+
+
+def landscape(bench: Bench) -> Outcome:
+    """Evaluates the margin lost on a plane through the clean input."""
+
+    def make() -> dict[str, Any]:
+        return _slice(bench)
+
+    depends = _probing(bench, grid=bench.config.grid)
+    got = bench.cached("landscape", depends, make)
+    if "why" in got:
+        raise NotRun(got["why"])
+    values = np.array(got["loss"])
+    middle = len(values) // 2
+    rise = float(values[middle, -1] - values[middle, middle])
+    random_rise = float(values[[0, -1], middle].mean() - values[middle, middle])
+    jagged = _jaggedness(values)
+    return Outcome(
+        flag=jagged > thresholds.JAGGED or rise <= max(random_rise, 0.0),
+        figures={
+            "jaggedness": jagged,
+            "rise along the gradient, log-odds": rise,
+            "rise along noise, log-odds": random_rise,
+            "linearity error, %": 100 * got["linearity"],
+        },
+        text=f"to the edge of the budget the margin lost rises by {rise:.2f} along the gradient's "
+        f"signs and by {random_rise:.2f} along random ones",
+        data={"loss": got["loss"]},
+    )
+
+
+def _probing(bench: Bench, **more: Any) -> dict[str, Any]:
+    """What a measurement on the probe clips depends on."""
+    config = bench.config
+    return {"clips": config.probe_clips, "eps": bench.eps, "seed": config.seed, **more}
+
+
+def _points(bench: Bench, batch: Batch) -> list[Deltas]:
+    """No change, a random one, and where five steps lead."""
+    space = CropSpace(batch, Threat.of(bench.eps))
+    generator = torch.Generator().manual_seed(bench.config.seed)
+    points = [
+        {name: torch.zeros_like(r.clean) for name, r in space.regions.items()},
+        {name: r.start(generator) for name, r in space.regions.items()},
+    ]
+    try:
+        found = attack(
+            bench.detector, batch, "bim", eps=bench.eps, steps=5, objective=bench.claim.objective
+        )
+    except GradientError:
+        return points
+    ends = {"audio": found.waveform - batch.waveform, "visual": found.faces - batch.faces}
+    return [*points, ends]
+
+
+def _gradient(bench: Bench, batch: Batch, deltas: Deltas, objective: str) -> Deltas:
+    """Gradient of the objective where the deltas lead."""
+    assert batch.speaking is not None  # noqa: S101
+    goal = Goal(labels=batch.speaking, centres=bench.known().centres)
+    with held_still(bench.detector):
+        search = Search(
+            bench.detector, CropSpace(batch, Threat.of(bench.eps)), build_objective(objective, goal)
+        )
+        return search.gradient(deltas)[1]
+
+
+def _flat_frames(bench: Bench, batch: Batch, deltas: Deltas) -> tuple[int, int]:
+    """Right frames on which the claim's loss has no slope in their logits, and all right frames."""
+    assert batch.speaking is not None  # noqa: S101
+    space = CropSpace(batch, Threat.of(bench.eps))
+    moved = space.to_batch({n: r.place(deltas[n]) for n, r in space.regions.items()})
+    output = bench.output(moved)
+    logits = output.logits.detach().requires_grad_()
+    goal = Goal(labels=batch.speaking, centres=bench.known().centres)
+    value = build_objective(bench.claim.objective, goal).ascend(replace(output, logits=logits))
+    right = (margin(logits, batch.speaking) > 0) & output.mask
+    if not value.requires_grad:
+        # An objective of embeddings, which has no slope in logits to look at.
+        return 0, int(right.sum())
+    (slope,) = torch.autograd.grad(value.masked_fill(~output.mask, 0.0).sum(), logits)
+    return int(((slope == 0).all(-1) & right).sum()), int(right.sum())
+
+
+def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> list[float]:
+    """Relative difference of derivative and central difference, for each direction."""
+    assert batch.speaking is not None  # noqa: S101
+    tensors = {"audio": batch.waveform, "visual": batch.faces}
+    generator = torch.Generator().manual_seed(bench.config.seed)
+    labels = batch.speaking
+
+    def loss(x: Tensor) -> Tensor:
+        changed = replace(batch, **{"waveform" if name == "audio" else "faces": x})
+        output = detector(**changed.inputs)
+        return margin(output.logits, labels).masked_fill(~output.mask, 0.0).sum()
+
+    # Somewhere in the ball, not at the clip: flat areas of 8-bit pictures tie in max pooling, and
+    # where they do there is no derivative.
+    clean, eps = tensors[name].detach(), bench.eps[name] or 1.0
+    away = torch.rand(clean.shape, generator=generator, dtype=torch.float64) - 0.5
+    x = (clean + eps * away).requires_grad_()
+    errors: list[float] = []
+    with held_still(detector):
+        value = loss(x)
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)
+        else:
+            gradient = torch.zeros_like(x)
+        h = DIFFERENCE * eps
+        with torch.no_grad():
+            for _ in range(bench.config.directions):
+                way = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+                ahead, behind = loss(x + h * way), loss(x - h * way)
+                measured = float((ahead - behind) / (2 * h))
+                said = float((gradient * way).sum())
+                size = max(abs(measured), abs(said))
+                errors.append(abs(measured - said) / size if size else 0.0)
+    return errors
+
+
+def _slice(bench: Bench) -> dict[str, Any]:
+    """Mean margin lost on a plane: gradient signs along columns, random signs along rows."""
+    batch = bench.probes()
+    assert batch.speaking is not None  # noqa: S101
+    labels = batch.speaking
+    space = CropSpace(batch, Threat.of(bench.eps))
+    zero = {name: torch.zeros_like(r.clean) for name, r in space.regions.items()}
+    try:
+        gradient = _gradient(bench, batch, zero, "margin")
+    except GradientError as e:
+        return {"why": f"there is no gradient to slice along: {e}"}
+    generator = torch.Generator().manual_seed(bench.config.seed)
+    ways = {}
+    for name, region in space.regions.items():
+        signs = torch.rand(region.clean.shape, generator=generator) < 0.5
+        other = torch.where(signs, 1.0, -1.0).to(region.clean)
+        ways[name] = (gradient[name].sign() * region.ball.eps, other * region.ball.eps)
+    at = np.linspace(-1, 1, bench.config.grid)
+
+    def lost(a: float, b: float) -> float:
+        points = {
+            name: region.place(region.project(a * ways[name][0] + b * ways[name][1]))
+            for name, region in space.regions.items()
+        }
+        output = bench.output(space.to_batch(points))
+        return float(-margin(output.logits, labels)[output.mask].mean())
+
+    values = [[lost(float(a), float(b)) for a in at] for b in at]
+    middle = len(at) // 2
+    predicted = sum(float((gradient[n] * ways[n][0]).sum()) for n in ways) / int(
+        batch.n_frames.sum()
+    )
+    rise = values[middle][-1] - values[middle][middle]
+    linearity = abs(rise - predicted) / max(abs(rise), abs(predicted), 1e-12)
+    return {"loss": values, "linearity": linearity}
+
+
+def _jaggedness(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Mean size of second differences along both axes, over that of first ones."""
+    first = [np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1)]
+    second = [np.abs(np.diff(values, 2, axis=axis)).mean() for axis in (0, 1)]
+    return float(sum(second) / max(sum(first), 1e-12))

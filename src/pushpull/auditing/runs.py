@@ -1,0 +1,513 @@
+"""The detector under audit, its victims, and every attack that was run on them.
+
+A run is an attack on all victims: scores of its best adversaries, frame by frame, and what it cost.
+Tests ask the bench for runs; one that several tests need is made once. The worst case is taken over
+all runs within the budget, for each frame on its own: no single adversary need be so strong, so it
+bounds from below what is left. Beside it stands the worst adversary for each track, which exists.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.attacks import attack, transfer
+from pushpull.attacks.search import held_still
+from pushpull.attacks.space import CropSpace, on_grid
+from pushpull.attacks.threat import MODALITIES, RANGE, Threat, per_modality
+from pushpull.auditing.clips import Victims
+from pushpull.auditing.objectives import Known, fused_centres, objective_of
+from pushpull.auditing.settings import AuditConfig, Claim
+from pushpull.auditing.store import Store, packed, unpacked
+from pushpull.errors import BudgetError, BudgetWarning, ConfigError, GradientError
+from pushpull.losses import Centres, class_centres, log_odds
+from pushpull.metrics import average_precision, bootstrap_difference, bootstrap_precision
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch, Output
+
+__all__ = ["Bench", "Measured", "Run"]
+
+WHOLE_RANGE = {name: high - low for name, (low, high) in RANGE.items()}
+"""The budget of each modality within which every valid input lies."""
+
+SCORES_ONLY = ("square", "noise")
+"""Attacks that take no gradients."""
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What scores come to, in percent.
+
+    Attributes:
+        map: Average precision.
+        low: Lower end of its 95 % interval over tracks.
+        high: Upper end.
+        accuracy: Share of frames that are right.
+    """
+
+    map: float
+    low: float
+    high: float
+    accuracy: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain values for JSON."""
+        return {"map": self.map, "low": self.low, "high": self.high, "accuracy": self.accuracy}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """An attack on all victims.
+
+    Attributes:
+        name: Unique among the runs of an audit.
+        settings: What was asked for.
+        kind: "gradient" of the audited detector, "scores" of it, or "transfer".
+        score: Log-odds of all victim frames on the adversaries kept (N,).
+        last: The same on the last iterate tried; None where it is not known.
+        rounded: The same on the adversaries as files hold them: 8-bit faces, int16 sound.
+        curve: Mean objective over the clips at each evaluation.
+        reach: Largest change of each modality, in units of its budget, measured on the result.
+        outside: Why the result is no valid adversary, "" if it is one.
+        error: Why no adversary was found, "" if one was; the scores are then the clean ones.
+        within: Whether it has the audit's budget, and so counts towards the worst case.
+        last_worse: Share of clips whose last iterate was worse than the best.
+        forwards: Evaluations of all victims.
+        backwards: Those with a gradient.
+        seconds: How long it took.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    kind: str
+    score: Scores
+    last: Scores | None
+    rounded: Scores
+    curve: tuple[float, ...]
+    reach: Mapping[str, float]
+    outside: str
+    error: str
+    within: bool
+    last_worse: float
+    forwards: int
+    backwards: int
+    seconds: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether its adversaries are some of the audit's budget."""
+        return self.within and not self.outside and not self.error
+
+
+ARRAYS = ("score", "last", "rounded")
+
+
+class Bench:
+    """What tests work with.
+
+    Args:
+        detector: Under audit.
+        victims: What it is attacked on.
+        eps: Push-Pull's eps_av or a budget for each modality.
+        claim: What is audited.
+        config: How much is done.
+        store: Where results are kept.
+        surrogates: Other detectors, by name, to transfer from.
+        watch: Called with a stage's name and its evaluations so far.
+
+    Raises:
+        ConfigError: If a budget is not above 0.
+
+    Attributes:
+        runs: Every run so far, by name.
+        eps: Budget of each modality, in its own units.
+        clean: Scores of the clean victims (N,).
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        victims: Victims,
+        *,
+        eps: float | Mapping[str, float],
+        claim: Claim,
+        config: AuditConfig,
+        store: Store,
+        surrogates: Mapping[str, Detector] | None = None,
+        watch: Callable[[str, int], None] = lambda stage, evaluations: None,
+    ) -> None:
+        self.detector, self.victims, self.claim, self.config = detector, victims, claim, config
+        self.eps = per_modality("eps", eps, MODALITIES["both"])
+        if not all(self.eps.values()):
+            raise ConfigError(f"eps is {self.eps}; expected a budget above 0 for each modality")
+        self.surrogates = dict(surrogates or {})
+        self.runs: dict[str, Run] = {}
+        self._store, self._watch = store, watch
+        self._known: Known | None = None
+        self._measured: dict[bytes, Measured] = {}
+        kept = self.cached("clean", {}, lambda: {"score": packed(self._clean())})
+        score = unpacked(kept["score"])
+        assert score is not None  # noqa: S101
+        self.clean = score
+
+    # What is measured
+
+    def measured(self, score: Scores) -> Measured:
+        """MAP with its interval over tracks, and accuracy."""
+        key = score.tobytes()
+        if key not in self._measured:
+            truth, track = self.victims.speaking, self.victims.track
+            low, high = bootstrap_precision(score, truth, track, draws=self.config.draws)
+            self._measured[key] = Measured(
+                map=average_precision(score, truth),
+                low=low,
+                high=high,
+                accuracy=float(100 * np.mean((score > 0) == truth)),
+            )
+        return self._measured[key]
+
+    def map(self, score: Scores) -> float:
+        """MAP in percent."""
+        return self.measured(score).map
+
+    def surely_below(self, score: Scores, other: Scores) -> bool:
+        """Whether the mAP of `score` is below that of `other` in 97.5 % of draws of tracks."""
+        truth, track = self.victims.speaking, self.victims.track
+        _, high = bootstrap_difference(score, other, truth, track, draws=self.config.draws)
+        return high < 0
+
+    def lowered(self, score: Scores) -> Scores:
+        """How far each frame is on its right side (N,)."""
+        return np.where(self.victims.speaking, score, -score)
+
+    def worst(self, scores: Sequence[Scores]) -> Scores:
+        """The score of each frame with the lowest margin."""
+        stacked = np.stack(scores)
+        index = self.lowered(stacked).argmin(0)
+        chosen: Scores = np.take_along_axis(stacked, index[None], 0)[0]
+        return chosen
+
+    def worst_by_track(self, scores: Sequence[Scores]) -> Scores:
+        """The scores of each track from the run that leaves its frames the lowest mean margin."""
+        stacked, track = np.stack(scores), self.victims.track
+        sums = np.stack([np.bincount(track, self.lowered(one)) for one in stacked])
+        chosen: Scores = np.take_along_axis(stacked, sums.argmin(0)[track][None], 0)[0]
+        return chosen
+
+    def worst_of(self, kind: str | None = None) -> Scores:
+        """The worst case per frame over the runs of a kind, or all, and the clean victims."""
+        chosen = [r.score for r in self.runs.values() if r.counts and kind in (None, r.kind)]
+        return self.worst([self.clean, *chosen])
+
+    @property
+    def strongest(self) -> Run | None:
+        """The run of the audit's budget that leaves the lowest mAP."""
+        counting = [run for run in self.runs.values() if run.counts]
+        return min(counting, key=lambda run: self.map(run.score), default=None)
+
+    # What is run
+
+    def run(
+        self,
+        name: str,
+        method: str,
+        *,
+        objective: str = "all",
+        factor: float | None = 1.0,
+        modality: str = "both",
+        targeted: bool | str = False,
+        quantise: bool = False,
+        seed: int = 0,
+        step: float | None = None,
+        surrogate: str | None = None,
+        copies: int = 0,
+        **settings: Any,
+    ) -> Run:
+        """An attack on all victims, or what it gave when it was run before.
+
+        Args:
+            name: Of the run.
+            method: Name of an attack.
+            objective: Of `attack`, or one of `pushpull.auditing.objectives.EXTRA`.
+            factor: Multiple of the budget; None for the whole valid range.
+            modality: What is moved.
+            targeted: As for `attack`.
+            quantise: Search among what files hold.
+            seed: Beside the audit's.
+            step: Length of a step, in budgets.
+            surrogate: Make the adversary on this one.
+            copies: Average so many evaluations of the detector.
+            **settings: Of the method.
+        """
+        eps = {
+            n: WHOLE_RANGE[n] if factor is None else self.eps[n] * factor
+            for n in MODALITIES[modality]
+        }
+        if step is not None:
+            settings["alpha"] = {n: value * step for n, value in eps.items()}
+        asked = {
+            "method": method, "objective": objective, "eps": eps, "modality": modality,
+            "targeted": targeted, "quantise": quantise, "seed": self.config.seed + seed,
+            "copies": copies, "surrogate": surrogate, **settings,
+        }  # fmt: skip
+
+        def perturb(batch: Batch, k: int) -> Iterator[Any]:
+            detector = Averaged(self.detector, copies) if copies else self.detector
+            made_on = detector if surrogate is None else self.surrogates[surrogate]
+            common: dict[str, Any] = {
+                "eps": eps, "modality": modality, "targeted": targeted, "quantise": quantise,
+                "seed": asked["seed"] + 1000 * k, "watch": lambda n: self._watch(name, n),
+                "objective": objective_of(objective, lambda: self.known(batch)),
+                "centres": self.known(batch).centres if objective == "feature" else None,
+                **settings,
+            }  # fmt: skip
+            if surrogate is not None:
+                common.pop("centres")
+                yield transfer(made_on, self.detector, batch, method, **common)
+            else:
+                yield attack(detector, batch, method, **common)
+
+        kind = "scores" if method in SCORES_ONLY else "gradient"
+        kind = kind if surrogate is None else "transfer"
+        return self._made(name, asked, kind, perturb, eps=eps, within=factor == 1.0)
+
+    def claimed(self) -> Run:
+        """The claim's own adversaries: what its evaluation made, or its attack run here."""
+        perturb, claim = self.claim.perturb, self.claim
+        if perturb is None:
+            return self.run("claim", claim.method, objective=claim.objective, **claim.settings)
+
+        def theirs(batch: Batch, k: int) -> Iterator[Any]:
+            yield perturb(self.detector, batch, self.config.seed + k)
+
+        asked = {"method": claim.method, "objective": claim.objective, "by": "the claim"}
+        return self._made("claim", asked, "gradient", theirs, eps=self.eps, keep=False)
+
+    def reference(self) -> Run:
+        """The claim's attack, run here to its end, the best iterate by loss kept."""
+        if self.claim.perturb is None:
+            return self.claimed()
+        claim = self.claim
+        return self.run("reference", claim.method, objective=claim.objective, **claim.settings)
+
+    def known(self, batch: Batch | None = None) -> Known:
+        """Class centres over all clean victims, and the clean output of a batch."""
+        if self._known is None:
+            self._known = self._centres()
+        if batch is None:
+            return self._known
+        return replace(self._known, clean=self.output(batch))
+
+    def output(self, batch: Batch) -> Output:
+        """The detector on a batch as it is."""
+        with torch.no_grad(), held_still(self.detector):
+            output: Output = self.detector(**batch.inputs)
+        return output
+
+    def batches(self) -> Iterator[tuple[int, Batch]]:
+        """The victims, as floats, on the detector's device."""
+        for k, batch in enumerate(self.victims.batches):
+            yield k, batch.to(self._device).as_float()
+
+    def probes(self) -> Batch:
+        """A few clips, as floats, on the detector's device."""
+        return self.victims.probes(self.config.probe_clips).to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.detector.parameters()), torch.device("cpu"))
+
+    def cached(
+        self,
+        name: str,
+        depends: Mapping[str, Any],
+        make: Callable[[], dict[str, Any]],
+        *,
+        keep: bool = True,
+    ) -> dict[str, Any]:
+        """What `make` gives, kept."""
+        self._watch(name, 0)
+        return self._store.get(name, depends, make, keep=keep)
+
+    def _made(
+        self,
+        name: str,
+        asked: dict[str, Any],
+        kind: str,
+        perturb: Callable[[Batch, int], Iterator[Any]],
+        *,
+        eps: Mapping[str, float],
+        within: bool = True,
+        keep: bool = True,
+    ) -> Run:
+        if name in self.runs:
+            return self.runs[name]
+        row = self.cached(
+            f"run-{name}", {"asked": asked}, lambda: self._run(perturb, eps), keep=keep
+        )
+        arrays = {part: unpacked(row[part]) for part in ARRAYS}
+        rest = {k: v for k, v in row.items() if k not in ARRAYS}
+        rest["curve"] = tuple(rest["curve"])
+        known = {field.name for field in fields(Run)}
+        run = Run(
+            name=name, settings=asked, kind=kind, within=within,
+            **{k: v for k, v in (arrays | rest).items() if k in known},
+        )  # fmt: skip
+        self.runs[name] = run
+        return run
+
+    def _run(
+        self, perturb: Callable[[Batch, int], Iterator[Any]], eps: Mapping[str, float]
+    ) -> dict[str, Any]:
+        start = time.perf_counter()
+        parts: dict[str, list[Tensor]] = {part: [] for part in ARRAYS}
+        curves: list[Tensor] = []
+        reach: dict[str, float] = {}
+        outside, error = "", ""
+        forwards = backwards = frames = 0
+        worse: list[Tensor] = []
+        for k, batch in self.batches():
+            size = int(batch.n_frames.sum())
+            with _last_scores(self.detector) as last:
+                try:
+                    with warnings.catch_warnings():
+                        # A budget that a file cannot hold is a finding here, and said there.
+                        warnings.simplefilter("ignore", BudgetWarning)
+                        found = next(perturb(batch, k))
+                except GradientError as e:
+                    found, error = batch, str(e)
+                except BudgetError as e:
+                    found, outside = batch, str(e)
+            made = found if isinstance(found, Batch) else found.batch
+            measured, why = _reach(batch if made is found else found.clean, made, eps)
+            outside = outside or why
+            for name, value in measured.items():
+                reach[name] = max(reach.get(name, 0.0), value)
+            score = log_odds(self.output(made).logits) if isinstance(found, Batch) else found.score
+            parts["score"].append(score)
+            usable = replace(
+                made, faces=made.faces.clamp(0, 255), waveform=made.waveform.clamp(-1, 1)
+            )
+            parts["rounded"].append(log_odds(self.output(on_grid(usable)).logits))
+            parts["last"].append(last[-1] if last else score)
+            if not isinstance(found, Batch):
+                curves.append(found.curve * batch.n_frames)
+                worse.append(found.curve[-1] < found.curve.max(0).values - 1e-6)
+                forwards, backwards = found.forwards, found.backwards
+            frames += size
+        curve = torch.cat(curves, 1).sum(1) / frames if curves else torch.zeros(0)
+        return {
+            **{part: packed(self.victims.flat(values)) for part, values in parts.items()},
+            "curve": curve.tolist(),
+            "reach": reach,
+            "outside": outside,
+            "error": error,
+            "last_worse": float(torch.cat(worse).float().mean()) if worse else 0.0,
+            "forwards": forwards,
+            "backwards": backwards,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+
+    def _clean(self) -> Scores:
+        return self.victims.flat([log_odds(self.output(b).logits) for _, b in self.batches()])
+
+    def _centres(self) -> Known:
+        outputs = [self.output(batch) for _, batch in self.batches()]
+        parts = {}
+        for name in ("logits", "logits_a", "logits_v", "e_a", "e_v", "z_a", "z_v"):
+            values = [getattr(output, name) for output in outputs]
+            there = all(value is not None for value in values)
+            kept = [v[o.mask] for v, o in zip(values, outputs, strict=True)] if there else []
+            parts[name] = torch.cat(kept)[None] if there else None
+        logits = parts.pop("logits")
+        assert logits is not None  # noqa: S101
+        mask = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        pooled = Output(logits=logits, mask=mask, **parts)
+        labels = torch.from_numpy(self.victims.speaking).long()[None].to(logits.device)
+        centres: Centres | None = None
+        if pooled.e_a is not None and pooled.e_v is not None:
+            centres = class_centres(pooled, labels)
+        return Known(clean=pooled, centres=centres, fused_centres=fused_centres(pooled, labels))
+
+
+def _reach(clean: Batch, made: Batch, eps: Mapping[str, float]) -> tuple[dict[str, float], str]:
+    """Largest change of each modality in budgets, and why the batch is no valid adversary."""
+    space = CropSpace(clean, Threat.of({name: eps.get(name, 0.0) for name in MODALITIES["both"]}))
+    tensors = {"audio": made.waveform, "visual": made.faces}
+    reach, outside = {}, ""
+    for name, region in space.regions.items():
+        if tensors[name].shape != region.clean.shape:
+            shapes = tuple(tensors[name].shape), tuple(region.clean.shape)
+            return {}, f"the adversarial {name} is {shapes[0]}; expected {shapes[1]}"
+        change = float(region.size(tensors[name]).linf.max())
+        reach[name] = change / (region.ball.eps or 1.0)
+        try:
+            region.verify(tensors[name].to(region.clean.dtype))
+        except BudgetError as e:
+            outside = outside or str(e)
+    return reach, outside
+
+
+@contextmanager
+def _last_scores(detector: Detector) -> Iterator[list[Tensor]]:
+    """Scores of the detector's last evaluation inside the block, in a list of at most one."""
+    kept: list[Tensor] = []
+
+    def keep(module: object, inputs: object, output: Output) -> None:
+        kept[:] = [log_odds(output.logits).detach()]
+
+    handle = detector.register_forward_hook(keep)
+    try:
+        yield kept
+    finally:
+        handle.remove()
+
+
+class Averaged(Detector):
+    """A random detector as an attacker meets it who averages over its randomness.
+
+    Source: expectation over transformation, Athalye et al. 2018.
+    """
+
+    def __init__(self, detector: Detector, copies: int) -> None:
+        super().__init__()
+        self.detector, self.copies = detector, copies
+        self.visual_context, self.audio_context = detector.visual_context, detector.audio_context
+
+    def forward(self, *inputs: Any, **named: Any) -> Output:
+        """Logits averaged over several evaluations; the rest from the last one."""
+        outputs: list[Output] = [self.detector(*inputs, **named) for _ in range(self.copies)]
+        return replace(outputs[-1], logits=torch.stack([o.logits for o in outputs]).mean(0))
+
+    def front_end(
+        self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
+    ) -> Tensor:
+        """As the detector, once."""
+        return self.detector.front_end(waveform, n_samples, n_frames, fps)
+
+    def encode_audio(self, features: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector, once."""
+        return self.detector.encode_audio(features, n_frames)
+
+    def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector, once."""
+        return self.detector.visual_local(faces, n_frames)
+
+    def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector, once."""
+        return self.detector.visual_global(local, n_frames)
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        """As the detector, once."""
+        return self.detector.fuse(e_a, e_v, n_frames)

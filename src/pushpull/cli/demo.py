@@ -1,0 +1,139 @@
+"""The whole path on a video that the package makes itself, checked against what it put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pushpull.detection import Detection, Progress, ScoredTrack, detect, write_outputs
+from pushpull.errors import CheckpointError
+from pushpull.metrics import precision_range
+from pushpull.models.weights import KNOWN, LoadedWeights, load_weights
+from pushpull.runtime.files import find, output_dir, written_whole
+from pushpull.synthetic import Scene, demo_video
+
+__all__ = ["DemoResult", "PersonResult", "reachable_weights", "run_demo"]
+
+PREFERRED = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonResult:
+    """How well one synthetic person was understood.
+
+    Attributes:
+        person: Number of the person, from the left.
+        frames: Frames in which the person had a track.
+        speaking: Share of these frames in which the person speaks.
+        ap: Average precision of the scores on these frames, percent.
+        accuracy: Share of these frames whose score is on the right side of 0.
+    """
+
+    person: int
+    frames: int
+    speaking: float
+    ap: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DemoResult:
+    """What the demo found, and where it stands."""
+
+    detection: Detection
+    people: tuple[PersonResult, ...]
+    weights: LoadedWeights
+    outputs: dict[str, Path]
+
+
+def reachable_weights(say: Callable[[str], None] = lambda line: None) -> LoadedWeights:
+    """The first known weights on this machine, else the first that can be fetched.
+
+    Args:
+        say: Told which weights are taken, and from where.
+
+    Raises:
+        CheckpointError: If there are none and none can be fetched.
+    """
+    files = {name: KNOWN[name].fetchable for name in PREFERRED}
+    here = [name for name, file in files.items() if file is not None and find(file) is not None]
+    failure: CheckpointError | None = None
+    for name in here or PREFERRED:
+        if not here:
+            say(f"no weights on this machine: fetching {name} from {KNOWN[name].source}")
+        try:
+            loaded = load_weights(name, device="cpu")
+        except CheckpointError as e:
+            failure = failure or e
+            continue
+        say(f"weights: {name} ({loaded.licence}, trained on {loaded.trained_on}), {loaded.path}")
+        return loaded
+    raise CheckpointError(f"no weights can be reached: {failure}") from failure
+
+
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    duration_s: float = 10.0,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda stage, done, total: None,
+) -> DemoResult:
+    """Make a video of two people who talk by turns, detect who speaks, and compare.
+
+    Args:
+        out: Folder for the video and the results.
+        seed: Of the people, the voices and the room.
+        duration_s: Length of the video.
+        say: Told what happens, line by line.
+        progress: As for `detect`.
+
+    Raises:
+        CheckpointError: If no weights can be reached.
+        OutputError: If the folder cannot be written.
+    """
+    output_dir(out)
+    loaded = reachable_weights(say)
+    video = out / "two-people.mp4"
+    with written_whole(video) as temporary:
+        scene = demo_video(temporary, seed=seed, duration_s=duration_s)
+    say(f"video: {video}, two synthetic people and a voice off screen")
+    # dlib's detector needs no download, so the demo is the same everywhere.
+    detection = detect(video, loaded, name="who-speaks", detector="dlib", progress=progress)
+    outputs = write_outputs(detection, out, progress=progress)
+    return DemoResult(
+        detection=detection,
+        people=tuple(compare(detection, scene, person) for person in range(len(scene.boxes))),
+        weights=loaded,
+        outputs=outputs,
+    )
+
+
+def compare(detection: Detection, scene: Scene, person: int) -> PersonResult:
+    """Scores of the track that lies on a person, against when the person speaks."""
+    scores = np.full(len(scene.timestamps_s), np.nan)
+    for scored in detection.tracks:
+        if lies_on(scored, scene, person):
+            scores[scored.track.frames] = scored.scores
+    seen = ~np.isnan(scores)
+    speaking = scene.speaking[person].astype(bool)[seen]
+    scores = scores[seen]
+    return PersonResult(
+        person=person,
+        frames=int(seen.sum()),
+        speaking=float(speaking.mean()) if seen.any() else 0.0,
+        ap=precision_range(scores, speaking).map if speaking.any() else float("nan"),
+        accuracy=float(((scores > 0) == speaking).mean()) if seen.any() else 0.0,
+    )
+
+
+def lies_on(scored: ScoredTrack, scene: Scene, person: int) -> bool:
+    """Whether the middle of a track stays inside a person's box."""
+    frames = scored.track.frames
+    box = scene.boxes[person][frames]
+    middle = (scored.track.boxes[:, :2] + scored.track.boxes[:, 2:]) / 2
+    inside = (middle > box[:, :2]) & (middle < box[:, 2:])
+    return bool(inside.all(1).mean() > 0.5)

@@ -1,0 +1,76 @@
+"""Data sets of labelled face tracks: packed storage, TalkNet's folders, batches to train on."""
+
+from pathlib import Path
+
+from pushpull.data.inspection import Fault, SplitStats, describe, draw_stats, faults
+from pushpull.data.loading import Plan, loader
+from pushpull.data.records import SPLITS, Example, Tracks
+from pushpull.data.storage import PackedTracks, read_about
+from pushpull.data.synth import SynthConfig, synth_examples, write_synth
+from pushpull.data.talknet_layout import TalkNetTracks
+from pushpull.errors import DatasetError
+
+__all__ = [
+    "SPLITS",
+    "Example",
+    "Fault",
+    "PackedTracks",
+    "Plan",
+    "SplitStats",
+    "SynthConfig",
+    "TalkNetTracks",
+    "Tracks",
+    "describe",
+    "draw_stats",
+    "faults",
+    "is_dataset",
+    "loader",
+    "open_tracks",
+    "read_about",
+    "splits_of",
+    "synth_examples",
+    "write_synth",
+]
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a folder is a data set, packed or in TalkNet's layout."""
+    lists = [path / "csv" / f"{split}_loader.csv" for split in SPLITS]
+    return (path / "dataset.json").is_file() or any(name.is_file() for name in lists)
+
+
+def splits_of(path: Path) -> list[str]:
+    """The splits of a data set that can be opened.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    splits = [
+        split
+        for split in SPLITS
+        if (path / split / "index.arrow").is_file()
+        or (path / "csv" / f"{split}_loader.csv").is_file()
+    ]
+    if not splits:
+        raise DatasetError(
+            f"{path}: holds no finished split of a data set; expected what `pushpull data` makes, "
+            "or TalkNet's folders"
+        )
+    return splits
+
+
+def open_tracks(root: Path, split: str) -> Tracks:
+    """A split of a data set, packed or in TalkNet's folders.
+
+    Raises:
+        DatasetError: If the folder is neither, or the split cannot be used.
+        UnknownName: If there can be no such split.
+    """
+    if read_about(root) is not None:
+        return PackedTracks(root, split)
+    if (root / "csv" / f"{split}_loader.csv").is_file():
+        return TalkNetTracks(root, split)
+    raise DatasetError(
+        f"{root}: holds no data set; expected dataset.json, as `pushpull data` writes it, or "
+        f"csv/{split}_loader.csv in TalkNet's layout"
+    )

@@ -1,0 +1,301 @@
+"""Tracks packed into Arrow files: written shard by shard, read at random without copies.
+
+A data set is a folder:
+
+    dataset.json            format, how it was made, versions
+    train/shard-00000.arrow tracks, one record batch each, not compressed
+    train/index.arrow       everything but faces and sound, of all shards
+
+and likewise `val` and `test`. A shard takes its name only when it is whole, and the index only when
+all shards are there, so making a data set can be stopped at any time and goes on where it was.
+
+Arrow files are mapped into memory: to read a track is at most to copy its bytes, many processes
+share one copy in the page cache, and any tool that reads Arrow reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.data.records import SPLITS, Example, as_stored
+from pushpull.errors import DatasetError, UnknownName
+from pushpull.runtime.files import written_whole
+from pushpull.runtime.version import __version__
+from pushpull.schema import FACE_SIZE, Clip
+
+__all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
+
+Found = TypeVar("Found")
+
+FORMAT = 1
+ABOUT = "dataset.json"
+INDEX = "index.arrow"
+
+LIGHT = [
+    ("track_id", pa.string()),
+    ("video_id", pa.string()),
+    ("person", pa.string()),
+    ("case", pa.string()),
+    ("fps", pa.float64()),
+    ("n_frames", pa.int32()),
+    ("n_samples", pa.int32()),
+    ("n_speaking", pa.int32()),
+]
+HEAVY = [
+    ("speaking", pa.binary()),
+    ("timestamps_s", pa.binary()),
+    ("boxes", pa.binary()),
+    ("waveform", pa.binary()),
+    ("faces", pa.large_binary()),
+]
+TRACK = pa.schema(LIGHT + HEAVY)
+ROW = pa.schema([*LIGHT, ("shard", pa.int32()), ("batch", pa.int32())])
+
+
+def shard_path(root: Path, split: str, number: int) -> Path:
+    """Where a shard of a split lies."""
+    return root / split / f"shard-{number:05d}.arrow"
+
+
+def write_shard(path: Path, examples: Iterable[Example]) -> int:
+    """Write tracks to one file, whole or not at all; returns how many.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    count = 0
+    with written_whole(path) as temporary, pa.ipc.new_file(str(temporary), TRACK) as writer:
+        for example in examples:
+            writer.write_batch(_packed(example))
+            count += 1
+    return count
+
+
+def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
+    """Write the index of a split whose shards are all there; returns the number of tracks.
+
+    Raises:
+        DatasetError: If a shard is missing, damaged, or two tracks have one name.
+        OutputError: If it cannot be written.
+    """
+    rows: dict[str, list[Any]] = {name: [] for name in ROW.names}
+    for shard in shards:
+        reader = _opened(shard_path(root, split, shard))
+        for batch in range(reader.num_record_batches):
+            record = reader.get_batch(batch)
+            for name, _ in LIGHT:
+                rows[name].append(record.column(name)[0].as_py())
+            rows["shard"].append(shard)
+            rows["batch"].append(batch)
+    ids = rows["track_id"]
+    if len(set(ids)) != len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise DatasetError(f"{root / split}: two tracks are named '{twice}'; names must differ")
+    index = root / split / INDEX
+    with written_whole(index) as temporary, pa.ipc.new_file(str(temporary), ROW) as writer:
+        writer.write_table(pa.table(rows, schema=ROW))
+    return len(ids)
+
+
+def write_about(root: Path, made: Mapping[str, Any]) -> None:
+    """Say in `dataset.json` how the data set was made."""
+    about = {"format": FORMAT, "pushpull": __version__, "made": dict(made)}
+    with written_whole(root / ABOUT) as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def read_about(root: Path) -> dict[str, Any] | None:
+    """What `dataset.json` says; None where there is none.
+
+    Raises:
+        DatasetError: If it is not one of ours or of a later format.
+    """
+    path = root / ABOUT
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text())
+        number = int(about["format"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise DatasetError(f"{path}: is no description of a data set ({e}); make it again") from e
+    if number > FORMAT:
+        raise DatasetError(
+            f"{path}: has format {number}; this version reads {FORMAT}: update pushpull"
+        )
+    return dict(about)
+
+
+class PackedTracks:
+    """A split of a packed data set.
+
+    Tracks are read from files mapped into memory; an instance can be sent to another process.
+
+    Args:
+        root: Folder of the data set.
+        split: "train", "val" or "test".
+
+    Raises:
+        DatasetError: If there is no such split, or it is not finished.
+        UnknownName: If there can be no such split.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        if split not in SPLITS:
+            raise UnknownName("split", split, SPLITS)
+        self.root, self.split = root, split
+        self._readers: dict[int, tuple[Any, NDArray[np.uint8]]] = {}
+        index = root / split / INDEX
+        if not index.is_file():
+            there = [s for s in SPLITS if (root / s / INDEX).is_file()]
+            state = (
+                "is not finished: run the command that makes it again"
+                if (root / split).is_dir()
+                else f"is not there; there is {', '.join(there) or 'no split at all'}"
+            )
+            raise DatasetError(f"{root}: the split '{split}' {state}")
+        self._rows = _opened(index).read_all()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    def column(self, name: str) -> list[Any]:
+        """A column of the index: track_id, video_id, person, case, fps, n_frames, n_speaking..."""
+        return list(self._rows.column(name).to_pylist())
+
+    @cached_property
+    def n_frames(self) -> NDArray[np.int64]:
+        """Frames of each track (N,)."""
+        return np.array(self.column("n_frames"), np.int64)
+
+    @cached_property
+    def track_ids(self) -> list[str]:
+        """Name of each track."""
+        return self.column("track_id")
+
+    def __getitem__(self, index: int) -> Example:
+        """The track at a place in the index.
+
+        Raises:
+            DatasetError: If its shard is missing or damaged.
+        """
+        return self._read(index, _unpacked)
+
+    def clip(self, index: int) -> Clip:
+        """What is learnt from a track; its faces lie in the mapped file and are not copied.
+
+        Who changes them changes what this process reads again, not the file.
+        """
+        return self._read(index, _clip)
+
+    def waveform(self, index: int) -> Tensor:
+        """The sound of a track alone (S,)."""
+        return self._read(index, _sound)
+
+    def _read(self, index: int, unpack: Callable[[Any, NDArray[np.uint8]], Found]) -> Found:
+        shard, batch = (self._rows.column(name)[index].as_py() for name in ("shard", "batch"))
+        path = shard_path(self.root, self.split, shard)
+        if shard not in self._readers:
+            self._readers[shard] = _mapped(path)
+        reader, pages = self._readers[shard]
+        try:
+            return unpack(reader.get_batch(batch), pages)
+        except (pa.ArrowException, ValueError) as e:
+            raise DatasetError(
+                f"{path}, track {self.track_ids[index]}: is damaged ({e}); delete the shard and "
+                "the index, and make the data set again: what is whole is kept"
+            ) from e
+
+
+def _opened(path: Path) -> Any:
+    return _mapped(path)[0]
+
+
+def _mapped(path: Path) -> tuple[Any, NDArray[np.uint8]]:
+    """Reader of a file, and its bytes in pages of this process's own: never written back."""
+    try:
+        # Torch keeps no file open behind a mapping: AVA has a thousand shards, and processes are
+        # often allowed a thousand files.
+        size = path.stat().st_size
+        pages = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+        return pa.ipc.open_file(pa.py_buffer(pages)), pages
+    except (pa.ArrowException, OSError, RuntimeError) as e:
+        raise DatasetError(f"{path}: is missing or damaged ({e}); make the data set again") from e
+
+
+def _packed(example: Example) -> Any:
+    clip = example.clip
+    assert clip.speaking is not None  # noqa: S101
+    speaking = clip.speaking.numpy().astype(np.uint8)
+    light = [
+        example.track_id, example.video_id, example.person, example.case, float(clip.fps),
+        len(clip.faces), len(clip.waveform), int(speaking.sum()),
+    ]  # fmt: skip
+    heavy = [
+        speaking,
+        example.timestamps_s.astype("<f8"),
+        example.boxes.astype("<f8"),
+        as_stored(clip.waveform.numpy()).astype("<i2"),
+        clip.faces.numpy(),
+    ]
+    columns = [pa.array([v], kind) for v, (_, kind) in zip(light, LIGHT, strict=True)]
+    columns += [pa.array([v.tobytes()], kind) for v, (_, kind) in zip(heavy, HEAVY, strict=True)]
+    return pa.record_batch(columns, schema=TRACK)
+
+
+def _raw(record: Any, pages: NDArray[np.uint8], name: str, kind: str) -> NDArray[Any]:
+    """The bytes of the only row where they lie; a scalar of pyarrow would be a copy."""
+    column = record.column(name)
+    _, ends, values = column.buffers()
+    places = np.frombuffer(ends, "<i8" if pa.types.is_large_binary(column.type) else "<i4")
+    start, end = places[column.offset : column.offset + 2].tolist()
+    if not 0 <= start <= end <= values.size:
+        raise ValueError(f"column {name} ends at byte {end} of {values.size}")
+    first = values.address - pages.ctypes.data
+    return pages[first + start : first + end].view(kind)
+
+
+def _sound(record: Any, pages: NDArray[np.uint8]) -> Tensor:
+    samples = _raw(record, pages, "waveform", "<i2").astype(np.float32)
+    samples /= 32768
+    return torch.from_numpy(samples)
+
+
+def _clip(record: Any, pages: NDArray[np.uint8]) -> Clip:
+    return Clip(
+        waveform=_sound(record, pages),
+        faces=torch.from_numpy(
+            _raw(record, pages, "faces", "u1").reshape(-1, FACE_SIZE, FACE_SIZE)
+        ),
+        fps=float(record.column("fps")[0].as_py()),
+        speaking=torch.from_numpy(_raw(record, pages, "speaking", "u1").astype(np.int64)),
+    )
+
+
+def _unpacked(record: Any, pages: NDArray[np.uint8]) -> Example:
+    def text(name: str) -> str:
+        return str(record.column(name)[0].as_py())
+
+    clip = _clip(record, pages)
+    return Example(
+        track_id=text("track_id"),
+        video_id=text("video_id"),
+        person=text("person"),
+        case=text("case"),
+        timestamps_s=_raw(record, pages, "timestamps_s", "<f8").copy(),
+        boxes=_raw(record, pages, "boxes", "<f8").reshape(-1, 4).copy(),
+        clip=replace(clip, faces=clip.faces.clone()),
+    )

@@ -1,0 +1,161 @@
+"""A synthetic data set that anyone can make: every track from its own seed, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pushpull.data.records import SPLITS, Example, as_read_back
+from pushpull.data.storage import (
+    read_about,
+    shard_path,
+    write_about,
+    write_index,
+    write_shard,
+)
+from pushpull.errors import ConfigError, DatasetError
+from pushpull.runtime.files import output_dir
+from pushpull.schema import Clip
+from pushpull.synthetic import Case, draw_clip
+
+__all__ = ["CASES", "SynthConfig", "synth_example", "synth_examples", "write_synth"]
+
+CASES = {
+    Case.TURNS: 0.34,
+    Case.SPEAKING: 0.24,
+    Case.LISTENING: 0.12,
+    Case.MOVING: 0.12,
+    Case.DUBBED: 0.12,
+    Case.SILENT: 0.06,
+}
+"""How often each case occurs: two frames in five speak."""
+
+TRACKS_PER_SHARD = 32
+FPS = (25.0, 25.0, 25.0, 24.0, 30.0)
+"""Frame rates, each as often as it stands here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthConfig:
+    """What decides every byte of a synthetic data set.
+
+    Attributes:
+        tracks: Tracks of the splits train, val and test together.
+        seed: Of everything.
+        min_frames: Shortest track.
+        max_frames: Longest track; lengths are spread evenly over the logarithm.
+        held_out: Share of tracks in val, and again in test; every track has a person of its own.
+    """
+
+    tracks: int
+    seed: int = 0
+    min_frames: int = 25
+    max_frames: int = 100
+    held_out: float = 0.15
+
+    def __post_init__(self) -> None:
+        if self.tracks < 3 or not 1 <= self.min_frames <= self.max_frames:
+            raise ConfigError(
+                f"synthetic set of {self.tracks} tracks, {self.min_frames} to {self.max_frames} "
+                "frames; expected at least 3 tracks, and 1 <= min_frames <= max_frames"
+            )
+        if not 0 < self.held_out < 0.5:
+            raise ConfigError(f"held_out is {self.held_out}; expected more than 0, less than 0.5")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tracks of each split."""
+        held = max(1, round(self.tracks * self.held_out))
+        return {"train": self.tracks - 2 * held, "val": held, "test": held}
+
+
+def synth_example(config: SynthConfig, split: str, number: int) -> Example:
+    """One track, by its split and number alone."""
+    seed = np.random.SeedSequence(config.seed, spawn_key=(SPLITS.index(split), number))
+    rng = np.random.default_rng(seed)
+    case = list(CASES)[int(rng.choice(len(CASES), p=list(CASES.values())))]
+    low, high = np.log(config.min_frames), np.log(config.max_frames)
+    n_frames = round(float(np.exp(rng.uniform(low, high))))
+    fps = FPS[int(rng.integers(len(FPS)))]
+    drawn = draw_clip(rng, case, n_frames=n_frames, fps=fps, ambience=True)
+    # Bit for bit what storage gives back.
+    clip = Clip(
+        waveform=as_read_back(drawn.waveform.numpy()),
+        faces=drawn.faces,
+        fps=fps,
+        speaking=drawn.speaking,
+    )
+    name = f"{split}-{number:06d}"
+    boxes = np.tile(np.array([0.25, 0.2, 0.75, 0.8]), (n_frames, 1))
+    return Example(
+        track_id=f"{name}:1", video_id=name, clip=clip, timestamps_s=np.arange(n_frames) / fps,
+        boxes=boxes, person=name, case=case.value,
+    )  # fmt: skip
+
+
+def synth_examples(config: SynthConfig, split: str) -> Iterator[Example]:
+    """All tracks of a split, rendered on the fly: the same that `write_synth` writes."""
+    return (synth_example(config, split, i) for i in range(config.counts[split]))
+
+
+def write_synth(
+    root: Path,
+    config: SynthConfig,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Render a data set into a folder; shards that are there already are kept.
+
+    Args:
+        root: The folder.
+        config: What to render.
+        workers: Processes; their number changes no byte.
+        progress: Called with tracks done and in all.
+
+    Raises:
+        DatasetError: If the folder holds another data set.
+        OutputError: If it cannot be written.
+    """
+    output_dir(root)
+    made = {"by": "data synth", **asdict(config)}
+    about = read_about(root)
+    if about is not None and about["made"] != made:
+        raise DatasetError(
+            f"{root}: holds a data set made otherwise ({about['made']}); choose another folder, or "
+            "delete it"
+        )
+    write_about(root, made)
+    jobs = []
+    for split, count in config.counts.items():
+        output_dir(root / split)
+        for shard in range(-(-count // TRACKS_PER_SHARD)):
+            numbers = range(shard * TRACKS_PER_SHARD, min((shard + 1) * TRACKS_PER_SHARD, count))
+            jobs.append((split, shard, numbers))
+    open_jobs = [job for job in jobs if not shard_path(root, *job[:2]).is_file()]
+    total = sum(len(numbers) for *_, numbers in jobs)
+    done = total - sum(len(numbers) for *_, numbers in open_jobs)
+    progress(done, total)
+    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_render, root, config, *job) for job in open_jobs]
+        try:
+            for future in as_completed(futures):
+                done += future.result()
+                progress(done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for split in config.counts:
+        write_index(root, split, [job[1] for job in jobs if job[0] == split])
+
+
+def _render(root: Path, config: SynthConfig, split: str, shard: int, numbers: range) -> int:
+    torch.set_num_threads(1)
+    examples = (synth_example(config, split, number) for number in numbers)
+    return write_shard(shard_path(root, split, shard), examples)

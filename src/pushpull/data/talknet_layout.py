@@ -1,0 +1,138 @@
+"""AVA-ActiveSpeaker, or another set, in the folders that TalkNet's preparation makes.
+
+csv/{split}_loader.csv                              a line per track, tab separated
+clips_audios/{split}/<video>/<entity>.wav
+clips_videos/{split}/<video>/<entity>/<time>.jpg    a picture per frame
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pushpull.data.records import Example
+from pushpull.errors import DatasetError, MediaError
+from pushpull.schema import FACE_SIZE, Clip
+
+__all__ = ["TalkNetTracks"]
+
+
+class TalkNetTracks:
+    """A split in TalkNet's layout; see `pushpull.data.records.Tracks`.
+
+    Args:
+        root: Folder with `csv`, `clips_audios` and `clips_videos`.
+        split: "train", "val" or "test".
+
+    Raises:
+        DatasetError: If the list is missing or a line of it cannot be used.
+    """
+
+    def __init__(self, root: Path, split: str) -> None:
+        self.root, self.split = root, split
+        path = root / "csv" / f"{split}_loader.csv"
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise DatasetError(f"{path}: cannot be read ({e}); expected TalkNet's list") from e
+        self._rows = [
+            _row(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()
+        ]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @cached_property
+    def n_frames(self) -> NDArray[np.int64]:
+        """Frames of each track (N,)."""
+        return np.array([len(labels) for _, _, labels in self._rows], np.int64)
+
+    @cached_property
+    def track_ids(self) -> list[str]:
+        """Entity of each track."""
+        return [entity for entity, _, _ in self._rows]
+
+    def __getitem__(self, index: int) -> Example:
+        """The track of a line.
+
+        Raises:
+            DatasetError: If a picture or the sound is missing, damaged, or does not fit the list.
+        """
+        import cv2
+
+        entity, fps, labels = self._rows[index]
+        video = _video_of(entity)
+        folder = self.root / "clips_videos" / self.split / video / entity
+        pictures = sorted(folder.glob("*.jpg"), key=lambda p: float(p.stem))
+        if len(pictures) != len(labels):
+            raise DatasetError(
+                f"{folder}: has {len(pictures)} pictures; the list says {len(labels)} frames"
+            )
+        faces = np.empty((len(labels), FACE_SIZE, FACE_SIZE), np.uint8)
+        for face, path in zip(faces, pictures, strict=True):
+            grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            if grey is None:
+                raise DatasetError(f"{path}: cannot be read as a picture; make it again")
+            face[:] = cv2.resize(grey, (FACE_SIZE, FACE_SIZE))
+        return Example(
+            track_id=entity,
+            video_id=video,
+            clip=Clip(
+                waveform=self.waveform(index),
+                faces=torch.from_numpy(faces),
+                fps=fps,
+                speaking=torch.tensor(labels, dtype=torch.int64),
+            ),
+            timestamps_s=np.array([float(p.stem) for p in pictures]),
+            boxes=np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(labels), 1)),
+        )
+
+    def clip(self, index: int) -> Clip:
+        """What is learnt from a track."""
+        return self[index].clip
+
+    def waveform(self, index: int) -> Tensor:
+        """The sound of a track alone (S,).
+
+        Raises:
+            DatasetError: If it is missing or damaged.
+        """
+        from pushpull.media import read_waveform
+
+        entity = self._rows[index][0]
+        folder = self.root / "clips_audios" / self.split / _video_of(entity)
+        try:
+            return torch.from_numpy(read_waveform(folder / f"{entity}.wav"))
+        except MediaError as e:
+            raise DatasetError(f"track {entity}: {e}") from e
+
+
+def _row(line: str, where: str) -> tuple[str, float, list[int]]:
+    """Entity, frames per second and labels of a line of a loader list."""
+    fields = line.split("\t")
+    try:
+        entity, count, fps, labels = fields[0], int(fields[1]), float(fields[2]), fields[3]
+        values = [int(label) for label in ast.literal_eval(labels)]
+    except (IndexError, ValueError, SyntaxError, TypeError) as e:
+        raise DatasetError(
+            f"{where}: got {line[:60]!r}; expected entity, number of frames, fps, [labels] and an "
+            "index, separated by tabs"
+        ) from e
+    if len(values) != count or not set(values) <= {0, 1} or not count or not 0 < fps < 1000:
+        raise DatasetError(
+            f"{where}: {count} frames at {fps} fps with {len(values)} labels among "
+            f"{sorted(set(values))}; expected as many labels as frames, each 0 or 1"
+        )
+    return entity, fps, values
+
+
+def _video_of(entity: str) -> str:
+    """The video of an entity `<video>_<start>_<end>:<n>`; names may hold underscores themselves."""
+    parts = entity.rsplit("_", 2)
+    return parts[0] if len(parts) == 3 and parts[0] else entity[:11]

@@ -1,0 +1,358 @@
+"""An active speaker set from any folder of talking-head clips.
+
+Of each face that is alone on screen, clips of four kinds are made:
+
+    own      its own sound; a frame speaks where voice is heard (WebRTC's voice activity detector)
+    silence  no sound but the faintest noise: nothing is heard, so nobody speaks
+    other    the sound of another person: whoever speaks, it is not this face
+    shifted  its own sound, at another time: lips and voice do not fit
+
+All frames of the last three are labelled as not speaking. People are held out: nobody is in two
+splits, and sound of others comes from the same split.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushpull.data.records import SPLITS, Example, as_read_back, as_stored
+from pushpull.data.storage import (
+    read_about,
+    shard_path,
+    write_about,
+    write_index,
+    write_shard,
+)
+from pushpull.detection import Progress, VideoClips, find_faces, read_clips
+from pushpull.detection.clips import CROPS
+from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
+from pushpull.media import read_waveform
+from pushpull.runtime.files import output_dir
+from pushpull.schema import SAMPLE_RATE_HZ, Clip
+
+__all__ = [
+    "KINDS",
+    "Source",
+    "TalksetConfig",
+    "read_sources",
+    "sources_in",
+    "split_people",
+    "voiced",
+    "write_talkset",
+]
+
+KINDS = ("own", "silence", "other", "shifted")
+VAD_STEP_S = 0.03
+"""What the voice activity detector judges at once."""
+
+HANGOVER_S = 0.2
+"""Gaps in voice shorter than this are pauses of speech."""
+
+WARM_UP = 10
+"""Steps that the voice activity detector hears, backwards, before the first one counts."""
+
+FAINTEST = 2.0
+"""Noise of silent clips, in steps of int16: no sound card is quieter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A clip to make examples of.
+
+    Attributes:
+        path: The video.
+        person: Who is seen.
+        speaks: Whether voice that is heard is this person's.
+    """
+
+    path: Path
+    person: str
+    speaks: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TalksetConfig:
+    """What decides a set, beside its clips.
+
+    Attributes:
+        seed: Of splits, kinds, shifts and other sounds.
+        held_out: Share of people in val, and again in test; at least one person each.
+        negatives: Clips that do not speak, for each with its own sound; up to 3.
+        max_frames: Longer tracks are cut into parts of this length.
+        detector: Face detector.
+        crop: Part of the face shown, "ava" or "demo".
+        aggressiveness: Of the voice activity detector, 0 (most is voice) to 3.
+    """
+
+    seed: int = 0
+    held_out: float = 0.2
+    negatives: int = 2
+    max_frames: int = 250
+    detector: str = "auto"
+    crop: str = "ava"
+    aggressiveness: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 0.5:
+            raise ConfigError(f"held_out is {self.held_out}; expected more than 0, less than 0.5")
+        if not 0 <= self.negatives < len(KINDS):
+            raise ConfigError(f"negatives is {self.negatives}; expected 0 to {len(KINDS) - 1}")
+        if self.max_frames < 10:
+            raise ConfigError(f"max_frames is {self.max_frames}; expected at least 10")
+        if self.crop not in CROPS:
+            raise UnknownName("crop", self.crop, CROPS)
+        if not 0 <= self.aggressiveness <= 3:
+            raise ConfigError(f"aggressiveness is {self.aggressiveness}; expected 0 to 3")
+
+
+def read_sources(people: Path, folder: Path) -> list[Source]:
+    """Clips and people of a csv with the columns file, person and, if wanted, speaks (yes or no).
+
+    Raises:
+        DatasetError: If it cannot be read, or names a file that is not there.
+    """
+    try:
+        with people.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise DatasetError(f"{people}: cannot be read ({e})") from e
+    sources = []
+    for line, row in enumerate(rows, 2):
+        name, person, speaks = (row.get(k) for k in ("file", "person", "speaks"))
+        if not name or not person or speaks not in (None, "yes", "no"):
+            raise DatasetError(
+                f"{people}, line {line}: got {dict(row)}; expected the columns file, person and, "
+                "if wanted, speaks with yes or no"
+            )
+        if not (folder / name).is_file():
+            raise DatasetError(f"{people}, line {line}: {folder / name} is not there")
+        sources.append(Source(path=folder / name, person=person, speaks=speaks != "no"))
+    return sources
+
+
+def voiced(
+    waveform: NDArray[np.float32], times_s: NDArray[np.float64], *, aggressiveness: int = 2
+) -> NDArray[np.bool_]:
+    """Whether voice is heard at each time (M,), by WebRTC's detector; short gaps are filled.
+
+    Args:
+        waveform: (S,) in [-1, 1] at 16 kHz.
+        times_s: Seconds from its start (M,).
+        aggressiveness: 0 (most is voice) to 3.
+    """
+    import webrtcvad
+
+    detector = webrtcvad.Vad(aggressiveness)
+    step = round(VAD_STEP_S * SAMPLE_RATE_HZ)
+    samples = as_stored(waveform)
+    # The detector takes the first noise that it hears for voice: let it hear the start before.
+    before = min(len(samples) // step, WARM_UP) * step
+    samples = np.concatenate([samples[:before][::-1], samples])
+    samples = np.pad(samples, (0, -len(samples) % step))
+    flags = np.array(
+        [
+            detector.is_speech(part.astype("<i2").tobytes(), SAMPLE_RATE_HZ)
+            for part in samples.reshape(-1, step)
+        ],
+        bool,
+    )[before // step :]
+    at = np.flatnonzero(flags)
+    for before, after in pairwise(at.tolist()):
+        if 1 < after - before <= HANGOVER_S / VAD_STEP_S:
+            flags[before:after] = True
+    index = np.clip((times_s / VAD_STEP_S).astype(np.int64), 0, len(flags) - 1)
+    return np.asarray(flags[index])
+
+
+def write_talkset(
+    sources: list[Source],
+    root: Path,
+    config: TalksetConfig,
+    *,
+    progress: Progress = lambda stage, done, total: None,
+    failed: Callable[[Source, str], None] = lambda source, why: None,
+) -> dict[str, int]:
+    """Make a set of clips; what is there already is kept.
+
+    Args:
+        sources: Clips and who is seen in them.
+        root: Folder of the set.
+        config: What to make of them.
+        progress: Called with "clips", clips done and in all.
+        failed: Called with a clip that cannot be used and why; the rest is done.
+
+    Returns:
+        Tracks of each split.
+
+    Raises:
+        ConfigError: If there are fewer than three people, or two clips have one name.
+        DatasetError: If the folder holds another set, or nothing could be used for a split.
+        OutputError: If it cannot be written.
+    """
+    sources = sorted(sources, key=lambda s: s.path.name)
+    names = [s.path.name for s in sources]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"two clips are named '{twice}'; names must differ")
+    split_of = split_people(sorted({s.person for s in sources}), config)
+    made = {
+        "by": "data talkset",
+        "clips": [[s.path.name, s.person, s.speaks] for s in sources],
+        **asdict(config),
+    }
+    output_dir(root)
+    about = read_about(root)
+    if about is not None and about["made"] != made:
+        raise DatasetError(
+            f"{root}: holds a data set made otherwise; choose another folder, or delete it"
+        )
+    write_about(root, made)
+    for split in SPLITS:
+        output_dir(root / split)
+    for number, source in enumerate(sources):
+        path = shard_path(root, split_of[source.person], number)
+        if not path.is_file():
+            others = [
+                s
+                for s in sources
+                if s.person != source.person
+                and s.speaks
+                and split_of[s.person] == split_of[source.person]
+            ]
+            try:
+                write_shard(path, list(_examples(source, number, others, config)))
+            except MediaError as e:
+                failed(source, str(e))
+        progress("clips", number + 1, len(sources))
+    counts = {}
+    for split in SPLITS:
+        shards = [
+            n
+            for n, source in enumerate(sources)
+            if split_of[source.person] == split and shard_path(root, split, n).is_file()
+        ]
+        counts[split] = write_index(root, split, shards)
+        if not counts[split]:
+            raise DatasetError(f"{root}: no clip of the split '{split}' could be used")
+    return counts
+
+
+def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
+    """The split of each person: at least one in each.
+
+    Raises:
+        ConfigError: If there are fewer than three people.
+    """
+    if len(people) < len(SPLITS):
+        raise ConfigError(
+            f"{len(people)} people; expected at least {len(SPLITS)}, since nobody may be in two "
+            "splits: say who is who with --people"
+        )
+    order = np.random.default_rng(config.seed).permutation(len(people))
+    held = max(1, round(len(people) * config.held_out))
+    held = min(held, (len(people) - 1) // 2)
+    names = ["val"] * held + ["test"] * held + ["train"] * (len(people) - 2 * held)
+    return {people[i]: name for i, name in zip(order.tolist(), names, strict=True)}
+
+
+def _examples(
+    source: Source, number: int, others: list[Source], config: TalksetConfig
+) -> Iterator[Example]:
+    rng = np.random.default_rng([config.seed, number])
+    footage = find_faces(source.path, detector=config.detector, allow_silent=True)
+    clips = read_clips(footage, CROPS[config.crop])
+    spans = [clips.span(i) for i in range(len(clips.faces))]
+    # Whose voice it is cannot be known where two faces are seen.
+    alone = [
+        i
+        for i, (start, stop) in enumerate(spans)
+        if not any(k != i and a < stop and start < b for k, (a, b) in enumerate(spans))
+    ]
+    if not alone:
+        raise MediaError(f"{source.path}: no face is ever alone on screen; expected talking heads")
+    for i in alone:
+        for part, whole in enumerate(_parts(clips, i, source, config)):
+            yield replace(whole, track_id=f"{source.path.name}:{i}:{part}:own")
+            wanted = rng.permutation(KINDS[1:])[: config.negatives].tolist()
+            for kind in wanted:
+                clip = _negative(kind, whole.clip, others, rng)
+                if clip is not None:
+                    name = f"{source.path.name}:{i}:{part}:{kind}"
+                    yield replace(whole, track_id=name, clip=clip, case=kind)
+
+
+def _parts(
+    clips: VideoClips, track: int, source: Source, config: TalksetConfig
+) -> Iterator[Example]:
+    """A track with its own sound, cut into parts."""
+    whole = clips.clip(track)
+    grid = clips.grids[track]
+    face = clips.footage.tracks[track]
+    size = np.array([clips.footage.info.width, clips.footage.info.height] * 2, np.float64)
+    boxes = np.clip(face.boxes[grid.frame_of_grid] / size, 0, 1)
+    n = len(whole.faces)
+    times_s = np.arange(n) / whole.fps
+    speaking = np.zeros(n, bool)
+    if source.speaks:
+        middle_s = times_s + 0.5 / whole.fps
+        sound = whole.waveform.numpy()
+        speaking = voiced(sound, middle_s, aggressiveness=config.aggressiveness)
+    for first in range(0, n, config.max_frames):
+        here = slice(first, min(first + config.max_frames, n))
+        if here.stop - here.start < 10:
+            continue
+        samples = slice(*(round(f / whole.fps * SAMPLE_RATE_HZ) for f in (here.start, here.stop)))
+        yield Example(
+            track_id="",
+            video_id=source.path.name,
+            person=source.person,
+            case="own",
+            clip=Clip(
+                waveform=whole.waveform[samples],
+                faces=whole.faces[here],
+                fps=whole.fps,
+                speaking=torch.from_numpy(speaking[here].astype(np.int64)),
+            ),
+            timestamps_s=float(face.timestamps_s[0]) + times_s[here],
+            boxes=boxes[here],
+        )
+
+
+def _negative(kind: str, clip: Clip, others: list[Source], rng: np.random.Generator) -> Clip | None:
+    """The faces of a clip with a sound that is not theirs; None where there is none."""
+    n = len(clip.waveform)
+    silent = torch.zeros(len(clip.faces), dtype=torch.int64)
+    if kind == "silence":
+        sound = rng.normal(0, FAINTEST / 32768, n)
+    elif kind == "shifted":
+        least = min(SAMPLE_RATE_HZ // 2, n // 3)
+        sound = np.roll(clip.waveform.numpy(), int(rng.integers(least, n - least)))
+    else:
+        if not others:
+            return None
+        other = read_waveform(others[int(rng.integers(len(others)))].path)
+        sound = np.resize(other, n)
+    return replace(clip, waveform=as_read_back(np.asarray(sound)), speaking=silent)
+
+
+def sources_in(folder: Path, suffixes: Collection[str]) -> list[Source]:
+    """Videos of a folder: of each subfolder one person, of a flat folder one person a video.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in suffixes]
+    if not paths:
+        raise DatasetError(f"{folder}: holds no video; expected talking-head clips")
+    return [
+        Source(path=p, person=p.stem if p.parent == folder else str(p.parent.relative_to(folder)))
+        for p in paths
+    ]

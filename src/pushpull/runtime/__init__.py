@@ -1,0 +1,1 @@
+"""How work is kept and spread: version, files, stages, workers, memory."""

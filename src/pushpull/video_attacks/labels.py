@@ -1,0 +1,94 @@
+"""Which label a face of a video has at each of its frames, from rows with times and boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.annotations import read_table
+from pushpull.detection.face_finders import overlap
+from pushpull.errors import AnnotationError
+from pushpull.media import VideoInfo
+from pushpull.schema import Track
+
+__all__ = ["labels_from_csv", "labels_from_tracks"]
+
+LEAST_OVERLAP = 0.3
+"""Of a box and a labelled one, intersection over union."""
+
+FARTHEST_S = 0.1
+"""From a frame to the labelled time that is taken for it."""
+
+
+def labels_from_csv(
+    path: Path, tracks: Sequence[Track], info: VideoInfo
+) -> list[NDArray[np.int64]]:
+    """Labels (N,) of each track, from the row at the nearest time whose box overlaps most.
+
+    Args:
+        path: AVA csv of this video: times in seconds after its first frame, boxes relative to it.
+        tracks: Faces.
+        info: Of the video.
+
+    Raises:
+        AnnotationError: If the csv is not one, or has no row for some frame of a face.
+    """
+    table = read_table(path)
+    size = np.array([info.width, info.height] * 2, float)
+    times_s, which = np.unique(table.timestamps_s, return_inverse=True)
+    order = np.argsort(which, kind="stable")
+    first = np.searchsorted(which[order], np.arange(len(times_s) + 1))
+    found = []
+    for track in tracks:
+        labels = np.full(len(track), -1, np.int64)
+        nearest = _nearest(times_s, track.timestamps_s)
+        for t, (at, box) in enumerate(zip(nearest, track.boxes, strict=True)):
+            if abs(times_s[at] - track.timestamps_s[t]) > FARTHEST_S:
+                continue
+            rows = order[first[at] : first[at + 1]]
+            ratios = overlap(box, table.boxes[rows] * size)
+            if ratios.max() >= LEAST_OVERLAP:
+                labels[t] = table.speaking[rows[ratios.argmax()]]
+        missing = np.flatnonzero(labels < 0)
+        if len(missing):
+            t = int(missing[0])
+            corners = ", ".join(f"{v:.3f}" for v in track.boxes[t] / size)
+            raise AnnotationError(
+                f"{path}: {len(missing)} of {len(track)} frames of face {track.track_id} have no "
+                f"label, the first at {track.timestamps_s[t]:.2f} s with box {corners}; expected "
+                f"a row within {FARTHEST_S} s whose box overlaps by {LEAST_OVERLAP:.0%} or more "
+                f"(the csv has {len(table)} rows from {times_s[0]:.2f} to {times_s[-1]:.2f} s); "
+                "the csv that `pushpull detect` writes has the rows to label"
+            )
+        found.append(labels)
+    return found
+
+
+def labels_from_tracks(
+    track: Track, known: Sequence[Track], labels: Sequence[NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """Labels (N,) of a face found anew in the same frames; -1 where no known face is."""
+    found = np.full(len(track), -1, np.int64)
+    best = np.full(len(track), LEAST_OVERLAP)
+    for other, values in zip(known, labels, strict=True):
+        low = max(int(track.frames[0]), int(other.frames[0]))
+        high = min(int(track.frames[-1]), int(other.frames[-1]))
+        for frame in range(low, high + 1):
+            t, u = frame - int(track.frames[0]), frame - int(other.frames[0])
+            ratio = float(overlap(track.boxes[t], other.boxes[u : u + 1])[0])
+            if ratio > best[t]:
+                best[t], found[t] = ratio, values[u]
+    return found
+
+
+def _nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index of the nearest of some rising times for each wanted one."""
+    after = np.clip(np.searchsorted(times_s, wanted_s), 1, max(1, len(times_s) - 1))
+    before = after - 1
+    after = np.minimum(after, len(times_s) - 1)
+    nearer = wanted_s - times_s[before] <= times_s[after] - wanted_s
+    index: NDArray[np.int64] = np.where(nearer, before, after)
+    return index

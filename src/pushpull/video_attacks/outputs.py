@@ -1,0 +1,281 @@
+"""What an attack on a video leaves on disk.
+
+A folder for each video: `results.json`; the adversary exactly (`adversarial.safetensors`) and as
+files that other programs read (wav, mkv, mp4); and clean and adversarial video side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from pushpull.detection import Overlay, Progress, ScoredTrack, counted, versions
+from pushpull.media import Frame, VideoWriter, read_frames, write_wav
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.video_attacks.files import LOSSLESS, Codec, PixelFiles, write_pictures
+from pushpull.video_attacks.results import Scores, Variant, VideoAttack
+
+__all__ = ["as_json", "write_attack", "write_record"]
+
+OURS = ("adversarial*", "track-*.mkv", "track-*.mp4", "side-by-side.mp4", "results.json")
+"""What an earlier run may have left in a folder."""
+
+WIDEST = 960
+"""Pixels of one side of the comparison."""
+
+
+def write_attack(
+    result: VideoAttack,
+    out: Path,
+    *,
+    video: bool = True,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Path]:
+    """Write everything about one video into OUT/NAME, replacing what an earlier run left there.
+
+    Args:
+        result: The attack.
+        out: An existing folder.
+        video: Whether to draw and encode the comparison.
+        progress: Called with stage, frames done and frames expected.
+
+    Raises:
+        OutputError: If something cannot be written; then the folder is as it was.
+    """
+    folder = output_dir(out / result.name)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
+        fresh = Path(name)
+        write_sound(result, fresh)
+        write_adversary(result, fresh)
+        write_files(result, fresh, progress)
+        if video:
+            write_comparison(result, fresh / "side-by-side.mp4", progress)
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                path.unlink()
+        return {path.name: path.replace(folder / path.name) for path in sorted(fresh.iterdir())}
+
+
+def write_record(result: VideoAttack, out: Path, extra: dict[str, Any]) -> Path:
+    """Write `results.json`, last, with what was found out about the files."""
+    path = out / result.name / "results.json"
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(as_json(result) | extra, indent=1, allow_nan=False))
+    return path
+
+
+def adversarial_sound(result: VideoAttack) -> NDArray[np.float32]:
+    """Sound of the whole video (S,), with what was changed in each stretch."""
+    waveform = result.clips.waveform.copy()
+    for stretch, points in zip(result.stretches, result.adversary.points, strict=True):
+        if "audio" in points:
+            piece = points["audio"][0].detach().float().cpu().numpy()
+            waveform[stretch.first_sample : stretch.first_sample + len(piece)] = piece
+    return waveform
+
+
+def write_sound(result: VideoAttack, folder: Path) -> None:
+    """The sound as floats and as int16."""
+    waveform = adversarial_sound(result)
+    write_wav(folder / "adversarial.wav", waveform)
+    write_wav(folder / "adversarial-int16.wav", waveform, sample_format="int16")
+
+
+def write_adversary(result: VideoAttack, folder: Path) -> None:
+    """Sound and crops of each face exactly as the detector saw them, clean and adversarial."""
+    tensors: dict[str, torch.Tensor] = {}
+    for stretch, batch in zip(result.stretches, result.adversary.batches, strict=True):
+        samples, frames = stretch.batch.n_samples.tolist(), stretch.batch.n_frames.tolist()
+        for row, number in enumerate(stretch.tracks):
+            name = f"track-{result.clips.footage.tracks[number].track_id}"
+            for kind, of in (("clean", stretch.batch), ("adversarial", batch)):
+                # Copies, since an input that was not attacked is the clean one itself.
+                tensors[f"{name}.{kind}.waveform"] = of.waveform[row, : samples[row]].cpu().clone()
+                tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().clone()
+            tensors[f"{name}.speaking"] = torch.from_numpy(result.speaking[number])
+    metadata = {"settings": json.dumps(result.settings, default=str)}
+    with written_whole(folder / "adversarial.safetensors") as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
+    """The files that were read back: crops of each track, or in frame space the whole video."""
+    codecs = (LOSSLESS, Codec(crf=crf_of(result)))
+    if isinstance(result.files[0], PixelFiles):
+        for codec in codecs:
+            frames = frames_of(result, "writing", progress)
+            pictures = ((changed(result, frame), frame.time_s) for frame in frames)
+            path, sound = folder / f"adversarial{codec.video_suffix}", adversarial_sound(result)
+            write_pictures(path, pictures, result.clips.footage.info, sound, codec)
+        return
+    for i, (files, points) in enumerate(zip(result.files, result.adversary.points, strict=True)):
+        for codec in codecs:
+            inner = folder / f"crops-{i}"
+            inner.mkdir()
+            for path in files.write(points, inner, codec):
+                if path.name.startswith("track"):
+                    path.replace(folder / path.name)
+            shutil.rmtree(inner)
+
+
+def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> None:
+    """Clean and adversarial video beside each other, scores drawn on both, adversarial sound."""
+    import cv2
+
+    info = result.clips.footage.info
+    shrink = min(1.0, WIDEST / info.width)
+    width, height = round(info.width * shrink), round(info.height * shrink)
+    sides = [
+        ("clean", Overlay(scored(result, result.clean["as found"]), info.height)),
+        (
+            caption(result),
+            Overlay(scored(result, result.adversary.scores["as found"]), info.height),
+        ),
+    ]
+    with VideoWriter(
+        path,
+        width=2 * width,
+        height=height,
+        fps=info.fps,
+        audio=adversarial_sound(result),
+    ) as writer:
+        for frame in frames_of(result, "side by side", progress):
+            pictures = (frame.ycc(), changed(result, frame))
+            halves = []
+            for (words, overlay), picture in zip(sides, pictures, strict=True):
+                image = overlay.draw(to_rgb(picture), frame.index)
+                if shrink < 1:
+                    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+                halves.append(with_caption(image, words))
+            writer.write(np.concatenate(halves, 1), frame.time_s)
+
+
+def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
+    """Luma and colour (3, H, W) of a frame with all changes of the adversary."""
+    picture = frame.ycc()
+    for files, points in zip(result.files, result.adversary.points, strict=True):
+        files.paint(points, frame.index, picture[0])
+    return picture
+
+
+def frames_of(result: VideoAttack, stage: str, progress: Progress) -> Iterator[Frame]:
+    """Frames of the clean video."""
+    footage = result.clips.footage
+    frames = read_frames(footage.path, on_damage=lambda line: None)
+    return counted(frames, stage, footage.info, progress)
+
+
+def scored(result: VideoAttack, scores: Scores) -> list[ScoredTrack]:
+    """Tracks with a score for each of their frames."""
+    pairs = zip(result.clips.footage.tracks, result.on_frames(scores), strict=True)
+    return [ScoredTrack(track=track, scores=s) for track, s in pairs]
+
+
+def caption(result: VideoAttack) -> str:
+    """What was done, in a few words."""
+    settings = result.settings
+    eps = ", ".join(f"{name} {value:g}" for name, value in settings["eps"].items())
+    return f"{settings['method']}, eps {eps}, {result.adversary.name}"
+
+
+def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """Words at the lower left of a picture, in place."""
+    import cv2
+
+    scale = image.shape[0] / 480
+    font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.5 * scale), max(1, round(scale))
+    (width, height), base = cv2.getTextSize(words, font, size, weight)
+    bottom, pad = image.shape[0], max(2, round(4 * scale))
+    corner = (width + 2 * pad, bottom - height - base - 2 * pad)
+    cv2.rectangle(image, (0, bottom), corner, (20, 20, 20), cv2.FILLED)
+    origin = (pad, bottom - base - pad)
+    cv2.putText(image, words, origin, font, size, (255, 255, 255), weight, cv2.LINE_AA)
+    return image
+
+
+def to_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Full-range luma and colour (3, H, W) as RGB (H, W, 3)."""
+    import cv2
+
+    y, cb, cr = picture
+    # OpenCV's YCrCb is full range with the matrix of BT.601, as the decoder's planes are.
+    image: NDArray[np.uint8] = cv2.cvtColor(np.stack([y, cr, cb], 2), cv2.COLOR_YCrCb2RGB)
+    return image
+
+
+def crf_of(result: VideoAttack) -> int:
+    """Quality of H.264 that the attack was measured at."""
+    crf: int = result.settings["crf"]
+    return crf
+
+
+def as_json(result: VideoAttack) -> dict[str, Any]:
+    """Everything that was measured: overall, for each face, and for each way through files."""
+    adversary, clean = result.adversary, result.clean["as found"]
+    found = adversary.scores["as found"]
+    return {
+        "video": str(result.clips.footage.path),
+        "name": result.name,
+        "settings": dict(result.settings),
+        "clean": asdict(result.quality(clean)),
+        "adversarial": asdict(result.quality(found)),
+        "delta": change_of(adversary, range(len(adversary.tracks))),
+        "survival": [
+            {"input": "clean"}
+            | {way: asdict(result.quality(s)) for way, s in result.clean.items()},
+            *(
+                {"input": variant.name}
+                | {way: asdict(result.quality(s)) for way, s in variant.scores.items()}
+                for variant in result.variants
+            ),
+        ],
+        "vanished": list(adversary.vanished),
+        "forwards": adversary.forwards,
+        "backwards": adversary.backwards,
+        "seconds": {stage: round(s, 3) for stage, s in result.seconds.items()},
+        "notes": list(result.notes),
+        "versions": versions(),
+        "tracks": [
+            {
+                "track_id": f"{result.name}:{track.track_id}",
+                "start_s": float(track.timestamps_s[0]),
+                "end_s": float(track.timestamps_s[-1]),
+                "fps": result.clips.grids[i].fps,
+                "clean": asdict(result.quality(clean, [i])),
+                "adversarial": asdict(result.quality(found, [i])),
+                "delta": change_of(adversary, [i]),
+                "loss_curve": [round(v, 5) for v in adversary.curves[i]],
+                "speaking": result.speaking[i].tolist(),
+                "clean_scores": clean[i].round(4).tolist(),
+                "adversarial_scores": found[i].round(4).tolist(),
+            }
+            for i, track in enumerate(result.clips.footage.tracks)
+        ],
+    }
+
+
+def change_of(variant: Variant, tracks: range | list[int]) -> dict[str, float | None]:
+    """Largest changes and mean qualities of some tracks; None for what did not change at all."""
+    chosen = [variant.tracks[i] for i in tracks]
+
+    def mean(values: list[float]) -> float | None:
+        finite = [v for v in values if np.isfinite(v)]
+        return float(np.mean(finite)) if finite else None
+
+    return {
+        "audio_linf": max(t.audio_linf for t in chosen),
+        "visual_linf": max(t.visual_linf for t in chosen),
+        "snr_db": mean([t.snr_db for t in chosen]),
+        "psnr_db": mean([t.psnr_db for t in chosen]),
+        "ssim": mean([t.ssim for t in chosen]),
+    }

@@ -1,0 +1,314 @@
+"""From a video file to an adversary of all its faces, measured as found and as read from files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pushpull.attacks import Attacked, attack, check_settings, transfer
+from pushpull.attacks.space import Space
+from pushpull.attacks.threat import Threat
+from pushpull.detection import (
+    Progress,
+    Stopwatch,
+    VideoClips,
+    crop_of,
+    find_faces,
+    read_clips,
+)
+from pushpull.errors import BudgetWarning, UnknownName
+from pushpull.metrics.imperceptibility import imperceptibility
+from pushpull.models.detector import Detector
+from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.schema import Batch
+from pushpull.video_attacks.files import (
+    LOSSLESS,
+    Codec,
+    CropFiles,
+    Files,
+    PixelFiles,
+    ThroughFiles,
+)
+from pushpull.video_attacks.labels import labels_from_csv
+from pushpull.video_attacks.pixels import Pixels, PixelSpace, read_pixels
+from pushpull.video_attacks.results import Scores, TrackAttack, Variant, VideoAttack
+from pushpull.video_attacks.segments import Stretch, stretches_of
+
+__all__ = ["SPACES", "attack_video"]
+
+SPACES = ("crop", "frame")
+DEFAULT_CRF = 23
+
+
+def attack_video(
+    video: str | Path,
+    weights: str | Path | LoadedWeights = "light-asd-ava",
+    *,
+    method: str = "pgd",
+    surrogate: str | Path | LoadedWeights | None = None,
+    labels: Path | None = None,
+    space: str = "crop",
+    quantise: bool = False,
+    survive: bool = False,
+    crf: int = DEFAULT_CRF,
+    name: str | None = None,
+    detector: str = "auto",
+    crop: str = "auto",
+    device: str = "auto",
+    progress: Progress = lambda stage, done, total: None,
+    **settings: Any,
+) -> VideoAttack:
+    """Attack every face of a video, jointly with the sound that they share.
+
+    Args:
+        video: Any file that PyAV reads, with a picture and a sound stream.
+        weights: The detector under attack.
+        method: A name from `pushpull.attacks.ATTACKS`.
+        surrogate: Weights that adversaries are made on instead (black box by transfer).
+        labels: AVA csv with the truth; by default the detector's own decisions are attacked.
+        space: "crop" moves the 112 x 112 crops, as Push-Pull; "frame" the video's own pixels.
+        quantise: Also search among 8-bit pixels and int16 samples.
+        survive: Also search through H.264 and AAC.
+        crf: Quality of H.264 that survival is measured at.
+        name: Name of the video in outputs; the file name without suffix by default.
+        detector: Face detector: `auto`, `dlib` or `yunet`.
+        crop: `auto` (the better one for the weights), `ava` or `demo`.
+        device: `auto`, `cpu` or `cuda`.
+        progress: Called with stage, steps done and steps expected (None if not known).
+        **settings: As for `pushpull.attacks.attack`: eps, modality, objective, steps, seed, ...
+
+    Raises:
+        MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
+        AnnotationError: If the labels do not fit the faces.
+        ConfigError: If a setting cannot be; else as `attack`.
+    """
+    if space not in SPACES:
+        raise UnknownName("space", space, SPACES)
+    check_settings(method, settings)
+    codec = Codec(crf=crf)
+    # Wrong settings are said before minutes of work.
+    Threat.of(
+        settings.get("eps", 5.0),
+        modality=settings.get("modality", "both"),
+        norm=settings.get("norm", "linf"),
+    )
+    clock = Stopwatch()
+    with clock("load"):
+        target = _loaded(weights, device)
+        source = None if surrogate is None else _loaded(surrogate, device)
+        window = crop_of(crop, target)
+    footage = find_faces(video, detector=detector, progress=progress, clock=clock)
+    with clock("crops"):
+        clips = read_clips(footage, window, progress)
+        stretches = stretches_of(clips)
+    with clock("score"):
+        clean = _scores_of(target.detector, stretches, [s.batch for s in stretches])
+        if labels is None:
+            speaking = [(s > 0).astype(np.int64) for s in clean]
+        else:
+            found = labels_from_csv(labels, footage.tracks, footage.info)
+            speaking = [y[g.frame_of_grid] for y, g in zip(found, clips.grids, strict=True)]
+        stretches = [stretch.labelled(speaking) for stretch in stretches]
+    with clock("crops"):
+        scenes = [_scene(clips, stretch, space) for stretch in stretches]
+    plans = [("float", False, False)]
+    plans += [("quantised", True, False)] if quantise else []
+    plans += [("through codec", quantise, True)] if survive else []
+    task = _Task(
+        target=target.detector,
+        surrogate=None if source is None else source.detector,
+        method=method,
+        settings=settings,
+        codec=codec,
+        progress=progress,
+    )
+    variants, notes = [], list(footage.notes)
+    for variant_name, on_grid, through in plans:
+        with clock(variant_name), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", BudgetWarning)
+            variants.append(task.run(variant_name, scenes, quantise=on_grid, through=through))
+        notes += dict.fromkeys(str(w.message) for w in caught)
+    with clock("files"):
+        compressed = [scene.files.again({}, codec) for scene in scenes]
+        clean_scores = {
+            "as found": clean,
+            "lossless": clean,
+            codec.name: _scores_of(target.detector, stretches, compressed),
+        }
+    return VideoAttack(
+        name=footage.path.stem if name is None else name,
+        clips=clips,
+        stretches=tuple(stretches),
+        files=tuple(scene.files for scene in scenes),
+        speaking=tuple(speaking),
+        clean=clean_scores,
+        variants=tuple(variants),
+        settings={
+            "video": str(footage.path),
+            "weights": target.name,
+            "weights_sha256": target.sha256,
+            "model": target.model,
+            "surrogate": None if source is None else source.name,
+            "surrogate_sha256": None if source is None else source.sha256,
+            "labels": "the detector's own decisions" if labels is None else str(labels),
+            "space": space,
+            "survive": survive,
+            "codec": codec.name,
+            "crf": crf,
+            "detector": footage.finder,
+            "crop": window.name,
+            "device": str(target.device),
+            **task.asked,
+            "quantise": quantise,
+        },
+        seconds=clock.seconds,
+        notes=tuple(notes),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scene:
+    """A stretch with the space that is moved and the files it becomes."""
+
+    stretch: Stretch
+    pixels: Pixels | None
+    files: Files
+
+    def space(self, batch: Batch, threat: Threat) -> Space:
+        if self.pixels is None:
+            return self.stretch.sound(batch, threat)
+        return PixelSpace(batch, threat, self.stretch.sound, self.pixels)
+
+
+def _scene(clips: VideoClips, stretch: Stretch, space: str) -> _Scene:
+    if space == "crop":
+        return _Scene(stretch=stretch, pixels=None, files=CropFiles(clips, stretch))
+    pixels = read_pixels(clips, stretch)
+    return _Scene(stretch=stretch, pixels=pixels, files=PixelFiles(clips, stretch, pixels))
+
+
+class _Task:
+    """One attack on all stretches, as often as variants are wanted."""
+
+    def __init__(
+        self,
+        *,
+        target: Detector,
+        surrogate: Detector | None,
+        method: str,
+        settings: Mapping[str, Any],
+        codec: Codec,
+        progress: Progress,
+    ) -> None:
+        self.target, self.surrogate, self.method = target, surrogate, method
+        self.settings, self.codec, self.progress = settings, codec, progress
+        self.asked: dict[str, Any] = {}
+
+    def run(self, name: str, scenes: Sequence[_Scene], *, quantise: bool, through: bool) -> Variant:
+        """Attack, then read what was found from files."""
+        clock = Stopwatch()
+        found = []
+        for i, scene in enumerate(scenes):
+            stage = name if len(scenes) == 1 else f"{name}, part {i + 1} of {len(scenes)}"
+            with clock("search"):
+                found.append(self._attacked(scene, stage, quantise=quantise, through=through))
+        stretches = [scene.stretch for scene in scenes]
+        # Before any file; through a codec, the batch of the attack is what came back from one.
+        batches = [
+            scene.space(f.clean, f.threat).to_batch(dict(f.points))
+            for scene, f in zip(scenes, found, strict=True)
+        ]
+        ways: dict[str, Scores] = {"as found": _scores_of(self.target, stretches, batches)}
+        for codec in (LOSSLESS, self.codec):
+            back = [
+                s.files.again(dict(f.points), codec) for s, f in zip(scenes, found, strict=True)
+            ]
+            ways[codec.name] = _scores_of(self.target, stretches, back)
+        return Variant(
+            name=name,
+            points=tuple(dict(f.points) for f in found),
+            batches=tuple(batches),
+            scores=ways,
+            tracks=_changes(stretches, batches),
+            vanished=found[0].vanished,
+            forwards=sum(f.forwards for f in found),
+            backwards=sum(f.backwards for f in found),
+            seconds=clock.seconds["search"],
+            curves=_curves(stretches, found),
+        )
+
+    def _attacked(self, scene: _Scene, stage: str, *, quantise: bool, through: bool) -> Attacked:
+        def build(batch: Batch, threat: Threat) -> Space:
+            space = scene.space(batch, threat)
+            return ThroughFiles(space, scene.files, self.codec) if through else space
+
+        run = (
+            partial(attack, self.target)
+            if self.surrogate is None
+            else partial(transfer, self.surrogate, self.target)
+        )
+        found = run(
+            scene.stretch.batch.to(next(self.target.parameters()).device),
+            self.method,
+            space=build,
+            quantise=quantise,
+            watch=lambda n: self.progress(stage, n, self._evaluations()),
+            **self.settings,
+        )
+        self.asked = dict(found.settings)
+        return found
+
+    def _evaluations(self) -> int | None:
+        steps = self.settings.get("steps")
+        return None if steps is None else int(steps) + 1
+
+
+def _loaded(weights: str | Path | LoadedWeights, device: str) -> LoadedWeights:
+    return weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
+
+
+def _scores_of(
+    detector: Detector, stretches: Sequence[Stretch], batches: Sequence[Batch]
+) -> Scores:
+    """Scores of each track, in the order of the video's list."""
+    found: dict[int, NDArray[np.float64]] = {}
+    with torch.inference_mode():
+        for stretch, batch in zip(stretches, batches, strict=True):
+            device = next(detector.parameters()).device
+            output = detector(**batch.to(device).inputs)
+            found.update(zip(stretch.tracks, stretch.rows(output.score), strict=True))
+    return tuple(found[i] for i in sorted(found))
+
+
+def _changes(stretches: Sequence[Stretch], batches: Sequence[Batch]) -> tuple[TrackAttack, ...]:
+    found = {}
+    for stretch, batch in zip(stretches, batches, strict=True):
+        measured = imperceptibility(stretch.batch, batch)
+        for row, track in enumerate(stretch.tracks):
+            found[track] = TrackAttack(
+                track=track,
+                audio_linf=float(measured.audio_linf[row]),
+                visual_linf=float(measured.visual_linf[row]),
+                snr_db=float(measured.snr_db[row]),
+                psnr_db=float(measured.psnr_db[row]),
+                ssim=float(measured.ssim[row]),
+            )
+    return tuple(found[i] for i in sorted(found))
+
+
+def _curves(
+    stretches: Sequence[Stretch], found: Sequence[Attacked]
+) -> tuple[tuple[float, ...], ...]:
+    curves = {}
+    for stretch, one in zip(stretches, found, strict=True):
+        for row, track in enumerate(stretch.tracks):
+            curves[track] = tuple(one.curve[:, row].double().tolist())
+    return tuple(curves[i] for i in sorted(curves))

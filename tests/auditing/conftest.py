@@ -1,0 +1,43 @@
+"""Detectors that take seconds to train, and what they are audited with."""
+
+from dataclasses import replace
+
+import pytest
+from support.audit_detectors import TinyDetector, people, trained
+
+from pushpull.auditing import FAST, AuditConfig, Victims
+
+
+@pytest.fixture(scope="session")
+def plain() -> TinyDetector:
+    return trained(hardened=False, steps=25)
+
+
+@pytest.fixture(scope="session")
+def hardened() -> TinyDetector:
+    return trained(hardened=True, steps=30)
+
+
+@pytest.fixture(scope="session")
+def victims() -> Victims:
+    return Victims.of(people(12, seed=1))
+
+
+@pytest.fixture(scope="session")
+def small() -> AuditConfig:
+    """All tests, each as short as it can be and still say something."""
+    return replace(
+        FAST,
+        steps=(1, 4),
+        restart_steps=2,
+        eps_factors=(1.0, 10.0),
+        eps_steps=4,
+        loss_steps=4,
+        apgd_steps=5,
+        square_queries=10,
+        noise_draws=3,
+        probe_clips=3,
+        grid=5,
+        copies=2,
+        draws=60,
+    )

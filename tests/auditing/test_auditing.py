@@ -1,0 +1,227 @@
+"""Whole audits: stopped and gone on with, as a command, and what cannot be audited."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.audit_detectors import EPS, people
+
+from pushpull.auditing import FIGURES, TESTS, AuditConfig, Claim, Victims, choose_victims, examine
+from pushpull.auditing.findings import Finding, Standing, judged
+from pushpull.data import open_tracks
+from pushpull.errors import ConfigError, DatasetError, PushPullError
+from pushpull.models import TalkNet
+from pushpull.models.checkpoints import save
+
+SOME = ["steps", "landscape", "restarts", "square"]
+
+
+@pytest.fixture(scope="session")
+def talknet(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "narrow.safetensors"
+    torch.manual_seed(0)
+    save(TalkNet(width=0.0625, face_step=4).eval(), path)
+    return path
+
+
+class Stopped(Exception):
+    pass
+
+
+def plain_values(audit) -> str:
+    """All of it but what it cost."""
+    record = audit.as_dict()
+    del record["cost"]
+    return json.dumps([{k: v for k, v in r.items() if k != "seconds"} for r in record.pop("runs")]
+                      + [record])  # fmt: skip
+
+
+def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, victims, small, tmp_path) -> None:
+    said = {"eps": EPS, "config": small, "identity": {"is": "plain"}, "tests": SOME}
+    whole = examine(plain, victims, folder=tmp_path / "whole", **said)
+    seen = []
+
+    def stop(stage, done, total) -> None:
+        seen.append(stage)
+        if len(seen) == 30:
+            raise Stopped
+
+    folder = tmp_path / "stopped"
+    with pytest.raises(Stopped):
+        examine(plain, victims, folder=folder, progress=stop, **said)
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert 0 < len(before) < whole.cost["stages_made"]
+    again = examine(plain, victims, folder=folder, **said)
+    assert plain_values(again) == plain_values(whole)
+    assert again.cost["stages_reused"] == len(before)
+    assert before.items() <= {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}.items()
+
+
+def test_what_depends_on_a_change_is_run_again_and_no_more(plain, victims, small, tmp_path) -> None:
+    said = {"eps": EPS, "folder": tmp_path, "identity": {"is": "plain"}, "tests": SOME}
+    first = examine(plain, victims, config=small, **said)
+    again = examine(plain, victims, config=small, **said)
+    assert (again.cost["stages_made"], first.cost["stages_reused"]) == (0, 0)
+    longer = examine(plain, victims, config=replace(small, square_queries=11), **said)
+    assert longer.cost["stages_made"] == 1
+    other = examine(plain, Victims.of(people(12, seed=2)), config=small, **said)
+    assert other.cost["stages_reused"] == 0
+    damaged = next(tmp_path.glob("run-square-*"))
+    damaged.write_text(damaged.read_text()[:-20])
+    mended = examine(plain, victims, config=replace(small, square_queries=11), **said)
+    assert mended.cost["stages_made"] <= 1
+    assert plain_values(mended) == plain_values(longer)
+
+
+def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path) -> None:
+    out = tmp_path / "out"
+    line = ["audit", talknet, dataset, "--fast", "--split", "train", "--limit", "4", "--out", out,
+            "--surrogate", talknet]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pushpull", *map(str, line)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("stages/run-*"))) < 3 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("stages/[a-z]*.json")}
+    assert len(kept) >= 3
+    assert not (out / "audit.json").exists()
+
+    code, text, err = pushpull(*line)
+    assert code == 0, err
+    record = json.loads((out / "audit.json").read_text())
+    assert [f["test"] for f in record["tests"]] == list(TESTS)
+    assert text.splitlines()[-2] == record["verdict"]["sentence"]
+    assert record["victims"]["tracks"] == 4
+    assert record["data"]["made"]["by"] == "data synth"
+    assert record["cost"]["stages_reused"] >= len(kept)
+    assert kept.items() <= {p: p.stat().st_mtime_ns for p in out.glob("stages/*")}.items()
+    with (out / "audit.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["test"] for row in rows} == set(TESTS)
+    page = (out / "audit.md").read_text()
+    assert record["verdict"]["sentence"] in page
+    for name in FIGURES:
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"({name}.png)" in page
+    # A detector's own adversaries, called a transfer, are no better than its own.
+    assert next(f for f in record["tests"] if f["test"] == "transfer")["verdict"] == "pass"
+
+    code, text, _ = pushpull(*line, "--json")
+    assert code == 0
+    assert json.loads(text)["cost"]["stages_made"] == 0
+    assert json.loads(text)["standing"] == record["standing"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-weights", "DATA"], "unknown weights 'no-such-weights'"),
+        (["WEIGHTS", "nowhere"], "holds no data set"),
+        (["WEIGHTS", "DATA", "--split", "dev"], "unknown split 'dev'"),
+        (["WEIGHTS", "DATA", "--eps", "-1"], "eps of audio is -0.0001"),
+        (["WEIGHTS", "DATA", "--eps", "much"], "--eps is 'much'"),
+        (["WEIGHTS", "DATA", "--method", "cw"], "unknown attack 'cw'"),
+        (["WEIGHTS", "DATA", "--claim", "130"], "the claimed mAP is 130"),
+        (["WEIGHTS", "DATA", "--limit", "1"], "tracks is 1; expected at least 2"),
+        (["WEIGHTS", "DATA", "--surrogate", "gone.pt"], "gone.pt"),
+    ],
+)
+def test_what_cannot_be_audited_is_said(
+    dataset, talknet, pushpull, tmp_path, arguments, says
+) -> None:
+    places = {"WEIGHTS": talknet, "DATA": dataset}
+    line = [places.get(word, word) for word in arguments]
+    code, _, err = pushpull("audit", *line, "--fast", "--out", tmp_path / "out")
+    assert code in (1, 2)
+    assert says in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "audit.json").exists()
+
+
+def test_every_test_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
+    assert {name for name in TESTS if f"\n| `{name}` |" not in page} == set()
+
+
+def test_settings_that_cannot_be() -> None:
+    for wrong in ({"restarts": 3}, {"grid": 4}, {"steps": (5, 2)}, {"apgd_steps": 0}):
+        with pytest.raises(ConfigError):
+            AuditConfig(**wrong)
+    with pytest.raises(PushPullError, match="no setting"):
+        Claim(settings={"stepz": 5})
+
+
+def test_results_are_not_kept_without_a_name(plain, victims, small, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="identity"):
+        examine(plain, victims, config=small, folder=tmp_path)
+
+
+def test_victims_are_balanced_fixed_and_cut(dataset) -> None:
+    tracks = open_tracks(dataset, "train")
+    one, two = (choose_victims(tracks, count=6, frames=4, seed=1) for _ in range(2))
+    assert one.identity == two.identity != choose_victims(tracks, count=6, frames=5).identity
+    about = one.about()
+    assert (about["tracks"], about["frames"]) == (6, 24)
+    shares = [tracks[i].clip.speaking.float().mean() >= 0.5 for i in range(len(tracks))]
+    assert about["mostly_speaking"] >= min(2, sum(map(int, shares)) - 1)
+    whole = choose_victims(tracks)
+    assert whole.about()["frames"] == int(tracks.n_frames.sum())
+    assert sum(int(b.n_samples.sum()) for b in one.batches) == pytest.approx(
+        sum(4 / float(f) * 16000 for b in one.batches for f in b.fps), rel=0.01
+    )
+
+
+def test_victims_of_one_class_are_refused() -> None:
+    clips = [(n, replace(c, speaking=torch.ones_like(c.speaking))) for n, c in people(4, seed=0)]
+    with pytest.raises(DatasetError, match="are speaking; expected both"):
+        Victims.of(clips)
+    with pytest.raises(DatasetError, match="1 tracks"):
+        Victims.of(people(1, seed=0))
+
+
+def finding(verdict="pass", sign="masking", test="t") -> Finding:
+    return Finding(test=test, title="", verdict=verdict, sign=sign, figures={}, threshold="",
+                   reference="", explanation="")  # fmt: skip
+
+
+def standing(claimed, worst) -> Standing:
+    return Standing(claimed=claimed, clean=95.0, chance=45.0, worst=worst, worst_by_track=worst,
+                    strongest="apgd", strongest_map=worst)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flag", "claimed", "worst", "word"),
+    [
+        (None, 80.0, 76.0, "robust"),
+        ("strength", 80.0, 76.0, "robust"),
+        ("evaluation", 80.0, 76.0, "broken"),
+        ("masking", 80.0, 76.0, "masked"),
+        ("masking", 80.0, 45.0, "masked"),
+        (None, 80.0, 74.9, "broken"),  # more than 5 below the claim
+        (None, 71.0, 70.1, "robust"),
+        (None, 71.0, 69.9, "broken"),  # less than half of 45 to 95 is left
+    ],
+)
+def test_the_rule_of_the_verdict(flag, claimed, worst, word) -> None:
+    found = [finding(), finding("not run", test="absent")]
+    found += [finding("flag", flag, "odd")] if flag else []
+    verdict = judged(found, standing(claimed, worst))
+    assert verdict.word == word
+    assert f"{worst:.1f} %" in verdict.sentence
+    assert "not run: absent" in verdict.sentence
+    assert ("odd" in verdict.sentence) == bool(flag)

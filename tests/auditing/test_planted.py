@@ -1,0 +1,151 @@
+"""Whatever makes a detector look robust is flagged by the test that is there for it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support.audit_detectors import EPS, PLANTED, people
+
+from pushpull.attacks import attack
+from pushpull.auditing import Claim, Victims, examine
+from pushpull.auditing.settings import FAST
+from pushpull.losses import log_odds
+from pushpull.models import build
+from pushpull.schema import Batch
+
+
+def flagged(audit, sign=None) -> set[str]:
+    return {f.test for f in audit.findings if f.verdict == "flag" and sign in (None, f.sign)}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_hidden_gradient_is_masking(name, plain, victims, small) -> None:
+    layer, tests = PLANTED[name]
+    found = examine(layer(plain), victims, eps=EPS, config=small)
+    assert tests <= flagged(found, "masking") == set(found.verdict.reasons)
+    assert found.verdict.word == "masked"
+    assert found.verdict.sentence.startswith(f"masked ({', '.join(found.verdict.reasons)})")
+
+
+def test_a_loss_that_saturates_is_beaten_by_another_one(plain, victims, small) -> None:
+    layer, _ = PLANTED["logits x 1000"]
+    claim = Claim(objective="av", settings={"steps": 5})
+    found = examine(layer(plain), victims, eps=EPS, config=small, claim=claim)
+    assert {"gradients", "losses", "adaptive", "budgets"} <= flagged(found, "masking")
+    assert found.standing.claimed > 95
+    assert found.standing.worst < 60
+
+
+def test_an_honest_hardened_detector_is_not_masked(hardened) -> None:
+    victims = Victims.of(people(24, seed=1))
+    config = replace(FAST, tracks=0, frames=0, draws=100)
+    found = examine(hardened, victims, eps=EPS, config=config)
+    assert not flagged(found, "masking") | flagged(found, "evaluation")
+    assert found.verdict.word == "robust"
+    assert found.standing.worst <= found.standing.worst_by_track <= found.standing.strongest_map
+    assert found.standing.claimed - found.standing.worst < 5
+
+
+def test_an_undefended_detector_is_broken_not_masked(plain, victims, small) -> None:
+    found = examine(plain, victims, eps=EPS, config=small)
+    assert not flagged(found, "masking")
+    assert found.verdict.word == "broken"
+    assert found.standing.clean > 95
+    assert found.standing.worst == pytest.approx(found.standing.chance, abs=1)
+    assert f"strongest attack {found.standing.strongest} leaves" in found.verdict.sentence
+
+
+def test_a_claim_that_is_far_above_the_worst_case_is_broken(hardened, victims, small) -> None:
+    claim = Claim(map=100.0)
+    found = examine(hardened, victims, eps=EPS, config=small, claim=claim, tests=["steps"])
+    assert found.verdict.word == "broken"
+    assert "the claim does not hold" in found.verdict.sentence
+
+
+def clipped_around_the_iterate(detector, batch: Batch, number: int) -> Batch:
+    """As a published MIM does: each step is projected onto a ball around the last iterate."""
+    moved = batch
+    for _ in range(3):
+        moved = attack(detector, moved, "mim", eps=EPS / 2, steps=1).batch
+    return moved
+
+
+def first_success(detector, batch: Batch, number: int) -> Batch:
+    """Each clip as it is when half its frames are wrong first, as a measure of accuracy may."""
+    waveform, faces = batch.waveform.clone(), batch.faces.clone()
+    running = torch.ones(len(faces), dtype=torch.bool)
+    for steps in range(1, 11):
+        alpha = {"audio": 4e-5, "visual": 0.04}
+        now = attack(detector, batch, "bim", eps=4, steps=steps, alpha=alpha).batch
+        waveform[running], faces[running] = now.waveform[running], now.faces[running]
+        with torch.no_grad():
+            score = log_odds(detector(**now.inputs).logits)
+        wrong = (((score > 0) != (batch.speaking == 1)) & batch.mask).sum(1)
+        running &= 2 * wrong < batch.n_frames
+    return replace(batch, waveform=waveform, faces=faces)
+
+
+def test_an_attack_that_leaves_its_ball(plain, victims, small) -> None:
+    claim = Claim(method="mim", settings={"steps": 3}, perturb=clipped_around_the_iterate)
+    found = examine(plain, victims, eps=EPS, config=small, claim=claim)
+    budget = next(f for f in found.findings if f.test == "budget")
+    assert budget.verdict == "flag"
+    assert max(budget.figures.values()) == pytest.approx(1.5, abs=0.01)
+    # What lies outside is no adversary and does not count.
+    claimed = next(run for run in found.runs if run["name"] == "claim")
+    assert not claimed["counts"]
+    assert found.verdict.word == "broken"
+    assert found.verdict.reasons == ("budget",)
+
+
+def test_an_evaluation_that_stops_early(plain, victims, small) -> None:
+    settings = {"steps": 10}
+    early = Claim(method="bim", settings=settings, perturb=first_success)
+    found = examine(plain, victims, eps=4, config=small, claim=early)
+    test = next(f for f in found.findings if f.test == "full-run")
+    assert test.verdict == "flag"
+    assert test.figures["claim's adversaries, mAP %"] > test.figures["the same attack here, mAP %"]
+    claimed, ours = (next(r for r in found.runs if r["name"] == n) for n in ("claim", "reference"))
+    assert claimed["counts"]
+    assert claimed["accuracy"] < 50
+    assert ours["accuracy"] < claimed["accuracy"]
+    assert "full-run" in found.verdict.reasons
+
+
+def test_the_same_evaluation_run_to_its_end_is_not_flagged(plain, victims, small) -> None:
+    def theirs(detector, batch, number):
+        return attack(detector, batch, "bim", eps=4, steps=10).batch
+
+    claim = Claim(method="bim", settings={"steps": 10}, perturb=theirs)
+    names = ["budget", "full-run", "unit-test", "best-iterate"]
+    found = examine(plain, victims, eps=4, config=small, claim=claim, tests=names)
+    assert {f.test: f.verdict for f in found.findings} == dict.fromkeys(names, "pass")
+
+
+def test_rounded_adversaries_of_a_small_budget_are_flagged(plain, victims, small) -> None:
+    def stored(detector, batch, number):
+        made = attack(detector, batch, "bim", eps=4, steps=10).batch
+        return replace(made, faces=made.faces.round(), waveform=batch.waveform)
+
+    claim = Claim(method="bim", settings={"steps": 10}, perturb=stored)
+    found = examine(plain, victims, eps=4, config=small, claim=claim, tests=["quantised"])
+    assert found.findings[0].verdict == "flag"
+
+
+def test_transfer_that_beats_the_white_box_is_masking(plain, victims, small) -> None:
+    layer, _ = PLANTED["rounding layer"]
+    names = ["steps", "transfer"]
+    twin = {"twin": plain}
+    masked = examine(layer(plain), victims, eps=EPS, config=small, surrogates=twin, tests=names)
+    assert "transfer" in flagged(masked, "masking")
+    honest = examine(plain, victims, eps=EPS, config=small, surrogates=twin, tests=names)
+    assert honest.findings[-1].verdict == "pass"
+
+
+def test_the_kinks_of_max_pooling_are_no_wrong_gradients(victims, small) -> None:
+    torch.manual_seed(0)
+    detector = build("light_asd").eval()
+    found = examine(detector, victims, eps=EPS, config=small, tests=["derivatives"])
+    (finding,) = found.findings
+    assert 0.01 < max(finding.figures.values()) < 0.1
+    assert finding.verdict == "pass"

@@ -1,0 +1,104 @@
+"""The command line: exit codes, results on stdout, everything else on stderr."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.ava_files import predictions_csv, truth_csv
+
+from pushpull.runtime.version import __version__
+
+
+def test_the_module_is_the_command_and_prints_its_version():
+    result = subprocess.run(
+        [sys.executable, "-m", "pushpull", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["detect"], ["attack"], ["score"], ["weights"], ["data", "stats"]]
+)
+def test_every_command_explains_itself(pushpull, command):
+    code, out, _ = pushpull(*command, "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dance"], ["score"], ["detect"], ["detect", "x.mp4", "--detector", "magic"]]
+)
+def test_wrong_usage_is_exit_code_two(pushpull, arguments):
+    code, out, err = pushpull(*arguments)
+    assert code == 2
+    assert "Usage" in err
+    assert out == ""
+
+
+def test_score_prints_one_json_object(pushpull, tmp_path):
+    truth = truth_csv(tmp_path / "g.csv", "SNSSN")
+    guess = predictions_csv(tmp_path / "p.csv", [0.9, 0.8, 0.7, 0.6, 0.5])
+    code, out, _ = pushpull("score", truth, guess, "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert record["map"] == pytest.approx(83.33333333333333)
+    assert {"map_low", "map_high", "rows", "positives"} <= set(record)
+
+
+def test_score_says_what_ties_allow_and_what_was_left_out(pushpull, tmp_path):
+    truth = truth_csv(tmp_path / "g.csv", "SNS")
+    guess = predictions_csv(tmp_path / "p.csv", [1, 1])
+    code, out, err = pushpull("score", truth, guess, "--allow-missing")
+    assert code == 0
+    assert "mAP 100.0000 %   2 rows, 1 speaking" in out
+    assert "ties alone allow 50.0000 to 100.0000 %" in out
+    assert "1 rows stand in one file only" in err
+
+
+def test_our_errors_are_one_line_and_exit_code_one(pushpull, tmp_path):
+    truth = truth_csv(tmp_path / "g.csv", "SNS")
+    code, out, err = pushpull("score", truth, tmp_path / "absent.csv")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert "absent.csv: cannot be read" in err
+
+
+def test_stats_summarises_for_people_and_programs(pushpull, tmp_path):
+    truth_csv(tmp_path / "g.csv", "SNS", header=False)
+    code, out, _ = pushpull("data", "stats", tmp_path)
+    assert code == 0
+    assert "SPEAKING_AUDIBLE 2" in out
+    record = json.loads(pushpull("data", "stats", tmp_path, "--json")[1])
+    assert record["rows"] == 3
+
+
+def test_weights_lists_names_and_licences(pushpull):
+    code, out, _ = pushpull("weights")
+    assert code == 0
+    assert "light-asd-ava" in out
+    assert "MIT" in out
+    names = [row["name"] for row in json.loads(pushpull("weights", "--json")[1])]
+    assert "lr-asd-ava" in names
+
+
+def test_score_does_not_wait_for_torch(tmp_path):
+    truth = truth_csv(tmp_path / "g.csv", "SN")
+    guess = predictions_csv(tmp_path / "p.csv", [1, 0])
+    code = (
+        "import sys; sys.argv = ['pushpull', 'score', *sys.argv[1:]]\n"
+        "from pushpull.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(truth), str(guess)], check=True)
+
+
+def test_a_reader_that_goes_away_causes_no_traceback(tmp_path):
+    command = f"{sys.executable} -m pushpull weights | true"
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,144 @@
+"""Packed tracks come back bit for bit; what is unfinished, damaged or foreign is said."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pushpull.data import PackedTracks, SynthConfig, open_tracks, splits_of, write_synth
+from pushpull.data.storage import read_about, shard_path, write_about, write_index, write_shard
+from pushpull.data.synth import synth_example
+from pushpull.errors import DatasetError, UnknownName
+
+CONFIG = SynthConfig(tracks=14, seed=3, min_frames=6, max_frames=12)
+
+
+def same(a, b) -> bool:
+    return (
+        (a.track_id, a.video_id, a.person, a.case, a.clip.fps)
+        == (b.track_id, b.video_id, b.person, b.case, b.clip.fps)
+        and torch.equal(a.clip.faces, b.clip.faces)
+        and torch.equal(a.clip.waveform, b.clip.waveform)
+        and torch.equal(a.clip.speaking, b.clip.speaking)
+        and np.array_equal(a.timestamps_s, b.timestamps_s)
+        and np.array_equal(a.boxes, b.boxes)
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_what_is_read_is_what_was_rendered(dataset, split) -> None:
+    tracks = open_tracks(dataset, split)
+    assert len(tracks) == CONFIG.counts[split]
+    for i in reversed(range(len(tracks))):
+        assert same(tracks[i], synth_example(CONFIG, split, i))
+        assert tracks.n_frames[i] == len(tracks[i].clip.faces)
+        assert tracks.track_ids[i] == tracks[i].track_id
+
+
+def test_a_reader_can_be_sent_to_another_process(dataset) -> None:
+    tracks = open_tracks(dataset, "train")
+    assert same(pickle.loads(pickle.dumps(tracks))[3], tracks[3])
+
+
+def test_tensors_do_not_write_into_the_file(dataset) -> None:
+    tracks = open_tracks(dataset, "val")
+    before = tracks[0].clip.faces.clone()
+    tracks[0].clip.faces.fill_(7)
+    assert torch.equal(tracks[0].clip.faces, before)
+
+
+def written(root, examples):
+    (root / "train").mkdir(parents=True)
+    write_about(root, {"by": "a test"})
+    write_shard(shard_path(root, "train", 0), examples)
+    return root
+
+
+def test_a_clip_on_the_mapped_file_is_the_track_and_never_written_back(dataset) -> None:
+    tracks = PackedTracks(dataset, "train")
+    before = shard_path(dataset, "train", 0).read_bytes()
+    whole, clip = tracks[0].clip, tracks.clip(0)
+    assert torch.equal(clip.faces, whole.faces)
+    assert torch.equal(clip.waveform, whole.waveform)
+    assert torch.equal(clip.speaking, whole.speaking)
+    assert clip.fps == whole.fps
+    clip.faces.fill_(7)
+    assert shard_path(dataset, "train", 0).read_bytes() == before
+    assert torch.equal(PackedTracks(dataset, "train").clip(0).faces, whole.faces)
+    # The mapping lives as long as what lies on it.
+    del tracks
+    assert int(clip.faces.sum()) == 7 * clip.faces.numel()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+def test_no_file_stays_open_behind_a_shard(dataset) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = open_files()
+    readers = [PackedTracks(dataset, "train") for _ in range(20)]
+    assert all(len(reader.clip(0).faces) for reader in readers)
+    assert open_files() == before
+
+
+def test_two_tracks_of_one_name_are_refused(tmp_path) -> None:
+    example = synth_example(CONFIG, "train", 0)
+    root = written(tmp_path, [example, example])
+    with pytest.raises(DatasetError, match="two tracks are named 'train-000000:1'"):
+        write_index(root, "train", [0])
+
+
+def test_a_split_without_an_index_is_unfinished(tmp_path) -> None:
+    root = written(tmp_path, [synth_example(CONFIG, "train", 0)])
+    with pytest.raises(DatasetError, match="'train' is not finished"):
+        open_tracks(root, "train")
+    with pytest.raises(DatasetError, match="'val' is not there; there is no split at all"):
+        open_tracks(root, "val")
+    with pytest.raises(DatasetError, match="holds no finished split"):
+        splits_of(root)
+    write_index(root, "train", [0])
+    assert splits_of(root) == ["train"]
+    with pytest.raises(UnknownName, match="unknown split 'dev'"):
+        PackedTracks(root, "dev")
+
+
+def test_a_missing_or_damaged_shard_is_named(tmp_path) -> None:
+    root = written(tmp_path, [synth_example(CONFIG, "train", i) for i in range(2)])
+    write_index(root, "train", [0])
+    path = shard_path(root, "train", 0)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DatasetError, match=r"shard-00000\.arrow: is missing or damaged"):
+        open_tracks(root, "train")[0]
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"shard-00000\.arrow: is missing or damaged"):
+        open_tracks(root, "train")[1]
+
+
+def test_a_folder_that_is_no_data_set_is_said(tmp_path) -> None:
+    with pytest.raises(DatasetError, match=r"holds no data set; expected dataset\.json"):
+        open_tracks(tmp_path, "train")
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(DatasetError, match="is no description of a data set"):
+        read_about(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"format": 99, "made": {}}')
+    with pytest.raises(DatasetError, match="has format 99"):
+        read_about(tmp_path)
+
+
+def test_a_stopped_rendering_goes_on_and_another_one_is_refused(tmp_path) -> None:
+    config = SynthConfig(tracks=5, seed=1, min_frames=2, max_frames=4)
+    write_synth(tmp_path, config)
+    kept, lost = shard_path(tmp_path, "train", 0), shard_path(tmp_path, "val", 0)
+    before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
+    lost.unlink()
+    (tmp_path / "val" / "index.arrow").unlink()
+    counts = []
+    write_synth(tmp_path, config, workers=2, progress=lambda done, total: counts.append(done))
+    assert lost.read_bytes() == before
+    assert kept.stat().st_mtime_ns == stamp
+    assert counts == [4, 5]
+    with pytest.raises(DatasetError, match="holds a data set made otherwise"):
+        write_synth(tmp_path, replace(config, seed=2))

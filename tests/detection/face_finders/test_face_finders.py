@@ -1,0 +1,117 @@
+"""Face detectors on synthetic and real faces."""
+
+import numpy as np
+import pytest
+
+from pushpull.detection.face_finders import DETECTORS, DlibHog, YuNet, build_detector
+from pushpull.detection.face_finders.detector import around, best_of_overlapping, overlap
+from pushpull.errors import CheckpointError, UnknownName
+from pushpull.media import read_frames
+from pushpull.synthetic import demo_video
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """A picture of two synthetic people and their true boxes."""
+    path = tmp_path_factory.mktemp("people") / "people.mp4"
+    scene = demo_video(path, seed=2, duration_s=1.0)
+    return next(read_frames(path)).rgb(), scene.boxes[:, 0]
+
+
+@pytest.fixture(params=sorted(DETECTORS))
+def detector(request, monkeypatch):
+    if request.param == "yunet":
+        shared = request.getfixturevalue("shared")
+        monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
+    return build_detector(request.param)
+
+
+def centre(boxes):
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+@pytest.mark.parametrize("height_px", [40, 60, 120, 300])
+def test_faces_of_forty_pixels_and_of_three_hundred_are_found(detector, people, height_px):
+    import cv2
+
+    image, truth = people
+    scale = height_px / (truth[0, 3] - truth[0, 1])
+    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=mode)
+    found = detector.detect(small)
+    for box in truth * scale:
+        inside = (centre(found.boxes) > box[:2]) & (centre(found.boxes) < box[2:])
+        assert inside.all(1).any()
+    assert len(found) == 2
+
+
+def test_both_detectors_mean_the_same_box(people, shared, monkeypatch):
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
+    image, _ = people
+    hog, net = DlibHog().detect(image), YuNet().detect(image)
+    for box in net.boxes:
+        assert overlap(box, hog.boxes).max() > 0.6
+
+
+def test_a_look_near_a_face_finds_it_again(detector, people):
+    image, _ = people
+    found = detector.detect(image)
+    for box in found.boxes:
+        near = detector.detect_near(image, box + np.array([6, -5, 6, -5]))
+        assert overlap(box, near.boxes).max() > 0.6
+
+
+def test_a_face_that_touches_the_border_is_found(detector, people):
+    image, truth = people
+    x1, y1, x2, y2 = truth[0].round().astype(int)
+    margin = round(0.08 * (y2 - y1))
+    close = np.ascontiguousarray(image[y1 - margin : y2 + margin, x1 - margin : x2 + margin])
+    assert len(detector.detect(close)) == 1
+
+
+def test_an_empty_picture_has_no_face(detector):
+    found = detector.detect(np.full((120, 160, 3), 128, np.uint8))
+    assert found.boxes.shape == (0, 4)
+
+
+def test_a_look_beyond_the_picture_finds_nothing_and_does_not_fail(detector):
+    image = np.full((60, 80, 3), 128, np.uint8)
+    for box in ([-90, -90, -50, -50], [200, 10, 260, 80], [70, 50, 90, 75]):
+        assert len(detector.detect_near(image, np.array(box, float))) == 0
+
+
+def test_patches_map_back_to_the_picture():
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[100:110, 200:210] = 255
+    patch, scale, corner = around(image, np.array([180.0, 80, 220, 140]), face_px=96)
+    rows, columns = np.nonzero(patch[..., 0] > 127)
+    spot = np.array([columns.mean() + 0.5, rows.mean() + 0.5]) / scale + corner
+    assert spot == pytest.approx([205, 105], abs=0.5)
+
+
+def test_the_best_of_overlapping_boxes_stays():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]])
+    kept = best_of_overlapping(boxes, np.array([0.5, 0.9, 0.7]))
+    assert kept.boxes.tolist() == [[1, 1, 11, 11], [30, 30, 40, 40]]
+    assert kept.scores.tolist() == [0.9, 0.7]
+
+
+def test_auto_takes_what_is_on_this_machine(monkeypatch, tmp_path, shared):
+    monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path))
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", "")
+    assert build_detector("auto").name == "dlib"
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
+    assert build_detector("auto").name == "yunet"
+
+
+def test_an_unknown_detector_names_the_known_ones():
+    with pytest.raises(UnknownName, match="choose one of auto, dlib, yunet"):
+        build_detector("magic")
+
+
+def test_yunet_without_its_model_says_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path))
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", "")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(CheckpointError, match="put the file at"):
+        YuNet()
