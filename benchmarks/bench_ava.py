@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pushpull.data.ava import find_sources, prepare, write_lookalike
+from pushpull.data.ava import find_sources, prepare, write_synthetic_ava
 from pushpull.data.ava.sources import tables_of
 
 THEIRS = """
@@ -81,7 +81,7 @@ def main() -> None:
     size = (640, 360)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "ava"
-        write_lookalike(root, videos=2, duration_s=args.seconds, size=size)
+        write_synthetic_ava(root, videos=2, duration_s=args.seconds, size=size)
         for extra in (root / "ava_activespeaker_val_v1.0").glob("*.csv"):
             extra.unlink()
         (root / "ava_activespeaker_val_v1.0").rmdir()

@@ -25,7 +25,7 @@ def main() -> None:
     """Measure and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", default="light-asd-ava")
-    parser.add_argument("--detector", default="dlib")
+    parser.add_argument("--face-finder", default="dlib")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--json", type=Path)
@@ -40,10 +40,10 @@ def main() -> None:
         maker.join()
         if maker.exitcode:
             raise SystemExit("the videos could not be made")
-        runs = [measure(path, args.weights, args.detector, folder) for path in (short, long)]
+        runs = [measure(path, args.weights, args.face_finder, folder) for path in (short, long)]
     record = {
         "weights": args.weights,
-        "detector": args.detector,
+        "face_finder": args.face_finder,
         "short": runs[0],
         "long": runs[1],
         "memory_ratio": runs[1]["peak_mib"] / runs[0]["peak_mib"],
@@ -100,10 +100,10 @@ def repeat_packets(source: Path, target: Path, times: int) -> None:
                     output.mux(packet)
 
 
-def measure(video: Path, weights: str, detector: str, folder: str) -> dict[str, object]:
+def measure(video: Path, weights: str, face_finder: str, folder: str) -> dict[str, object]:
     """Wall time, stage times and peak memory of one `pushpull detect`."""
     command = [sys.executable, "-m", "pushpull", "detect", str(video), "--weights", weights]
-    command += ["--detector", detector, "--out", f"{folder}/out", "--json"]
+    command += ["--face-finder", face_finder, "--out", f"{folder}/out", "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -158,8 +158,8 @@ def detect_lines(result: dict[str, Any]) -> list[str]:
     lines = [
         "## `pushpull detect` end to end",
         "",
-        f"One synthetic face, 640 x 480, 25 fps, {result['weights']}, {result['detector']} face "
-        "detector, all four outputs; the long video is the short one repeated.",
+        f"One synthetic face, 640 x 480, 25 fps, {result['weights']}, faces by "
+        f"{result['face_finder']}, all four outputs; the long video is the short one repeated.",
         "",
         "| video | wall | times real time | peak memory | by stage |",
         "|---|---|---|---|---|",

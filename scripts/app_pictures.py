@@ -36,7 +36,9 @@ def main() -> None:
         runs = asked.runs or Path(results)
         command = [sys.executable, "-m", "pushpull", "app", "--port", "0", "--out", results]
         server = subprocess.Popen(
-            [*command, "--runs", str(runs), "--detector", "dlib"], stdout=subprocess.PIPE, text=True
+            [*command, "--runs", str(runs), "--face-finder", "dlib"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             base = server.stdout.readline().strip() if server.stdout else ""

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--part", default="1/1", help="I/N: every N-th clip from the I-th")
-    parser.add_argument("--detector", default="yunet", choices=["dlib", "yunet"])
+    parser.add_argument("--face-finder", default="yunet", choices=["dlib", "yunet"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     keep_freed_memory()
@@ -60,12 +60,12 @@ def main() -> None:
     part, parts = (int(n) for n in args.part.split("/"))
     rows = []
     for i, clip in enumerate(chosen):
-        plan = (clip["sha256"], FRAMES, METHODS, MODALITIES, EPS_AV, FURTHER, args.detector)
+        plan = (clip["sha256"], FRAMES, METHODS, MODALITIES, EPS_AV, FURTHER, args.face_finder)
         cached = args.out / f"{hashlib.sha256(repr(plan).encode()).hexdigest()[:16]}.json"
         if not cached.exists() and i % parts == part - 1:
             start = time.perf_counter()
             record = measure(
-                args.clips / clip["file"], clip, args.detector, models, long=i % EVERY_LONG == 0
+                args.clips / clip["file"], clip, args.face_finder, models, long=i % EVERY_LONG == 0
             )
             cached.write_text(json.dumps(record))
             spent_s = time.perf_counter() - start
@@ -91,9 +91,9 @@ def one_of_each(index: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def middle(path: Path, clip: dict[str, Any], detector: str, crop: str) -> Clip:
+def middle(path: Path, clip: dict[str, Any], face_finder: str, crop: str) -> Clip:
     """30 frames of the longest track, all labelled as the clip is."""
-    footage = find_faces(path, detector=detector)
+    footage = find_faces(path, face_finder=face_finder)
     clips = read_clips(footage, CROPS[crop])
     whole = clips.clip(int(np.argmax([len(track) for track in footage.tracks])))
     n = min(FRAMES, len(whole.faces))
@@ -108,13 +108,13 @@ def middle(path: Path, clip: dict[str, Any], detector: str, crop: str) -> Clip:
 
 
 def measure(
-    path: Path, clip: dict[str, Any], detector: str, models: dict[str, Any], *, long: bool
+    path: Path, clip: dict[str, Any], face_finder: str, models: dict[str, Any], *, long: bool
 ) -> Any:
     """Scores of both detectors, clean and under every attack made on either."""
     record: dict[str, Any] = {"file": clip["file"], "speaking": clip["speaking"], "scores": {}}
     crop = next(iter(models.values())).crop
     try:
-        batch = Batch.from_clips([middle(path, clip, detector, crop)])
+        batch = Batch.from_clips([middle(path, clip, face_finder, crop)])
     except MediaError as e:
         return record | {"error": str(e)}
     record["clean"] = {name: scores(model, batch) for name, model in models.items()}

@@ -24,7 +24,7 @@ import numpy as np
 
 from pushpull.detection import encode_tracks, score_tracks
 from pushpull.detection.clips import CROPS
-from pushpull.detection.face_finders import build_detector
+from pushpull.detection.face_finders import build_face_finder
 from pushpull.detection.tracking import find_tracks
 from pushpull.errors import PushPullError
 from pushpull.media import probe, read_frames, read_waveform
@@ -42,26 +42,26 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", action="append")
-    parser.add_argument("--detector", action="append", choices=["dlib", "yunet"])
+    parser.add_argument("--face-finder", action="append", choices=["dlib", "yunet"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     index = json.loads((args.clips / "index.json").read_text())
     weights = args.weights or list(WEIGHTS)
     rows: list[dict[str, Any]] = []
-    for detector in args.detector or ["dlib", "yunet"]:
+    for face_finder in args.face_finder or ["dlib", "yunet"]:
         models = {name: load_weights(name, device="cpu").detector for name in weights}
         for i, clip in enumerate(index):
-            key = hashlib.sha256(repr((detector, clip["sha256"], weights)).encode()).hexdigest()
+            key = hashlib.sha256(repr((face_finder, clip["sha256"], weights)).encode()).hexdigest()
             cached = args.out / f"{key[:16]}.json"
             if not cached.exists():
                 other = other_sound(index, i)
-                record = measure(args.clips, clip, args.clips / other["file"], detector, models)
+                record = measure(args.clips, clip, args.clips / other["file"], face_finder, models)
                 cached.write_text(json.dumps(record))
             record = json.loads(cached.read_text())
             rows.append(record)
             print(
-                f"{detector} {i + 1}/{len(index)} {clip['file']}: "
+                f"{face_finder} {i + 1}/{len(index)} {clip['file']}: "
                 f"{record.get('error') or str(len(record['tracks'])) + ' tracks'}",
                 file=sys.stderr,
             )
@@ -83,7 +83,7 @@ def other_sound(index: list[dict[str, Any]], i: int) -> dict[str, Any]:
 
 
 def measure(
-    folder: Path, clip: dict[str, Any], other: Path, detector: str, models: dict[str, Any]
+    folder: Path, clip: dict[str, Any], other: Path, face_finder: str, models: dict[str, Any]
 ) -> dict[str, Any]:
     """Scores of every track of one clip under every model, crop and sound."""
     path = folder / clip["file"]
@@ -93,7 +93,7 @@ def measure(
         "label_basis": clip["label_basis"],
         "person": clip["person"],
         "faces": clip["faces"],
-        "detector": detector,
+        "face_finder": face_finder,
         "tracks": [],
         "scores": {},
     }
@@ -101,7 +101,7 @@ def measure(
     try:
         info = probe(path)
         own = read_waveform(path)
-        tracks = find_tracks(read_frames(path), build_detector(detector))
+        tracks = find_tracks(read_frames(path), build_face_finder(face_finder))
     except PushPullError as e:
         return record | {"error": str(e)}
     record["seconds"] = time.perf_counter() - start
@@ -141,28 +141,28 @@ def report(rows: list[dict[str, Any]]) -> str:
     lines = [
         "### Clips with a face track",
         "",
-        "| face detector | clips | with a track | without |",
+        "| face finder | clips | with a track | without |",
     ]
     lines += ["|---|---|---|---|"]
-    for detector in sorted({r["detector"] for r in rows}):
-        mine = [r for r in rows if r["detector"] == detector]
+    for face_finder in sorted({r["face_finder"] for r in rows}):
+        mine = [r for r in rows if r["face_finder"] == face_finder]
         without = [r["file"] for r in mine if not r["tracks"]]
         share = len(mine) - len(without)
         names = ", ".join(f"`{n}`" for n in without) or "none"
         lines.append(
-            f"| {detector} | {len(mine)} | {share} ({100 * share / len(mine):.0f} %) | {names} |"
+            f"| {face_finder} | {len(mine)} | {share} ({100 * share / len(mine):.0f} %) | {names} |"
         )
     lines += [
         "",
         "### Scores",
         "",
-        "| face detector | weights | crop | visible speaker | same, silenced | same, other sound | "
+        "| face finder | weights | crop | visible speaker | same, silenced | same, other sound | "
         "silent people | mAP against silenced | against other sound | against silent people | "
         "against all | MSDWild only |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for detector in sorted({r["detector"] for r in rows}):
-        mine = [r for r in rows if r["detector"] == detector and r["tracks"]]
+    for face_finder in sorted({r["face_finder"] for r in rows}):
+        mine = [r for r in rows if r["face_finder"] == face_finder and r["tracks"]]
         keys = sorted({k.rsplit("/", 1)[0] for r in mine for k in r["scores"]})
         for key in keys:
             name, crop = key.split("/")
@@ -178,7 +178,7 @@ def report(rows: list[dict[str, Any]]) -> str:
             everything = np.concatenate([silenced, dubbed, negatives])
             cells += [f"{ap(speaking, x):.1f}" for x in (silenced, dubbed, negatives, everything)]
             cells.append(f"{ap(human_yes, human_no):.1f}")
-            lines.append(f"| {detector} | {name} | {crop} | " + " | ".join(cells) + " |")
+            lines.append(f"| {face_finder} | {name} | {crop} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

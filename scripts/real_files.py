@@ -36,7 +36,7 @@ PLANS: tuple[dict[str, Any], ...] = (
     {"space": "frame", "eps": 20.0, "crf": 10},
     {"space": "frame", "eps": 60.0, "crf": 23, "survive": True},
 )
-SETTINGS = {"method": "bim", "steps": 10, "quantise": True, "detector": "yunet"}
+SETTINGS = {"method": "bim", "steps": 10, "quantise": True, "face_finder": "yunet"}
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--detector", default="yunet", choices=["dlib", "yunet"])
+    parser.add_argument("--face-finder", default="yunet", choices=["dlib", "yunet"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
     keep_freed_memory()
@@ -46,7 +46,7 @@ def main() -> None:
     counts = write_talkset(
         sources,
         root,
-        TalksetConfig(detector=args.detector),
+        TalksetConfig(face_finder=args.face_finder),
         progress=lambda stage, done, total: print(f"{stage} {done}/{total}", end="\r"),
         failed=lambda source, why: failures.append(source.path.name),
     )

@@ -224,7 +224,7 @@ def test_loaded_weights_take_a_defence_in_the_place_of_their_detector(talking, c
         ("bare", loaded.detector),
         ("purified", defend(loaded.detector, "purified")),
     ):
-        result = detect(talking, weights=replace(loaded, detector=detector), detector="dlib")
+        result = detect(talking, weights=replace(loaded, detector=detector), face_finder="dlib")
         scored[name] = result.tracks[0].scores
     assert len(scored["bare"]) == len(scored["purified"])
     assert np.abs(scored["bare"] - scored["purified"]).max() > 1e-6

@@ -23,6 +23,7 @@ from pushpull.metrics import average_precision, bootstrap_precision
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import __version__
 from pushpull.schema import Batch
 
@@ -213,7 +214,7 @@ def evaluate(
     limit: int = 0,
     batch_frames: int = 2500,
     seed: int = 0,
-    progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Score a detector on a split, as it is and under an attack, and write what came out.
 

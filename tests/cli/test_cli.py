@@ -28,7 +28,7 @@ def test_every_command_explains_itself(pushpull, command):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["dance"], ["score"], ["detect"], ["detect", "x.mp4", "--detector", "magic"]]
+    "arguments", [["dance"], ["score"], ["detect"], ["detect", "x.mp4", "--face-finder", "magic"]]
 )
 def test_wrong_usage_is_exit_code_two(pushpull, arguments):
     code, out, err = pushpull(*arguments)

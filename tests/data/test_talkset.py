@@ -54,7 +54,7 @@ def clips(tmp_path_factory):
 
 def test_a_folder_becomes_a_set_with_people_held_out(clips, tmp_path, pushpull) -> None:
     root = tmp_path / "set"
-    arguments = ("data", "talkset", clips, root, "--detector", "dlib", "--negatives", 3)
+    arguments = ("data", "talkset", clips, root, "--face-finder", "dlib", "--negatives", 3)
     code, out, err = pushpull(*arguments)
     assert code == 0, err
     people = {}
@@ -88,7 +88,7 @@ def test_a_folder_becomes_a_set_with_people_held_out(clips, tmp_path, pushpull) 
 
 def test_negatives_keep_the_faces_of_their_clip(clips, tmp_path) -> None:
     sources = sources_in(clips, {".mp4"})
-    write_talkset(sources, tmp_path, TalksetConfig(negatives=2, detector="dlib"))
+    write_talkset(sources, tmp_path, TalksetConfig(negatives=2, face_finder="dlib"))
     tracks = open_tracks(tmp_path, "train")
     by_name = {tracks.track_ids[i]: tracks[i] for i in range(len(tracks))}
     own = {n.rsplit(":", 1)[0]: e for n, e in by_name.items() if e.case == "own"}
@@ -111,7 +111,7 @@ def test_a_clip_that_cannot_be_used_is_named_and_the_rest_is_done(
         (folder / path.parent.name / path.name).symlink_to(path)
     (folder / "ann" / "broken.mp4").write_bytes(b"no video")
     root = tmp_path / "set"
-    code, out, err = pushpull("data", "talkset", folder, root, "--detector", "dlib")
+    code, out, err = pushpull("data", "talkset", folder, root, "--face-finder", "dlib")
     assert code == 1
     assert "broken.mp4" in err
     assert "1 of 5 clips could not be used" in err

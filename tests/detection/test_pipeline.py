@@ -20,7 +20,7 @@ def run(pushpull, checkpoint):
     """Run `pushpull detect` with random weights."""
 
     def run(*arguments):
-        return pushpull("detect", *arguments, "--weights", checkpoint, "--detector", "dlib")
+        return pushpull("detect", *arguments, "--weights", checkpoint, "--face-finder", "dlib")
 
     return run
 
@@ -48,7 +48,7 @@ def test_no_video_leaves_out_the_mp4(run, talking, tmp_path):
 
 
 def test_the_function_returns_what_the_command_writes(talking, checkpoint):
-    result = detect(talking, checkpoint, detector="dlib")
+    result = detect(talking, checkpoint, face_finder="dlib")
     (scored,) = result.tracks
     assert isinstance(scored.track, Track)
     assert scored.scores.shape == (25,)
@@ -67,7 +67,7 @@ def test_variable_frame_rates_keep_their_real_timestamps(talking, checkpoint, tm
         size=(320, 240),
         picture=lambda i: pictures[i],
     )
-    (scored,) = detect(path, checkpoint, detector="dlib").tracks
+    (scored,) = detect(path, checkpoint, face_finder="dlib").tracks
     assert scored.track.timestamps_s == pytest.approx(np.array(times) - times[0], abs=2e-3)
     assert len(scored.scores) == 25
 
@@ -187,6 +187,6 @@ def test_an_input_is_never_overwritten(run, talking, tmp_path):
 def test_published_weights_call_the_synthetic_speaker_speaking(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
     scene = one_face_video(tmp_path / "talk.mp4", seed=0, duration_s=6.0)
-    (scored,) = detect(tmp_path / "talk.mp4", "light-asd-ava", detector="dlib").tracks
+    (scored,) = detect(tmp_path / "talk.mp4", "light-asd-ava", face_finder="dlib").tracks
     speaking = scene.speaking[0].astype(bool)[scored.track.frames]
     assert scored.scores[speaking].mean() > scored.scores[~speaking].mean() + 1

@@ -11,7 +11,7 @@ import torch
 
 from pushpull.defences import defend
 from pushpull.detection.clips import CROPS, crop_tracks
-from pushpull.detection.face_finders import build_detector
+from pushpull.detection.face_finders import build_face_finder
 from pushpull.detection.tracking import find_tracks
 from pushpull.errors import CheckpointError, ConfigError, OutputError, UnknownName
 from pushpull.media import read_frames, read_waveform
@@ -31,7 +31,7 @@ RATES = (10.0, 12.5, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 48.0, 50.0, 59.94, 6
 def real_clip(shared) -> Clip:
     """A person who speaks one sentence, 3 s at 25 fps."""
     path = shared / "clips" / "grid_s31_bgiq6p.mpg"
-    track = max(find_tracks(read_frames(path), build_detector("dlib")), key=len)
+    track = max(find_tracks(read_frames(path), build_face_finder("dlib")), key=len)
     cut = crop_tracks(read_frames(path), [track], CROPS["ava"])
     faces = torch.stack([torch.from_numpy(face) for _, _, face in cut])
     start = round(float(track.timestamps_s[0]) * 16000)

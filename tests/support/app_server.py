@@ -61,7 +61,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pushpull", "app", "--port", "0", "--weights", str(checkpoint),
              "--runs", str(folder / "runs"), "--out", str(folder / "results"),
-             "--detector", "dlib", *options],
+             "--face-finder", "dlib", *options],
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,

@@ -7,7 +7,7 @@ from pushpull.errors import ConfigError
 from pushpull.media import read_frames, read_waveform
 from pushpull.models.weights import load_weights
 from pushpull.synthetic import Case, demo_video, draw_clip, one_face_video
-from pushpull.synthetic.scripts import draw_act
+from pushpull.synthetic.scripts import draw_script
 
 SMALL = {"duration_s": 5.0, "size": (320, 240)}
 
@@ -128,11 +128,11 @@ def darkness_of_mouth(grey, box):
 
 @pytest.mark.parametrize("case", list(Case))
 def test_labels_and_sound_of_every_case(case):
-    act = draw_act(np.random.default_rng(5), case, 4.0)
+    script = draw_script(np.random.default_rng(5), case, 4.0)
     times_s = np.arange(100) / 25 + 0.02
-    speaking = act.speaking(times_s)
-    own, other = act.own.voicing.any(), act.other.voicing.any()
-    moves = act.mouth.gap.std() + act.mouth.jaw.std() + act.mouth.smile.std()
+    speaking = script.speaking(times_s)
+    own, other = script.own.voicing.any(), script.other.voicing.any()
+    moves = script.mouth.gap.std() + script.mouth.jaw.std() + script.mouth.smile.std()
     expected = {
         Case.SPEAKING: (True, False, True),
         Case.SILENT: (False, False, False),

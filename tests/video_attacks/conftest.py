@@ -16,4 +16,4 @@ def two_people_video(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def two_people(two_people_video):
-    return read_clips(find_faces(two_people_video, detector="dlib"), CROPS["ava"])
+    return read_clips(find_faces(two_people_video, face_finder="dlib"), CROPS["ava"])

@@ -26,7 +26,7 @@ def run(pushpull, checkpoint):
     """Run `pushpull attack`, on random weights by default."""
 
     def run(*arguments, weights=checkpoint):
-        return pushpull("attack", *arguments, "--weights", weights, "--detector", "dlib")
+        return pushpull("attack", *arguments, "--weights", weights, "--face-finder", "dlib")
 
     return run
 
@@ -129,13 +129,13 @@ def test_frame_space_moves_pixels_of_the_video_and_detects_it_again(run, talking
 def test_one_sound_serves_all_faces_on_screen(checkpoint, tmp_path):
     path = tmp_path / "two.mp4"
     demo_video(path, seed=0, duration_s=1.0)
-    result = attack_video(path, checkpoint, detector="dlib", method="bim", steps=2)
+    result = attack_video(path, checkpoint, face_finder="dlib", method="bim", steps=2)
     assert len(result.clips.footage.tracks) == 2
     (points,) = result.adversary.points
     assert len(points["audio"]) == 1
     assert len(points["visual"]) == 2
     (batch,) = result.adversary.batches
-    (starts, samples) = result.stretches[0].sound.starts.tolist(), batch.n_samples.tolist()
+    (starts, samples) = result.segments[0].sound.starts.tolist(), batch.n_samples.tolist()
     for row in range(2):
         part = points["audio"][0, starts[row] : starts[row] + samples[row]]
         assert torch.equal(batch.waveform[row, : samples[row]], part)
@@ -162,7 +162,7 @@ def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):
 
 
 def test_what_the_detector_got_wrong_before_is_reported(run, talking, tmp_path, checkpoint):
-    detection = detect(talking, checkpoint, detector="dlib")
+    detection = detect(talking, checkpoint, face_finder="dlib")
     table = write_outputs(detection, tmp_path, video=False)["csv"]
     # Half of the frames are labelled as the detector decides, half against it.
     wanted = detection.tracks[0].speaking ^ (np.arange(25) % 2 == 0)
@@ -265,7 +265,7 @@ def test_scores_that_overflow_are_named_with_step_and_clip(run, talking, tmp_pat
 
 def test_a_face_that_is_not_found_again_is_a_result(talking, checkpoint, tmp_path):
     loaded = load_weights(checkpoint, device="cpu")
-    result = attack_video(talking, loaded, detector="dlib", steps=1)
+    result = attack_video(talking, loaded, face_finder="dlib", steps=1)
     record = detected_again(no_face(tmp_path / "grey.mp4"), result, loaded)
     assert "no face was found" in record.pop("error")
     assert record == {"frames_found": 0, "frames_expected": 25, "accuracy": None, "ap": None}
@@ -276,6 +276,6 @@ def test_a_face_that_is_not_found_again_is_a_result(talking, checkpoint, tmp_pat
 
 
 def test_vanishing_budgets_do_not_leak_warnings(talking, checkpoint, recwarn):
-    result = attack_video(talking, checkpoint, detector="dlib", eps=1.0, quantise=True, steps=1)
+    result = attack_video(talking, checkpoint, face_finder="dlib", eps=1.0, quantise=True, steps=1)
     assert result.adversary.vanished == ("visual",)
     assert not [w for w in recwarn if issubclass(w.category, BudgetWarning)]

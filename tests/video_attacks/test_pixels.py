@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pushpull.attacks.threat import Threat
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.video_attacks.pixels import PixelSpace, overlapping, read_pixels, sampling_weights
-from pushpull.video_attacks.segments import stretches_of
+from pushpull.video_attacks.segments import segments_of
 
 
 def crop_by_weights(image, window):
@@ -57,23 +57,23 @@ def test_parts_outside_the_picture_are_left_out():
 
 
 def test_what_is_painted_is_what_the_detector_sees(two_people):
-    (stretch,) = stretches_of(two_people)
-    pixels = read_pixels(two_people, stretch)
-    space = PixelSpace(stretch.batch, Threat.of(20.0), stretch.sound, pixels)
+    (segment,) = segments_of(two_people)
+    pixels = read_pixels(two_people, segment)
+    space = PixelSpace(segment.batch, Threat.of(20.0), segment.sound, pixels)
     generator = torch.Generator().manual_seed(0)
     change = space.regions["visual"].noise(generator)
     points = {"visual": space.regions["visual"].place(change)}
-    assert torch.equal(space.to_batch({}).faces, stretch.batch.faces)
+    assert torch.equal(space.to_batch({}).faces, segment.batch.faces)
     faces = space.to_batch(points).faces
-    moved = (faces - stretch.batch.faces).abs()
+    moved = (faces - segment.batch.faces).abs()
     assert 0 < float(moved.max()) <= 2.0 + 1e-4
-    assert torch.equal(space.to_batch(points).waveform, stretch.batch.waveform)
+    assert torch.equal(space.to_batch(points).waveform, segment.batch.waveform)
 
 
 def test_gradients_reach_pixels_inside_the_window_only(two_people):
-    (stretch,) = stretches_of(two_people)
-    pixels = read_pixels(two_people, stretch)
-    space = PixelSpace(stretch.batch, Threat.of(20.0), stretch.sound, pixels)
+    (segment,) = segments_of(two_people)
+    pixels = read_pixels(two_people, segment)
+    space = PixelSpace(segment.batch, Threat.of(20.0), segment.sound, pixels)
     luma = pixels.luma.clone().requires_grad_()
     space.to_batch({"visual": luma}).faces.sum().backward()
     assert luma.grad is not None
@@ -94,8 +94,8 @@ def test_shared_pixels_belong_to_one_face(two_people):
         grids=(two_people.grids[0],) * 2,
         faces=(two_people.faces[0],) * 2,
     )
-    (stretch,) = stretches_of(clips)
-    pixels = read_pixels(clips, stretch)
+    (segment,) = segments_of(clips)
+    pixels = read_pixels(clips, segment)
     owners = np.zeros((len(first), 480, 640), int)
     for i in range(2):
         for t in range(len(first)):
@@ -106,8 +106,8 @@ def test_shared_pixels_belong_to_one_face(two_people):
 
 @pytest.mark.parametrize("modality", ["audio", "visual", "both"])
 def test_only_attacked_modalities_have_regions(two_people, modality):
-    (stretch,) = stretches_of(two_people)
+    (segment,) = segments_of(two_people)
     threat = Threat.of(5.0, modality=modality)
-    space = PixelSpace(stretch.batch, threat, stretch.sound, read_pixels(two_people, stretch))
+    space = PixelSpace(segment.batch, threat, segment.sound, read_pixels(two_people, segment))
     assert set(space.regions) == set(threat.modalities)
     assert set(space.row_groups) == set(threat.modalities)

@@ -10,7 +10,7 @@ from pushpull.detection.clips import clip_grid
 from pushpull.errors import ConfigError
 from pushpull.schema import Track
 from pushpull.video_attacks import segments
-from pushpull.video_attacks.segments import stretches_of
+from pushpull.video_attacks.segments import segments_of
 
 
 def moved(track, by_s, number):
@@ -38,27 +38,27 @@ def at_times(clips, starts_s):
 
 
 def test_people_on_screen_together_share_one_sound(two_people):
-    (stretch,) = stretches_of(two_people)
-    assert stretch.tracks == (0, 1)
-    assert len(stretch.sound.waveform) == 1
-    assert stretch.batch.faces.shape[0] == 2
+    (segment,) = segments_of(two_people)
+    assert segment.tracks == (0, 1)
+    assert len(segment.sound.waveform) == 1
+    assert segment.batch.faces.shape[0] == 2
 
 
 def test_faces_that_share_no_sample_are_apart_and_in_order_of_time(two_people):
     clips = at_times(two_people, [4.0, 0.0, 0.6, 8.0])
-    found = stretches_of(clips)
+    found = segments_of(clips)
     assert [s.tracks for s in found] == [(1, 2), (0,), (3,)]
-    for stretch in found:
-        for row, track in enumerate(stretch.tracks):
+    for segment in found:
+        for row, track in enumerate(segment.tracks):
             start, stop = clips.span(track)
-            heard = stretch.batch.waveform[row, : int(stretch.batch.n_samples[row])]
+            heard = segment.batch.waveform[row, : int(segment.batch.n_samples[row])]
             assert torch.equal(heard, torch.from_numpy(clips.waveform[start:stop]))
-            assert int(stretch.sound.starts[row]) == start - stretch.first_sample
+            assert int(segment.sound.starts[row]) == start - segment.first_sample
 
 
 def test_a_face_between_two_that_never_meet_joins_them(two_people):
     clips = at_times(two_people, [0.0, 0.8, 1.6])
-    assert [s.tracks for s in stretches_of(clips)] == [(0, 1, 2)]
+    assert [s.tracks for s in segments_of(clips)] == [(0, 1, 2)]
 
 
 def test_sound_is_on_the_grid_of_int16(two_people):
@@ -69,14 +69,14 @@ def test_sound_is_on_the_grid_of_int16(two_people):
 
 def test_labels_stand_with_their_clips(two_people):
     labels = [np.full(len(g.frame_of_grid), i) for i, g in enumerate(two_people.grids)]
-    (stretch,) = [s.labelled(labels) for s in stretches_of(two_people)]
-    assert stretch.batch.speaking is not None
+    (segment,) = [s.labelled(labels) for s in segments_of(two_people)]
+    assert segment.batch.speaking is not None
     for row in range(2):
-        n = int(stretch.batch.n_frames[row])
-        assert set(stretch.batch.speaking[row, :n].tolist()) == {row}
+        n = int(segment.batch.n_frames[row])
+        assert set(segment.batch.speaking[row, :n].tolist()) == {row}
 
 
-def test_a_stretch_beyond_memory_is_refused_with_advice(two_people, monkeypatch):
+def test_a_segment_beyond_memory_is_refused_with_advice(two_people, monkeypatch):
     monkeypatch.setattr(segments, "MOST_FRAMES", 10)
     with pytest.raises(ConfigError, match="attack a part: ffmpeg"):
-        stretches_of(two_people)
+        segments_of(two_people)

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.errors import PushPullError
+from pushpull.runtime.progress import Progress
 
 __all__ = ["Busy", "Job", "Pool", "State", "Task"]
 
-Report = Callable[[str, int, int | None], None]
-Task = Callable[[Mapping[str, Any], Report], dict[str, Any]]
+Task = Callable[[Mapping[str, Any], Progress], dict[str, Any]]
 """What a process does with a job: importable by name, told what is asked and whom to tell."""
 
 POLL_S = 0.1

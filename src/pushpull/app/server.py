@@ -411,7 +411,7 @@ class Server:
             "path": str(upload.path),
             "shown": upload.shown,
             "stem": file_stem(upload.shown),
-            "detector": self.config.detector,
+            "face_finder": self.config.face_finder,
             "weights": asked.get("weights", self.config.weights),
         }
         if spec["weights"] not in [row["name"] for row in await self.all_weights()]:

@@ -18,7 +18,7 @@ class AppConfig:
         weights: Known name or path of the detector that is chosen first.
         runs: Folder with runs of reproduce, audit and attack that may be looked at; None for none.
         results: Folder that ABX results are kept in.
-        detector: Face detector: auto, dlib or yunet.
+        face_finder: Face finder: auto, dlib or yunet.
         workers: Jobs at a time.
         waiting: Jobs that may wait.
         memory_bytes: Memory of one job's process.
@@ -38,7 +38,7 @@ class AppConfig:
     weights: str = "light-asd-ava"
     runs: Path | None = None
     results: Path = Path("pushpull-app")
-    detector: str = "auto"
+    face_finder: str = "auto"
     workers: int = 1
     waiting: int = 20
     memory_bytes: int = 4 * 2**30

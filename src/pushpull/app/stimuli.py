@@ -7,7 +7,7 @@ compares is the adversary and not a compression of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
+from pushpull.runtime.progress import Progress
 from pushpull.schema import SAMPLE_RATE_HZ
 
 __all__ = ["prepare"]
@@ -24,9 +25,7 @@ MOST_CLIPS = 40
 INT16 = 32768
 
 
-def prepare(
-    asked: Mapping[str, Any], report: Callable[[str, int, int | None], None]
-) -> dict[str, Any]:
+def prepare(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Write clean and adversarial pictures and sound of each track of some attacks.
 
     Args:

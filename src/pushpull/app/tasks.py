@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushpull.errors import MediaError, PushPullError
+from pushpull.runtime.progress import Progress
 
 if TYPE_CHECKING:
     from pushpull.models.weights import LoadedWeights
 
 __all__ = ["look", "run"]
 
-Report = Callable[[str, int, int | None], None]
 
-
-def run(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Detect or attack: the heavy task.
 
     Args:
-        asked: `kind`, `path`, `folder`, `stem`, `shown`, `weights`, `detector`, and for an attack
-            `settings` and `amplify`.
+        asked: `kind`, `path`, `folder`, `stem`, `shown`, `weights`, `face_finder`, and for an
+            attack `settings` and `amplify`.
         report: Told how far it is.
 
     Returns:
@@ -38,7 +37,7 @@ def run(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
         raise MediaError(str(e).replace(asked["path"], asked["shown"])) from e
 
 
-def look(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Small tasks: probe a stranger's video, prepare clips for ABX, list weights."""
     if asked["kind"] == "weights":
         return {"weights": weights_here(asked["weights"])}
@@ -74,7 +73,7 @@ def weights_of(name: str) -> LoadedWeights:
     return load_weights(name, device="auto")
 
 
-def detect_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Who speaks: the four files, and a curve for each face."""
     from pushpull.detection import as_json, detect, write_outputs
 
@@ -84,7 +83,7 @@ def detect_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
         asked["path"],
         weights_of(asked["weights"]),
         name=asked["stem"],
-        detector=asked["detector"],
+        face_finder=asked["face_finder"],
         progress=report,
     )
     paths = write_outputs(result, folder, progress=report)
@@ -113,7 +112,7 @@ def detect_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
-def attack_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """The adversary, what `pushpull attack` writes of it, and pictures of the change."""
     from pushpull.video_attacks import attack_video, write_attack, write_record, write_views
 
@@ -124,7 +123,7 @@ def attack_task(asked: Mapping[str, Any], report: Report) -> dict[str, Any]:
         asked["path"],
         loaded,
         name=asked["stem"],
-        detector=asked["detector"],
+        face_finder=asked["face_finder"],
         progress=report,
         **asked["settings"],
     )

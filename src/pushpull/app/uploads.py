@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pushpull.errors import MediaError
+from pushpull.runtime.progress import Progress
 
 __all__ = ["container_of", "file_stem", "look_at", "shown_name"]
 
@@ -64,9 +65,7 @@ def container_of(head: bytes) -> str | None:
     return None
 
 
-def look_at(
-    asked: Mapping[str, Any], report: Callable[[str, int, int | None], None]
-) -> dict[str, Any]:
+def look_at(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Whether a file is a video that may be used: `path`, `shown`, `longest_s`, `most_pixels`.
 
     A task of a process, since decoders are not to be trusted with files of strangers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from pushpull.errors import ConfigError
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights
 from pushpull.runtime.files import output_dir
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import __version__
 
 __all__ = ["Audit", "audit", "examine"]
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,7 @@ def examine(
     folder: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     tests: Sequence[str] | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Put a claim about a detector to all tests.
 
@@ -177,7 +176,7 @@ def audit(
     claim: Claim | None = None,
     config: AuditConfig = FULL,
     surrogates: Sequence[LoadedWeights] = (),
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Audit:
     """Audit weights on a split of a data set and write what was found into `out`.
 

@@ -80,4 +80,4 @@ DATA_COMMANDS: tuple[Callable[..., None], ...] = (
 for _command in DATA_COMMANDS:
     data_app.command()(_command)
 data_app.command("ava-download")(data.ava_download)
-data_app.command("ava-lookalike")(data.ava_lookalike)
+data_app.command("ava-synthetic")(data.ava_synthetic)

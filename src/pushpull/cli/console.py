@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from pushpull.runtime.progress import Progress
 
 __all__ = ["complain", "decibels", "note", "percent", "progress_bar", "say"]
 
@@ -25,20 +27,21 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str, int, int | None], None]]:
+def progress_bar(title: str) -> Iterator[Progress]:
     """A bar on stderr: `report(stage, done, total)`."""
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.fields[title]}"),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total}"),
-        TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[title]}"),
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TextColumn("{task.completed:.0f}/{task.total}"),
+        bars.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as p:
+    quiet = not console.is_terminal
+    with bars.Progress(*columns, console=console, transient=True, disable=quiet) as p:
         task = p.add_task("", total=None, title=title)
 
         def report(stage: str, done: int, total: int | None) -> None:

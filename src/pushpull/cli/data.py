@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from pushpull.cli.console import complain, note, progress_bar, say
-from pushpull.cli.options import VIDEO_SUFFIXES, CropChoice, DetectorChoice, JsonFlag
+from pushpull.cli.options import VIDEO_SUFFIXES, CropChoice, FaceFinderChoice, JsonFlag
 
-__all__ = ["ava", "ava_download", "ava_lookalike", "stats", "synth", "talkset", "verify"]
+__all__ = ["ava", "ava_download", "ava_synthetic", "stats", "synth", "talkset", "verify"]
 
 
 def synth(
@@ -52,7 +52,9 @@ def talkset(
     seed: Annotated[int, typer.Option(help="Of splits, shifts and other sounds.")] = 0,
     held_out: Annotated[float, typer.Option(help="Share of people in val and in test.")] = 0.2,
     negatives: Annotated[int, typer.Option(help="Clips that do not speak, per clip.")] = 2,
-    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    face_finder: Annotated[
+        FaceFinderChoice, typer.Option(help="Face finder.")
+    ] = FaceFinderChoice.auto,
     crop: Annotated[CropChoice, typer.Option(help="Part of the face.")] = CropChoice.ava,
 ) -> None:
     """Make a data set of talking-head clips: with their own sound, none, another's, or shifted.
@@ -67,7 +69,7 @@ def talkset(
         seed=seed,
         held_out=held_out,
         negatives=negatives,
-        detector=detector.value,
+        face_finder=face_finder.value,
         crop="ava" if crop is CropChoice.auto else crop.value,
     )
     sources = sources_in(clips, VIDEO_SUFFIXES) if people is None else read_sources(people, clips)
@@ -136,17 +138,17 @@ def ava_download(
         raise typer.Exit(1)
 
 
-def ava_lookalike(
+def ava_synthetic(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for videos and csv files.")],
     videos: Annotated[int, typer.Option(help="How many.")] = 4,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     duration: Annotated[float, typer.Option(help="Seconds of each.")] = 8.0,
 ) -> None:
     """Write synthetic videos with csv files as AVA's users have them, to try `data ava` on."""
-    from pushpull.data.ava import write_lookalike
+    from pushpull.data.ava import write_synthetic_ava
 
     with progress_bar(out.name) as report:
-        made = write_lookalike(
+        made = write_synthetic_ava(
             out,
             videos=videos,
             seed=seed,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pushpull.detection import Detection, Progress, ScoredTrack, detect, write_outputs
+from pushpull.detection import Detection, ScoredTrack, detect, write_outputs
 from pushpull.errors import CheckpointError
 from pushpull.metrics import precision_range
 from pushpull.models.weights import KNOWN, LoadedWeights, load_weights
 from pushpull.runtime.files import find, output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.synthetic import Scene, demo_video
 
 __all__ = ["DemoResult", "PersonResult", "reachable_weights", "run_demo"]
@@ -80,7 +81,7 @@ def run_demo(
     seed: int = 0,
     duration_s: float = 10.0,
     say: Callable[[str], None] = lambda line: None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> DemoResult:
     """Make a video of two people who talk by turns, detect who speaks, and compare.
 
@@ -102,7 +103,7 @@ def run_demo(
         scene = demo_video(temporary, seed=seed, duration_s=duration_s)
     say(f"video: {video}, two synthetic people and a voice off screen")
     # dlib's detector needs no download, so the demo is the same everywhere.
-    detection = detect(video, loaded, name="who-speaks", detector="dlib", progress=progress)
+    detection = detect(video, loaded, name="who-speaks", face_finder="dlib", progress=progress)
     outputs = write_outputs(detection, out, progress=progress)
     return DemoResult(
         detection=detection,

@@ -11,8 +11,8 @@ import typer
 __all__ = [
     "VIDEO_SUFFIXES",
     "CropChoice",
-    "DetectorChoice",
     "DeviceChoice",
+    "FaceFinderChoice",
     "JsonFlag",
     "ModalityChoice",
     "NormChoice",
@@ -30,8 +30,8 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 
 
-class DetectorChoice(str, Enum):
-    """Face detectors; auto is yunet where its model file can be had, else dlib."""
+class FaceFinderChoice(str, Enum):
+    """Face finders; auto is yunet where its model file can be had, else dlib."""
 
     auto = "auto"
     dlib = "dlib"

@@ -13,8 +13,8 @@ import typer
 from pushpull.cli.console import complain, decibels, note, percent, progress_bar, say
 from pushpull.cli.options import (
     CropChoice,
-    DetectorChoice,
     DeviceChoice,
+    FaceFinderChoice,
     JsonFlag,
     ModalityChoice,
     NormChoice,
@@ -36,7 +36,9 @@ def detect(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-out"
     ),
-    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    face_finder: Annotated[
+        FaceFinderChoice, typer.Option(help="Face finder.")
+    ] = FaceFinderChoice.auto,
     crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
     device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
     video: Annotated[bool, typer.Option(help="Write the annotated mp4.")] = True,
@@ -67,7 +69,7 @@ def detect(
                     path,
                     loaded,
                     name=name,
-                    detector=detector.value,
+                    face_finder=face_finder.value,
                     crop=crop.value,
                     allow_silent=allow_silent,
                     progress=report,
@@ -136,7 +138,9 @@ def attack(
         "pushpull-attack"
     ),
     seed: Annotated[int, typer.Option(help="Of random starts and searches.")] = 0,
-    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    face_finder: Annotated[
+        FaceFinderChoice, typer.Option(help="Face finder.")
+    ] = FaceFinderChoice.auto,
     crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
     device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
     video: Annotated[bool, typer.Option(help="Write the side-by-side mp4.")] = True,
@@ -183,7 +187,7 @@ def attack(
                     survive=survive is SurviveChoice.codec,
                     crf=crf,
                     name=name,
-                    detector=detector.value,
+                    face_finder=face_finder.value,
                     crop=crop.value,
                     progress=report,
                     **settings,
@@ -257,7 +261,9 @@ def web_app(
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
     upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
     longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
-    detector: Annotated[DetectorChoice, typer.Option(help="Face detector.")] = DetectorChoice.auto,
+    face_finder: Annotated[
+        FaceFinderChoice, typer.Option(help="Face finder.")
+    ] = FaceFinderChoice.auto,
 ) -> None:
     """Open the web app: detect, attack, ABX listening tests, reports."""
     from pushpull.app import AppConfig, serve
@@ -272,7 +278,7 @@ def web_app(
         memory_bytes=int(memory_gib * 2**30),
         upload_bytes=upload_mib * 2**20,
         longest_s=longest_s,
-        detector=detector.value,
+        face_finder=face_finder.value,
     )
     serve(config, say=say)
 

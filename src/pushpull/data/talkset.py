@@ -31,11 +31,12 @@ from pushpull.data.storage import (
     write_index,
     write_shard,
 )
-from pushpull.detection import Progress, VideoClips, find_faces, read_clips
+from pushpull.detection import VideoClips, find_faces, read_clips
 from pushpull.detection.clips import CROPS
 from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.media import read_waveform
 from pushpull.runtime.files import output_dir
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import SAMPLE_RATE_HZ, Clip
 
 __all__ = [
@@ -87,7 +88,7 @@ class TalksetConfig:
         held_out: Share of people in val, and again in test; at least one person each.
         negatives: Clips that do not speak, for each with its own sound; up to 3.
         max_frames: Longer tracks are cut into parts of this length.
-        detector: Face detector.
+        face_finder: Face finder.
         crop: Part of the face shown, "ava" or "demo".
         aggressiveness: Of the voice activity detector, 0 (most is voice) to 3.
     """
@@ -96,7 +97,7 @@ class TalksetConfig:
     held_out: float = 0.2
     negatives: int = 2
     max_frames: int = 250
-    detector: str = "auto"
+    face_finder: str = "auto"
     crop: str = "ava"
     aggressiveness: int = 2
 
@@ -177,7 +178,7 @@ def write_talkset(
     root: Path,
     config: TalksetConfig,
     *,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
     failed: Callable[[Source, str], None] = lambda source, why: None,
 ) -> dict[str, int]:
     """Make a set of clips; what is there already is kept.
@@ -267,7 +268,7 @@ def _examples(
     source: Source, number: int, others: list[Source], config: TalksetConfig
 ) -> Iterator[Example]:
     rng = np.random.default_rng([config.seed, number])
-    footage = find_faces(source.path, detector=config.detector, allow_silent=True)
+    footage = find_faces(source.path, face_finder=config.face_finder, allow_silent=True)
     clips = read_clips(footage, CROPS[config.crop])
     spans = [clips.span(i) for i in range(len(clips.faces))]
     # Whose voice it is cannot be known where two faces are seen.

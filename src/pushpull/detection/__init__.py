@@ -15,14 +15,13 @@ from pushpull.detection.pipeline import (
     score_tracks,
 )
 from pushpull.detection.render import Overlay
-from pushpull.detection.results import Detection, Progress, ScoredTrack, Turn, turns_of
+from pushpull.detection.results import Detection, ScoredTrack, Turn, turns_of
 
 __all__ = [
     "Detection",
     "EncodedTrack",
     "Footage",
     "Overlay",
-    "Progress",
     "ScoredTrack",
     "Stopwatch",
     "Turn",

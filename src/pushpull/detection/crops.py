@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pushpull.detection.clips import ClipGrid, Crop, clip_grid, crop_tracks
 from pushpull.detection.pipeline import Footage, counted
-from pushpull.detection.results import Progress
 from pushpull.media import Frame, read_frames
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import FACE_SIZE, GRID, SAMPLE_RATE_HZ, Clip, Track
 
 __all__ = ["VideoClips", "gathered", "read_clips"]
@@ -64,9 +64,7 @@ def gathered(
     return faces
 
 
-def read_clips(
-    footage: Footage, window: Crop, progress: Progress = lambda stage, done, total: None
-) -> VideoClips:
+def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress) -> VideoClips:
     """Cut all faces out of a video.
 
     The sound is rounded to int16, so that what is measured later is the attack and not rounding.

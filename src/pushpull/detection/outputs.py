@@ -17,9 +17,10 @@ import numpy as np
 
 from pushpull.annotations import write_predictions
 from pushpull.detection.render import Overlay
-from pushpull.detection.results import Detection, Progress
+from pushpull.detection.results import Detection
 from pushpull.media import VideoWriter, read_frames
 from pushpull.runtime.files import written_whole
+from pushpull.runtime.progress import Progress, no_progress
 
 __all__ = ["as_json", "rttm_lines", "summary", "versions", "write_outputs"]
 
@@ -31,7 +32,7 @@ def write_outputs(
     out: Path,
     *,
     video: bool = True,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Write NAME.csv, NAME.json, NAME.rttm and NAME.mp4 into a folder.
 

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
-from pushpull.detection.face_finders import build_detector
-from pushpull.detection.results import Detection, Progress, ScoredTrack
+from pushpull.detection.face_finders import build_face_finder
+from pushpull.detection.results import Detection, ScoredTrack
 from pushpull.detection.tracking import find_tracks
 from pushpull.errors import MediaError, OutputError, UnknownName
 from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
 from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Track
 
 __all__ = [
@@ -52,12 +53,12 @@ def detect(
     weights: str | Path | LoadedWeights = "light-asd-ava",
     *,
     name: str | None = None,
-    detector: str = "auto",
+    face_finder: str = "auto",
     crop: str = "auto",
     device: str = "auto",
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Detection:
     """Find every face in a video and score each of its frames.
 
@@ -65,7 +66,7 @@ def detect(
         video: Any file that PyAV reads, with a picture and a sound stream.
         weights: A known name, a path, or weights loaded before (their device is kept).
         name: Name of the video in every output; the file name without suffix by default.
-        detector: `auto`, `dlib` or `yunet`.
+        face_finder: `auto`, `dlib` or `yunet`.
         crop: `auto` (the better one for the weights), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`.
         allow_silent: Score a video whose sound is silent instead of raising.
@@ -85,7 +86,7 @@ def detect(
         window = crop_of(crop, loaded)
     footage = find_faces(
         video,
-        detector=detector,
+        face_finder=face_finder,
         allow_silent=allow_silent,
         waveform=waveform,
         progress=progress,
@@ -106,7 +107,7 @@ def detect(
             "weights": loaded.name,
             "weights_sha256": loaded.sha256,
             "model": loaded.model,
-            "detector": footage.finder,
+            "face_finder": footage.finder,
             "crop": window.name,
             "device": str(loaded.device),
         },
@@ -136,7 +137,7 @@ class Footage:
         info: Size, rates, codecs.
         waveform: Its sound (S,) in [-1, 1] at 16 kHz, or what was given in its place.
         tracks: Its faces.
-        finder: Name of the face detector.
+        finder: Name of the face finder.
         notes: Damage and silence.
     """
 
@@ -151,10 +152,10 @@ class Footage:
 def find_faces(
     video: str | Path,
     *,
-    detector: str = "auto",
+    face_finder: str = "auto",
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
     clock: Stopwatch | None = None,
 ) -> Footage:
     """Read the sound of a video and follow its faces; arguments and errors as for `detect`."""
@@ -162,7 +163,7 @@ def find_faces(
     clock = clock or Stopwatch()
     notes: list[str] = []
     with clock("load"):
-        finder = build_detector(detector)
+        finder = build_face_finder(face_finder)
     with clock("sound"):
         info = probe(path)
         if waveform is None:
@@ -174,7 +175,7 @@ def find_faces(
     if not tracks:
         raise MediaError(
             f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
-            "detector; expected at least one frontal face 40 pixels high; try --detector "
+            "detector; expected at least one frontal face 40 pixels high; try --face-finder "
             f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
         )
     return Footage(
@@ -208,7 +209,7 @@ def encode_tracks(
     detector: Detector,
     window: Crop,
     info: VideoInfo,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> list[EncodedTrack]:
     """Cut all faces out of a video in one pass and encode them window by window."""
     grids = [clip_grid(track.timestamps_s) for track in tracks]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from pushpull.media import VideoInfo
 from pushpull.schema import Track
 
-__all__ = ["Detection", "Progress", "ScoredTrack", "Turn", "turns_of"]
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a stage, how many frames are done, and how many are expected if that is known."""
+__all__ = ["Detection", "ScoredTrack", "Turn", "turns_of"]
 
 SMOOTHING_S = 0.2
 SHORTEST_TURN_S = 0.2
@@ -69,7 +66,7 @@ class Detection:
         name: Its name in every output: video_id in the csv, file name in the rttm.
         info: Size, rates, codecs.
         tracks: Every face with its scores.
-        settings: Weights, detector, crop, device: what it takes to do it again.
+        settings: Weights, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
         notes: Anything the user should know (silence, damage, resampled frame rate).
     """

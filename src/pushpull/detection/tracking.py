@@ -1,7 +1,7 @@
 """From faces in some frames to tracks over all of them.
 
-One pass over the pictures. Whole pictures are searched every `detector.scan_interval_s` seconds and
-after every scene cut; in between, five times a second, only the surroundings of known faces are.
+One pass over the pictures. Whole pictures are searched every `scan_interval_s` seconds and after
+every scene cut; in between, five times a second, only the surroundings of known faces are.
 Where a face appears or goes between two looks, the frames in between are looked at backwards, so
 that tracks begin and end within a frame of what can be seen. Boxes between two looks are
 interpolated, then smoothed over time. No track crosses a cut.
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection.face_finders import FaceBoxes, FaceDetector
-from pushpull.detection.face_finders.detector import overlap
+from pushpull.detection.face_finders import FaceBoxes, FaceFinder
+from pushpull.detection.face_finders.finder import overlap
 from pushpull.media import Frame
 from pushpull.schema import Track
 
@@ -58,8 +58,8 @@ class OpenTrack:
 class Tracker:
     """State of one pass; see `find_tracks`."""
 
-    def __init__(self, detector: FaceDetector) -> None:
-        self.detector = detector
+    def __init__(self, face_finder: FaceFinder) -> None:
+        self.face_finder = face_finder
         self.cuts = CutFinder()
         self.open: list[OpenTrack] = []
         self.closed: list[OpenTrack] = []
@@ -82,19 +82,21 @@ class Tracker:
             self.look(frame, image, scans=scans)
             self.next_look_s = frame.time_s + LOOK_INTERVAL_S
         if scans:
-            self.next_scan_s = frame.time_s + self.detector.scan_interval_s
+            self.next_scan_s = frame.time_s + self.face_finder.scan_interval_s
             self.recent.clear()
         self.recent.append((frame.index, image))
 
     def look(self, frame: Frame, image: NDArray[np.uint8], *, scans: bool) -> None:
         """Find known faces again, and new ones if the whole picture is searched."""
-        found = self.detector.detect(image) if scans else FaceBoxes(np.zeros((0, 4)), np.zeros(0))
+        found = (
+            self.face_finder.detect(image) if scans else FaceBoxes(np.zeros((0, 4)), np.zeros(0))
+        )
         free = np.ones(len(found), bool)
         for track in self.open:
             boxes, scores = found.boxes[free], found.scores[free]
             best = best_match(track.last, boxes)
             if best is None:
-                near = self.detector.detect_near(image, track.last)
+                near = self.face_finder.detect_near(image, track.last)
                 boxes, scores = near.boxes, near.scores
                 best = best_match(track.last, boxes)
             else:
@@ -125,7 +127,7 @@ class Tracker:
             far = min(done + stride, len(before)) - 1
             for i in (far, *range(done, far)):
                 index, image = before[i]
-                near = self.detector.detect_near(image, box)
+                near = self.face_finder.detect_near(image, box)
                 best = best_match(box, near.boxes)
                 if best is not None:
                     break
@@ -142,7 +144,7 @@ class Tracker:
             for index, image in reversed(self.recent):
                 if index <= last:
                     break
-                near = self.detector.detect_near(image, track.last)
+                near = self.face_finder.detect_near(image, track.last)
                 best = best_match(track.last, near.boxes)
                 if best is not None:
                     track.add(index, near.boxes[best], float(near.scores[best]))
@@ -174,7 +176,7 @@ class Tracker:
 
 def find_tracks(
     frames: Iterable[Frame],
-    detector: FaceDetector,
+    face_finder: FaceFinder,
     *,
     min_track_frames: int = MIN_TRACK_FRAMES,
 ) -> list[Track]:
@@ -182,13 +184,13 @@ def find_tracks(
 
     Args:
         frames: The video from its first frame; read once, memory does not grow with pictures.
-        detector: Finds faces in single pictures.
+        face_finder: Finds faces in single pictures.
         min_track_frames: Shorter tracks are dropped.
 
     Returns:
         Tracks by first frame, then from left to right, numbered from 0.
     """
-    tracker = Tracker(detector)
+    tracker = Tracker(face_finder)
     for frame in frames:
         tracker.push(frame)
     tracker.look_back()
@@ -199,7 +201,7 @@ def find_tracks(
         keys = np.array(track.frames)[order]
         n = int(keys[-1] - keys[0]) + 1
         # A face seen once, or never clearly, is a pattern in the background.
-        if n < min_track_frames or len(keys) < 3 or max(track.scores) < detector.sure:
+        if n < min_track_frames or len(keys) < 3 or max(track.scores) < face_finder.sure:
             continue
         found.append((keys, np.array(track.boxes)[order]))
     found.sort(key=lambda item: (item[0][0], item[1][0, 0]))

@@ -23,7 +23,7 @@ from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights, load_weights
 from pushpull.runtime.files import written_whole
-from pushpull.runtime.stages import Report
+from pushpull.runtime.progress import Progress
 from pushpull.schema import Batch
 from pushpull.training import train
 from pushpull.training.config import build_config
@@ -39,7 +39,7 @@ EMBEDDED_FRAMES = 2000
 CENTRE_TRACKS = 48
 
 
-def make_data(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def make_data(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """The synthetic set, in `data`, and its numbers in stats.json."""
     config = SynthConfig(**{k: v for k, v in settings.items() if k != "workers"})
     root = folder / "data"
@@ -57,7 +57,7 @@ def make_data(settings: Settings, needs: Needs, folder: Path, report: Report) ->
     _write_json(folder / "stats.json", text)
 
 
-def train_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """A detector in model.safetensors; a killed training goes on at its last checkpoint."""
     values = {k: dict(v) for k, v in settings["config"].items()}
     # The weights that other stages read: those of the best epoch, or of the last.
@@ -83,7 +83,7 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Report) ->
     (folder / "last.ckpt").unlink(missing_ok=True)
 
 
-def score(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`."""
     weights = _weights(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
@@ -110,7 +110,7 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Report) -> Non
         )
 
 
-def embeddings(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """e_a and e_v of frames, clean and attacked, in embeddings.npz; norms and margins too."""
     weights = _weights(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
@@ -154,7 +154,7 @@ def embeddings(settings: Settings, needs: Needs, folder: Path, report: Report) -
     )
 
 
-def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def sample(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """A few clips and their adversaries, to look at and listen to: sample-K.npz, samples.json."""
     weights = _weights(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
@@ -194,7 +194,7 @@ def sample(settings: Settings, needs: Needs, folder: Path, report: Report) -> No
     _write_json(folder / "samples.json", rows)
 
 
-def audit_row(settings: Settings, needs: Needs, folder: Path, report: Report) -> None:
+def audit_row(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """An audit of the model in `audit`, with the surrogates to transfer from."""
     # Settings have been through JSON, where tuples become lists.
     how: dict[str, Any] = {

@@ -28,12 +28,12 @@ import torch
 
 from pushpull.errors import ConfigError, OutputError, PushPullError, UnknownName
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress
 from pushpull.runtime.version import __version__
 
 __all__ = ["Job", "Stage", "Status", "done_record", "run_stages"]
 
-Report = Callable[[str, int, int | None], None]
-Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Report], None]
+Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
 """Called with settings, the folders of the needed stages by role, the own folder, and a report."""
 
 DONE, PROGRESS, LOCK = "done.json", "progress.json", ".lock"
@@ -218,7 +218,7 @@ def _do_apart(stage: Stage, root: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _do(stage: Stage, root: Path, report: Report) -> None:
+def _do(stage: Stage, root: Path, report: Progress) -> None:
     folder = output_dir(stage.folder(root))
     start = time.perf_counter()
     needs = {role: needed.folder(root) for role, needed in stage.needs.items()}

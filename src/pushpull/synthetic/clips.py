@@ -10,7 +10,7 @@ from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Clip
 from pushpull.synthetic.ambience import draw_ambience
 from pushpull.synthetic.background import draw_background
 from pushpull.synthetic.scene import Actor, Placement, SensorNoise, draw_person, room_sound
-from pushpull.synthetic.scripts import Case, draw_act
+from pushpull.synthetic.scripts import Case, draw_script
 from pushpull.synthetic.shading import draw_light
 from pushpull.synthetic.voice import draw_voice
 
@@ -43,7 +43,7 @@ def draw_clip(
     import cv2
 
     times_s = np.asarray((np.arange(n_frames) + 0.5) / fps, np.float64)
-    act = draw_act(rng, case, n_frames / fps)
+    script = draw_script(rng, case, n_frames / fps)
     person, light = draw_person(rng), draw_light(rng)
     # Faces of 60 to 130 pixels, then scaled to 112.
     scale = float(np.exp(rng.uniform(np.log(24.0), np.log(52.0))))
@@ -51,11 +51,11 @@ def draw_clip(
     placement = Placement(
         x=size[0] / 2, y=0.47 * size[1], scale=scale, facing=float(rng.normal(0, 0.12))
     )
-    actor = Actor(person, act, placement, light, times_s, size, rng)
+    actor = Actor(person, script, placement, light, times_s, size, rng)
     boxes = smoothed(actor.boxes() + rng.normal(0, 0.04 * scale, 4))
     noise = SensorNoise(rng, size, sigma=float(rng.uniform(1.0, 5.0)))
     background = draw_background(rng, size)
-    sound = room_sound(rng, [(act.own, person.voice), (act.other, draw_voice(rng))])
+    sound = room_sound(rng, [(script.own, person.voice), (script.other, draw_voice(rng))])
     if ambience:
         sound = np.tanh(sound + draw_ambience(rng, len(sound)))
     faces = np.empty((n_frames, FACE_SIZE, FACE_SIZE), np.uint8)
@@ -75,7 +75,7 @@ def draw_clip(
         waveform=torch.from_numpy(sound[:n_samples]),
         faces=torch.from_numpy(faces),
         fps=fps,
-        speaking=torch.from_numpy(act.speaking(times_s).astype(np.int64)),
+        speaking=torch.from_numpy(script.speaking(times_s).astype(np.int64)),
     )
 
 

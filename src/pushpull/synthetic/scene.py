@@ -16,7 +16,7 @@ from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.motion import Motion, draw_motion
 from pushpull.synthetic.mouth import JAW_DROP
 from pushpull.synthetic.room import mixed
-from pushpull.synthetic.scripts import Act
+from pushpull.synthetic.scripts import Script
 from pushpull.synthetic.shading import Grid, Light
 from pushpull.synthetic.view import Pose, face_box, pose_of, view_of
 from pushpull.synthetic.voice import Voice, draw_voice, synthesize
@@ -89,7 +89,7 @@ class Actor:
 
     Args:
         person: Who.
-        act: What is done.
+        script: What is done.
         placement: Where.
         light: How lit.
         times_s: Middle of each frame (T,).
@@ -100,7 +100,7 @@ class Actor:
     def __init__(
         self,
         person: Person,
-        act: Act,
+        script: Script,
         placement: Placement,
         light: Light,
         times_s: Array,
@@ -108,7 +108,7 @@ class Actor:
         rng: np.random.Generator,
     ) -> None:
         self.placement = placement
-        self.mouth: Mouth = act.mouth.at(times_s)
+        self.mouth: Mouth = script.mouth.at(times_s)
         self.motion: Motion = draw_motion(rng, times_s, self.mouth, facing=placement.facing)
         self.face = Face(person.looks, light, placement.scale)
         self.body_x, self.body_y = body_part(placement, size)

@@ -20,7 +20,7 @@ from pushpull.synthetic.articulation import (
     smooth,
 )
 
-__all__ = ["Act", "Case", "chewing", "draw_act", "smiling", "with_idling"]
+__all__ = ["Case", "Script", "chewing", "draw_script", "smiling", "with_idling"]
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class Case(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Act:
+class Script:
     """What one person does.
 
     Attributes:
@@ -68,35 +68,37 @@ class Act:
         return result
 
 
-def draw_act(rng: np.random.Generator, case: Case, duration_s: float) -> Act:
-    """A random act of a case that fills the time from 0 to duration_s."""
+def draw_script(rng: np.random.Generator, case: Case, duration_s: float) -> Script:
+    """A random script of a case that fills the time from 0 to duration_s."""
     n = round(duration_s * RATE_HZ)
     nothing = silent_tract(n)
     still = babble(rng, duration_s, ())
     all_of_it = ((0.0, duration_s),)
     if case is Case.SPEAKING:
         talk = babble(rng, duration_s)
-        act = of_speech(case, talk, nothing)
+        script = of_speech(case, talk, nothing)
     elif case is Case.SILENT:
-        act = of_speech(case, still, nothing)
+        script = of_speech(case, still, nothing)
     elif case is Case.LISTENING:
-        act = of_speech(case, still, babble(rng, duration_s).tract)
+        script = of_speech(case, still, babble(rng, duration_s).tract)
     elif case is Case.MOVING:
         mouth = chewing(rng, n) if rng.uniform() < 0.5 else smiling(rng, n)
         heard = babble(rng, duration_s, all_of_it if rng.uniform() < 0.5 else ()).tract
-        act = replace(of_speech(case, still, heard), mouth=mouth)
+        script = replace(of_speech(case, still, heard), mouth=mouth)
     elif case is Case.DUBBED:
         seen = babble(rng, duration_s)
-        act = replace(of_speech(case, still, babble(rng, duration_s).tract), mouth=seen.mouth)
+        script = replace(of_speech(case, still, babble(rng, duration_s).tract), mouth=seen.mouth)
     else:
         own, other = draw_turns(rng, duration_s)
         talk = babble(rng, duration_s, own)
-        act = of_speech(case, talk, babble(rng, duration_s, other).tract)
-    return replace(act, mouth=with_idling(rng, act.mouth))
+        script = of_speech(case, talk, babble(rng, duration_s, other).tract)
+    return replace(script, mouth=with_idling(rng, script.mouth))
 
 
-def of_speech(case: Case, talk: Speech, other: Tract) -> Act:
-    return Act(case=case, mouth=talk.mouth, own=talk.tract, other=other, utterances=talk.utterances)
+def of_speech(case: Case, talk: Speech, other: Tract) -> Script:
+    return Script(
+        case=case, mouth=talk.mouth, own=talk.tract, other=other, utterances=talk.utterances
+    )
 
 
 def draw_turns(rng: np.random.Generator, duration_s: float) -> tuple[list[Span], list[Span]]:

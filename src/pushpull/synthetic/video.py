@@ -23,7 +23,7 @@ from pushpull.synthetic.scene import (
     draw_person,
     room_sound,
 )
-from pushpull.synthetic.scripts import Act, Case, draw_act, listening_smile, with_idling
+from pushpull.synthetic.scripts import Case, Script, draw_script, listening_smile, with_idling
 from pushpull.synthetic.shading import Light, draw_light
 from pushpull.synthetic.voice import Voice, draw_voice
 
@@ -79,12 +79,12 @@ def demo_video(
     spans = script_spans(rng, duration_s)
     speeches = [babble(rng, duration_s, s) for s in spans]
     nothing = silent_tract(len(speeches[0].tract))
-    acts = []
+    scripts = []
     for k, speech in enumerate(speeches[:2]):
         # While one talks the other listens, now and then with a smile.
         mouth = listening_smile(rng, with_idling(rng, speech.mouth), smiles(rng, spans[1 - k]))
-        acts.append(
-            Act(
+        scripts.append(
+            Script(
                 case=Case.TURNS,
                 mouth=mouth,
                 own=speech.tract,
@@ -103,7 +103,7 @@ def demo_video(
         path,
         rng,
         people,
-        acts,
+        scripts,
         placements,
         light,
         size=size,
@@ -136,20 +136,20 @@ def one_face_video(
     check(duration_s, size, fps)
     rng = np.random.default_rng(seed)
     person = draw_person(rng)
-    act = draw_act(rng, case, duration_s)
+    script = draw_script(rng, case, duration_s)
     width, height = size
     placement = Placement(x=0.5 * width, y=0.45 * height, scale=min(height / 6.4, width / 5.2))
     return write_video(
         path,
         rng,
         (person,),
-        [act],
+        [script],
         [placement],
         draw_light(rng),
         size=size,
         fps=fps,
         duration_s=duration_s,
-        others=[(act.other, draw_voice(rng))],
+        others=[(script.other, draw_voice(rng))],
     )
 
 
@@ -181,7 +181,7 @@ def write_video(
     path: str | Path,
     rng: np.random.Generator,
     people: tuple[Person, ...],
-    acts: Sequence[Act],
+    scripts: Sequence[Script],
     placements: Sequence[Placement],
     light: Light,
     *,
@@ -195,16 +195,16 @@ def write_video(
     timestamps_s = np.arange(max(1, round(duration_s * fps))) / fps
     middles_s = timestamps_s + 0.5 / fps
     actors = [
-        Actor(person, act, placement, light, middles_s, size, rng)
-        for person, act, placement in zip(people, acts, placements, strict=True)
+        Actor(person, script, placement, light, middles_s, size, rng)
+        for person, script, placement in zip(people, scripts, placements, strict=True)
     ]
-    spoken = [(act.own, person.voice) for person, act in zip(people, acts, strict=True)]
+    spoken = [(script.own, person.voice) for person, script in zip(people, scripts, strict=True)]
     scene = Scene(
         fps=fps,
         size=size,
         timestamps_s=timestamps_s,
         boxes=np.stack([actor.boxes() for actor in actors]),
-        speaking=np.stack([act.speaking(middles_s) for act in acts]),
+        speaking=np.stack([script.speaking(middles_s) for script in scripts]),
         waveform=room_sound(rng, [*spoken, *others]),
         people=people,
     )

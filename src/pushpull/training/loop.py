@@ -15,7 +15,6 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -32,16 +31,15 @@ from pushpull.models.checkpoints import save
 from pushpull.models.detector import Detector
 from pushpull.models.weights import choose_device, load_weights
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import __version__
 from pushpull.schema import Batch, Output
 from pushpull.training.config import TrainConfig
 from pushpull.training.logs import Logs
 from pushpull.training.regimes import Regime, build_regime
-from pushpull.training.state import Progress, read_state, step_seed, write_state
+from pushpull.training.state import TrainingProgress, read_state, step_seed, write_state
 
 __all__ = ["Trained", "train"]
-
-Report = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +53,7 @@ class Trained:
         frames: Valid frames learnt from in this sitting, over all processes.
     """
 
-    progress: Progress
+    progress: TrainingProgress
     best: Path
     seconds: float
     frames: int
@@ -106,7 +104,7 @@ def train(
     config: TrainConfig,
     *,
     resume: bool = False,
-    progress: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Trained:
     """Train a detector.
 
@@ -129,7 +127,7 @@ def train(
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, *, resume: bool, report: Report) -> None:
+    def __init__(self, config: TrainConfig, *, resume: bool, report: Progress) -> None:
         from lightning.fabric import Fabric
         from lightning.fabric.strategies.ddp import DDPStrategy
 
@@ -149,7 +147,7 @@ class _Run:
             self.fabric.launch()
         self.folder = Path(config.run.out)
         self.train_tracks, self.val_tracks = (self._tracks(s) for s in ("train", "val"))
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self.detector, self.optimiser = self._made()
         self._resume(resume)
         self.model, self.fabric_optimiser = self.fabric.setup(

@@ -18,13 +18,13 @@ from pushpull.errors import CheckpointError, OutputError
 from pushpull.models.detector import Detector
 from pushpull.runtime.files import written_whole
 
-__all__ = ["Progress", "read_state", "step_seed", "write_state"]
+__all__ = ["TrainingProgress", "read_state", "step_seed", "write_state"]
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """How far a run is.
 
     Attributes:
@@ -53,7 +53,7 @@ def write_state(
     path: Path,
     detector: Detector,
     optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     config: dict[str, Any],
 ) -> None:
     """Write a run's state, whole or not at all: what was there stays until then.
@@ -88,7 +88,7 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
         content = torch.load(path, map_location=device, weights_only=True)
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: has format {content['format']}; expected {FORMAT}")
-        return {**content, "progress": Progress(**content["progress"])}
+        return {**content, "progress": TrainingProgress(**content["progress"])}
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as e:
         raise CheckpointError(
             f"{path}: is no state of a training run ({str(e).splitlines()[0]}); start without "

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection import Overlay, Progress
+from pushpull.detection import Overlay
 from pushpull.errors import OutputError
 from pushpull.media import VideoWriter
 from pushpull.runtime.files import written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import SAMPLE_RATE_HZ
 from pushpull.video_attacks.outputs import (
     WIDEST,
@@ -35,7 +36,7 @@ def write_views(
     folder: Path,
     *,
     amplify: float = 20.0,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Write what is looked at side by side.
 

@@ -31,7 +31,7 @@ from pushpull.media import (
 )
 from pushpull.schema import Batch
 from pushpull.video_attacks.pixels import Pixels, overlapping
-from pushpull.video_attacks.segments import Stretch
+from pushpull.video_attacks.segments import Segment
 
 __all__ = [
     "LOSSLESS",
@@ -90,15 +90,15 @@ LOSSLESS = Codec(crf=None)
 
 
 class Files:
-    """How the adversaries of a stretch become files, and how these are read.
+    """How the adversaries of a segment become files, and how these are read.
 
     Args:
         clips: The video.
-        stretch: The stretch.
+        segment: The segment.
     """
 
-    def __init__(self, clips: VideoClips, stretch: Stretch) -> None:
-        self.clips, self.stretch = clips, stretch
+    def __init__(self, clips: VideoClips, segment: Segment) -> None:
+        self.clips, self.segment = clips, segment
 
     def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
         """Write what the points stand for; clean inputs where there are none."""
@@ -135,17 +135,17 @@ class Files:
             return self.read(self.write(points, Path(folder), codec))
 
     def _sound(self, points: Points) -> NDArray[np.float32]:
-        """Sound of the stretch (S,)."""
-        waveform = points.get("audio", self.stretch.sound.waveform)
+        """Sound of the segment (S,)."""
+        waveform = points.get("audio", self.segment.sound.waveform)
         samples: NDArray[np.float32] = waveform[0].detach().float().cpu().numpy()
         return samples
 
     def _batch(self, waveform: NDArray[np.float32], faces: list[NDArray[np.uint8]]) -> Batch:
-        """The clean batch with a sound of the stretch and faces (T, 112, 112) of each clip."""
-        clean = self.stretch.batch
+        """The clean batch with a sound of the segment and faces (T, 112, 112) of each clip."""
+        clean = self.segment.batch
         heard, seen = torch.zeros_like(clean.waveform), torch.zeros_like(clean.faces)
         for i, (start, n) in enumerate(
-            zip(self.stretch.sound.starts.tolist(), clean.n_samples.tolist(), strict=True)
+            zip(self.segment.sound.starts.tolist(), clean.n_samples.tolist(), strict=True)
         ):
             piece = torch.from_numpy(waveform[start : start + n])
             heard[i, : len(piece)] = piece.to(heard)
@@ -163,9 +163,9 @@ class CropFiles(Files):
             write_wav(paths[0], self._sound(points), sample_format="int16")
         else:
             write_sound(paths[0], self._sound(points))
-        faces = points.get("visual", self.stretch.batch.faces)
-        lengths, rates = self.stretch.batch.n_frames.tolist(), self.stretch.batch.fps.tolist()
-        for i, track in enumerate(self.stretch.tracks):
+        faces = points.get("visual", self.segment.batch.faces)
+        lengths, rates = self.segment.batch.n_frames.tolist(), self.segment.batch.fps.tolist()
+        for i, track in enumerate(self.segment.tracks):
             number = self.clips.footage.tracks[track].track_id
             paths.append(folder / f"track-{number}{codec.video_suffix}")
             write_faces(paths[-1], faces[i, : lengths[i]], rates[i], codec)
@@ -179,13 +179,13 @@ class CropFiles(Files):
 
         if "visual" not in points:
             return
-        for i, number in enumerate(self.stretch.tracks):
+        for i, number in enumerate(self.segment.tracks):
             track = self.clips.footage.tracks[number]
             t = frame - int(track.frames[0])
             if not 0 <= t < len(track):
                 continue
             at = int(self.clips.grids[number].grid_of_frame[t])
-            change = points["visual"][i, at] - self.stretch.batch.faces[i, at].to(points["visual"])
+            change = points["visual"][i, at] - self.segment.batch.faces[i, at].to(points["visual"])
             window = self.clips.window.windows(track.boxes[t : t + 1])[0].round().astype(int)
             x1, y1, x2, y2 = window.tolist()
             sides = (max(1, y2 - y1), max(1, x2 - x1))
@@ -200,18 +200,18 @@ class CropFiles(Files):
 
 
 class PixelFiles(Files):
-    """The video itself, from the first to the last frame of the stretch.
+    """The video itself, from the first to the last frame of the segment.
 
     Args:
         clips: The video.
-        stretch: The stretch.
+        segment: The segment.
         pixels: Pixels that are moved.
     """
 
-    def __init__(self, clips: VideoClips, stretch: Stretch, pixels: Pixels) -> None:
-        super().__init__(clips, stretch)
+    def __init__(self, clips: VideoClips, segment: Segment, pixels: Pixels) -> None:
+        super().__init__(clips, segment)
         self.pixels = pixels
-        tracks = [clips.footage.tracks[i] for i in stretch.tracks]
+        tracks = [clips.footage.tracks[i] for i in segment.tracks]
         self.first = min(int(track.frames[0]) for track in tracks)
         self.last = max(int(track.frames[-1]) for track in tracks)
         self.start_s = min(float(track.timestamps_s[0]) for track in tracks)
@@ -239,7 +239,7 @@ class PixelFiles(Files):
         """The pixels that are moved."""
         if "visual" not in points:
             return
-        for i, number in enumerate(self.stretch.tracks):
+        for i, number in enumerate(self.segment.tracks):
             t = frame - int(self.clips.footage.tracks[number].frames[0])
             if not 0 <= t < int(self.pixels.n_frames[i]):
                 continue
@@ -252,10 +252,10 @@ class PixelFiles(Files):
         """Crops of the known boxes."""
         tracks = [
             replace(track, frames=track.frames - self.first)
-            for track in (self.clips.footage.tracks[i] for i in self.stretch.tracks)
+            for track in (self.clips.footage.tracks[i] for i in self.segment.tracks)
         ]
         faces = gathered(read_frames(paths[0]), tracks, self.clips.window)
-        grids = [self.clips.grids[i].frame_of_grid for i in self.stretch.tracks]
+        grids = [self.clips.grids[i].frame_of_grid for i in self.segment.tracks]
         return self._batch(
             read_waveform(paths[0]), [f[grid] for f, grid in zip(faces, grids, strict=True)]
         )

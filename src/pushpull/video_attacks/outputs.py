@@ -19,9 +19,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from pushpull.detection import Overlay, Progress, ScoredTrack, counted, versions
+from pushpull.detection import Overlay, ScoredTrack, counted, versions
 from pushpull.media import Frame, VideoWriter, read_frames, write_wav
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.video_attacks.files import LOSSLESS, Codec, PixelFiles, write_pictures
 from pushpull.video_attacks.results import Scores, Variant, VideoAttack
 
@@ -39,7 +40,7 @@ def write_attack(
     out: Path,
     *,
     video: bool = True,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Write everything about one video into OUT/NAME, replacing what an earlier run left there.
 
@@ -75,12 +76,12 @@ def write_record(result: VideoAttack, out: Path, extra: dict[str, Any]) -> Path:
 
 
 def adversarial_sound(result: VideoAttack) -> NDArray[np.float32]:
-    """Sound of the whole video (S,), with what was changed in each stretch."""
+    """Sound of the whole video (S,), with what was changed in each segment."""
     waveform = result.clips.waveform.copy()
-    for stretch, points in zip(result.stretches, result.adversary.points, strict=True):
+    for segment, points in zip(result.segments, result.adversary.points, strict=True):
         if "audio" in points:
             piece = points["audio"][0].detach().float().cpu().numpy()
-            waveform[stretch.first_sample : stretch.first_sample + len(piece)] = piece
+            waveform[segment.first_sample : segment.first_sample + len(piece)] = piece
     return waveform
 
 
@@ -94,11 +95,11 @@ def write_sound(result: VideoAttack, folder: Path) -> None:
 def write_adversary(result: VideoAttack, folder: Path) -> None:
     """Sound and crops of each face exactly as the detector saw them, clean and adversarial."""
     tensors: dict[str, torch.Tensor] = {}
-    for stretch, batch in zip(result.stretches, result.adversary.batches, strict=True):
-        samples, frames = stretch.batch.n_samples.tolist(), stretch.batch.n_frames.tolist()
-        for row, number in enumerate(stretch.tracks):
+    for segment, batch in zip(result.segments, result.adversary.batches, strict=True):
+        samples, frames = segment.batch.n_samples.tolist(), segment.batch.n_frames.tolist()
+        for row, number in enumerate(segment.tracks):
             name = f"track-{result.clips.footage.tracks[number].track_id}"
-            for kind, of in (("clean", stretch.batch), ("adversarial", batch)):
+            for kind, of in (("clean", segment.batch), ("adversarial", batch)):
                 # Copies, since an input that was not attacked is the clean one itself.
                 tensors[f"{name}.{kind}.waveform"] = of.waveform[row, : samples[row]].cpu().clone()
                 tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().clone()

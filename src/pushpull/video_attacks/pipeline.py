@@ -17,7 +17,6 @@ from pushpull.attacks import Attacked, attack, check_settings, transfer
 from pushpull.attacks.space import Space
 from pushpull.attacks.threat import Threat
 from pushpull.detection import (
-    Progress,
     Stopwatch,
     VideoClips,
     crop_of,
@@ -28,6 +27,7 @@ from pushpull.errors import BudgetWarning, UnknownName
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Batch
 from pushpull.video_attacks.files import (
     LOSSLESS,
@@ -40,7 +40,7 @@ from pushpull.video_attacks.files import (
 from pushpull.video_attacks.labels import labels_from_csv
 from pushpull.video_attacks.pixels import Pixels, PixelSpace, read_pixels
 from pushpull.video_attacks.results import Scores, TrackAttack, Variant, VideoAttack
-from pushpull.video_attacks.segments import Stretch, stretches_of
+from pushpull.video_attacks.segments import Segment, segments_of
 
 __all__ = ["SPACES", "attack_video"]
 
@@ -60,10 +60,10 @@ def attack_video(
     survive: bool = False,
     crf: int = DEFAULT_CRF,
     name: str | None = None,
-    detector: str = "auto",
+    face_finder: str = "auto",
     crop: str = "auto",
     device: str = "auto",
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
     **settings: Any,
 ) -> VideoAttack:
     """Attack every face of a video, jointly with the sound that they share.
@@ -79,7 +79,7 @@ def attack_video(
         survive: Also search through H.264 and AAC.
         crf: Quality of H.264 that survival is measured at.
         name: Name of the video in outputs; the file name without suffix by default.
-        detector: Face detector: `auto`, `dlib` or `yunet`.
+        face_finder: Face finder: `auto`, `dlib` or `yunet`.
         crop: `auto` (the better one for the weights), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`.
         progress: Called with stage, steps done and steps expected (None if not known).
@@ -105,20 +105,20 @@ def attack_video(
         target = _loaded(weights, device)
         source = None if surrogate is None else _loaded(surrogate, device)
         window = crop_of(crop, target)
-    footage = find_faces(video, detector=detector, progress=progress, clock=clock)
+    footage = find_faces(video, face_finder=face_finder, progress=progress, clock=clock)
     with clock("crops"):
         clips = read_clips(footage, window, progress)
-        stretches = stretches_of(clips)
+        segments = segments_of(clips)
     with clock("score"):
-        clean = _scores_of(target.detector, stretches, [s.batch for s in stretches])
+        clean = _scores_of(target.detector, segments, [s.batch for s in segments])
         if labels is None:
             speaking = [(s > 0).astype(np.int64) for s in clean]
         else:
             found = labels_from_csv(labels, footage.tracks, footage.info)
             speaking = [y[g.frame_of_grid] for y, g in zip(found, clips.grids, strict=True)]
-        stretches = [stretch.labelled(speaking) for stretch in stretches]
+        segments = [segment.labelled(speaking) for segment in segments]
     with clock("crops"):
-        scenes = [_scene(clips, stretch, space) for stretch in stretches]
+        scenes = [_scene(clips, segment, space) for segment in segments]
     plans = [("float", False, False)]
     plans += [("quantised", True, False)] if quantise else []
     plans += [("through codec", quantise, True)] if survive else []
@@ -141,12 +141,12 @@ def attack_video(
         clean_scores = {
             "as found": clean,
             "lossless": clean,
-            codec.name: _scores_of(target.detector, stretches, compressed),
+            codec.name: _scores_of(target.detector, segments, compressed),
         }
     return VideoAttack(
         name=footage.path.stem if name is None else name,
         clips=clips,
-        stretches=tuple(stretches),
+        segments=tuple(segments),
         files=tuple(scene.files for scene in scenes),
         speaking=tuple(speaking),
         clean=clean_scores,
@@ -163,7 +163,7 @@ def attack_video(
             "survive": survive,
             "codec": codec.name,
             "crf": crf,
-            "detector": footage.finder,
+            "face_finder": footage.finder,
             "crop": window.name,
             "device": str(target.device),
             **task.asked,
@@ -176,27 +176,27 @@ def attack_video(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Scene:
-    """A stretch with the space that is moved and the files it becomes."""
+    """A segment with the space that is moved and the files it becomes."""
 
-    stretch: Stretch
+    segment: Segment
     pixels: Pixels | None
     files: Files
 
     def space(self, batch: Batch, threat: Threat) -> Space:
         if self.pixels is None:
-            return self.stretch.sound(batch, threat)
-        return PixelSpace(batch, threat, self.stretch.sound, self.pixels)
+            return self.segment.sound(batch, threat)
+        return PixelSpace(batch, threat, self.segment.sound, self.pixels)
 
 
-def _scene(clips: VideoClips, stretch: Stretch, space: str) -> _Scene:
+def _scene(clips: VideoClips, segment: Segment, space: str) -> _Scene:
     if space == "crop":
-        return _Scene(stretch=stretch, pixels=None, files=CropFiles(clips, stretch))
-    pixels = read_pixels(clips, stretch)
-    return _Scene(stretch=stretch, pixels=pixels, files=PixelFiles(clips, stretch, pixels))
+        return _Scene(segment=segment, pixels=None, files=CropFiles(clips, segment))
+    pixels = read_pixels(clips, segment)
+    return _Scene(segment=segment, pixels=pixels, files=PixelFiles(clips, segment, pixels))
 
 
 class _Task:
-    """One attack on all stretches, as often as variants are wanted."""
+    """One attack on all segments, as often as variants are wanted."""
 
     def __init__(
         self,
@@ -220,29 +220,29 @@ class _Task:
             stage = name if len(scenes) == 1 else f"{name}, part {i + 1} of {len(scenes)}"
             with clock("search"):
                 found.append(self._attacked(scene, stage, quantise=quantise, through=through))
-        stretches = [scene.stretch for scene in scenes]
+        segments = [scene.segment for scene in scenes]
         # Before any file; through a codec, the batch of the attack is what came back from one.
         batches = [
             scene.space(f.clean, f.threat).to_batch(dict(f.points))
             for scene, f in zip(scenes, found, strict=True)
         ]
-        ways: dict[str, Scores] = {"as found": _scores_of(self.target, stretches, batches)}
+        ways: dict[str, Scores] = {"as found": _scores_of(self.target, segments, batches)}
         for codec in (LOSSLESS, self.codec):
             back = [
                 s.files.again(dict(f.points), codec) for s, f in zip(scenes, found, strict=True)
             ]
-            ways[codec.name] = _scores_of(self.target, stretches, back)
+            ways[codec.name] = _scores_of(self.target, segments, back)
         return Variant(
             name=name,
             points=tuple(dict(f.points) for f in found),
             batches=tuple(batches),
             scores=ways,
-            tracks=_changes(stretches, batches),
+            tracks=_changes(segments, batches),
             vanished=found[0].vanished,
             forwards=sum(f.forwards for f in found),
             backwards=sum(f.backwards for f in found),
             seconds=clock.seconds["search"],
-            curves=_curves(stretches, found),
+            curves=_curves(segments, found),
         )
 
     def _attacked(self, scene: _Scene, stage: str, *, quantise: bool, through: bool) -> Attacked:
@@ -256,7 +256,7 @@ class _Task:
             else partial(transfer, self.surrogate, self.target)
         )
         found = run(
-            scene.stretch.batch.to(next(self.target.parameters()).device),
+            scene.segment.batch.to(next(self.target.parameters()).device),
             self.method,
             space=build,
             quantise=quantise,
@@ -275,24 +275,22 @@ def _loaded(weights: str | Path | LoadedWeights, device: str) -> LoadedWeights:
     return weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
 
 
-def _scores_of(
-    detector: Detector, stretches: Sequence[Stretch], batches: Sequence[Batch]
-) -> Scores:
+def _scores_of(detector: Detector, segments: Sequence[Segment], batches: Sequence[Batch]) -> Scores:
     """Scores of each track, in the order of the video's list."""
     found: dict[int, NDArray[np.float64]] = {}
     with torch.inference_mode():
-        for stretch, batch in zip(stretches, batches, strict=True):
+        for segment, batch in zip(segments, batches, strict=True):
             device = next(detector.parameters()).device
             output = detector(**batch.to(device).inputs)
-            found.update(zip(stretch.tracks, stretch.rows(output.score), strict=True))
+            found.update(zip(segment.tracks, segment.rows(output.score), strict=True))
     return tuple(found[i] for i in sorted(found))
 
 
-def _changes(stretches: Sequence[Stretch], batches: Sequence[Batch]) -> tuple[TrackAttack, ...]:
+def _changes(segments: Sequence[Segment], batches: Sequence[Batch]) -> tuple[TrackAttack, ...]:
     found = {}
-    for stretch, batch in zip(stretches, batches, strict=True):
-        measured = imperceptibility(stretch.batch, batch)
-        for row, track in enumerate(stretch.tracks):
+    for segment, batch in zip(segments, batches, strict=True):
+        measured = imperceptibility(segment.batch, batch)
+        for row, track in enumerate(segment.tracks):
             found[track] = TrackAttack(
                 track=track,
                 audio_linf=float(measured.audio_linf[row]),
@@ -305,10 +303,10 @@ def _changes(stretches: Sequence[Stretch], batches: Sequence[Batch]) -> tuple[Tr
 
 
 def _curves(
-    stretches: Sequence[Stretch], found: Sequence[Attacked]
+    segments: Sequence[Segment], found: Sequence[Attacked]
 ) -> tuple[tuple[float, ...], ...]:
     curves = {}
-    for stretch, one in zip(stretches, found, strict=True):
-        for row, track in enumerate(stretch.tracks):
+    for segment, one in zip(segments, found, strict=True):
+        for row, track in enumerate(segment.tracks):
             curves[track] = tuple(one.curve[:, row].double().tolist())
     return tuple(curves[i] for i in sorted(curves))

@@ -33,7 +33,7 @@ def detected_again(path: Path, result: VideoAttack, weights: LoadedWeights) -> d
         detection = detect(
             path,
             weights,
-            detector=result.settings["detector"],
+            face_finder=result.settings["face_finder"],
             crop=result.settings["crop"],
             allow_silent=True,
         )

@@ -15,7 +15,7 @@ from pushpull.detection.clips import ClipGrid
 from pushpull.metrics import average_precision
 from pushpull.schema import Batch
 from pushpull.video_attacks.files import Files
-from pushpull.video_attacks.segments import Stretch
+from pushpull.video_attacks.segments import Segment
 
 __all__ = [
     "Quality",
@@ -103,12 +103,12 @@ class Variant:
 
     Attributes:
         name: "float", "quantised" or "through codec".
-        points: What was moved in each stretch.
-        batches: What a detector sees of it, for each stretch, before any file.
+        points: What was moved in each segment.
+        batches: What a detector sees of it, for each segment, before any file.
         scores: By how it reached the detector: "as found", "lossless", "h264 ...".
         tracks: Change of each face, in the order of the video's tracks.
         vanished: Modalities whose budget is below one step of the grid.
-        forwards: Evaluations of a stretch by the attacked detector during the search.
+        forwards: Evaluations of a segment by the attacked detector during the search.
         backwards: Those of them with a gradient.
         seconds: Wall time of the search.
         curves: Mean loss per frame of each track at each evaluation.
@@ -133,7 +133,7 @@ class VideoAttack:
     Attributes:
         name: Of the video in outputs.
         clips: The clean video.
-        stretches: Its parts.
+        segments: Its parts.
         files: How each part becomes files.
         speaking: Labels (T,) of each track on its grid that were attacked.
         clean: Scores of the clean video, by how it reached the detector.
@@ -145,7 +145,7 @@ class VideoAttack:
 
     name: str
     clips: VideoClips
-    stretches: tuple[Stretch, ...]
+    segments: tuple[Segment, ...]
     files: tuple[Files, ...]
     speaking: tuple[NDArray[np.int64], ...]
     clean: Mapping[str, Scores]

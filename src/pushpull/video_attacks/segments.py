@@ -1,4 +1,4 @@
-"""A video cut into what an attack works on: stretches of faces that hear each other's sound.
+"""A video cut into what an attack works on: segments of faces that hear each other's sound.
 
 Faces that are on screen at the same time hear one sound, so an attacker has one waveform for all of
 them. Tracks that share no sample do not depend on each other and are attacked apart, which keeps
@@ -20,21 +20,21 @@ from pushpull.detection import VideoClips
 from pushpull.errors import ConfigError
 from pushpull.schema import Batch
 
-__all__ = ["Stretch", "stretches_of"]
+__all__ = ["Segment", "segments_of"]
 
 MOST_FRAMES = 6000
-"""Faces of one stretch, padding included: an attack keeps a dozen float32 copies, 600 kB each."""
+"""Faces of one segment, padding included: an attack keeps a dozen float32 copies, 600 kB each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stretch:
+class Segment:
     """Tracks that hear each other's sound.
 
     Attributes:
         tracks: Their positions in the video's list.
-        first_sample: Where the sound of the stretch begins in the video's.
+        first_sample: Where the sound of the segment begins in the video's.
         batch: One clip for each track.
-        sound: Which part of the stretch's sound each clip hears.
+        sound: Which part of the segment's sound each clip hears.
     """
 
     tracks: tuple[int, ...]
@@ -42,8 +42,8 @@ class Stretch:
     batch: Batch
     sound: Soundtracks
 
-    def labelled(self, speaking: Sequence[NDArray[np.int64]]) -> Stretch:
-        """The stretch with the labels (T,) of the video's tracks on their grids."""
+    def labelled(self, speaking: Sequence[NDArray[np.int64]]) -> Segment:
+        """The segment with the labels (T,) of the video's tracks on their grids."""
         labels = torch.zeros(self.batch.faces.shape[:2], dtype=torch.int64)
         for row, track in enumerate(self.tracks):
             labels[row, : len(speaking[track])] = torch.from_numpy(speaking[track])
@@ -55,11 +55,11 @@ class Stretch:
         return [v[:n].double().cpu().numpy() for v, n in zip(values, lengths, strict=True)]
 
 
-def stretches_of(clips: VideoClips) -> list[Stretch]:
-    """The stretches of a video in time order, without labels.
+def segments_of(clips: VideoClips) -> list[Segment]:
+    """The segments of a video in time order, without labels.
 
     Raises:
-        ConfigError: If a stretch is too long to be attacked at once.
+        ConfigError: If a segment is too long to be attacked at once.
     """
     spans = [clips.span(i) for i in range(len(clips.faces))]
     groups: list[list[int]] = []
@@ -71,10 +71,10 @@ def stretches_of(clips: VideoClips) -> list[Stretch]:
         else:
             groups.append([i])
         reach = max(reach, stop)
-    return [_stretch(clips, sorted(group)) for group in groups]
+    return [_segment(clips, sorted(group)) for group in groups]
 
 
-def _stretch(clips: VideoClips, group: list[int]) -> Stretch:
+def _segment(clips: VideoClips, group: list[int]) -> Segment:
     longest = max(len(clips.grids[i].frame_of_grid) for i in group)
     if longest * len(group) > MOST_FRAMES:
         raise ConfigError(
@@ -87,4 +87,4 @@ def _stretch(clips: VideoClips, group: list[int]) -> Stretch:
     batch = Batch.from_clips([clips.clip(i) for i in group])
     starts = torch.tensor([start - first for start, _ in spans])
     sound = Soundtracks.of_one(torch.from_numpy(clips.waveform[first:last]), starts)
-    return Stretch(tracks=tuple(group), first_sample=first, batch=batch, sound=sound)
+    return Segment(tracks=tuple(group), first_sample=first, batch=batch, sound=sound)

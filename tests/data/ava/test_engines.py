@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pushpull.data.ava import find_sources, prepare, write_lookalike
+from pushpull.data.ava import find_sources, prepare, write_synthetic_ava
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -39,7 +39,7 @@ def cluster():
 
 def test_two_nodes_write_the_same_bytes(tmp_path: Path, cluster: str) -> None:
     source = tmp_path / "source"
-    write_lookalike(source, videos=3, duration_s=1.5, size=(160, 120), seed=3)
+    write_synthetic_ava(source, videos=3, duration_s=1.5, size=(160, 120), seed=3)
     videos = sorted(source.rglob("*.mp4"))
     shutil.move(videos[0], tmp_path / "elsewhere.mp4")
     videos[1].write_bytes(videos[1].read_bytes()[:2000])
@@ -72,7 +72,7 @@ def test_two_nodes_write_the_same_bytes(tmp_path: Path, cluster: str) -> None:
 )
 def test_no_cluster_is_said(tmp_path: Path, pushpull, address: str, says: str) -> None:
     source = tmp_path / "source"
-    write_lookalike(source, videos=2, duration_s=1.0, size=(160, 120), seed=3)
+    write_synthetic_ava(source, videos=2, duration_s=1.0, size=(160, 120), seed=3)
     out = tmp_path / "out"
     code, _, err = pushpull("data", "ava", source, "--out", out, "--cluster", address)
     assert code == 1

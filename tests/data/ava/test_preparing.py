@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pushpull.cli import app
 from pushpull.data import Plan, faults, loader, open_tracks
-from pushpull.data.ava import LookalikeVideo, find_sources, prepare, write_lookalike
+from pushpull.data.ava import SyntheticAvaVideo, find_sources, prepare, write_synthetic_ava
 from pushpull.data.ava.preparing import Rows
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import DatasetError
@@ -22,18 +22,20 @@ from pushpull.media import read_frames
 SIZE, SECONDS = (320, 240), 2.4
 
 
-def lookalike(root: Path, *, lossless: bool) -> list[LookalikeVideo]:
-    return write_lookalike(root, videos=3, seed=1, duration_s=SECONDS, size=SIZE, lossless=lossless)
+def lookalike(root: Path, *, lossless: bool) -> list[SyntheticAvaVideo]:
+    return write_synthetic_ava(
+        root, videos=3, seed=1, duration_s=SECONDS, size=SIZE, lossless=lossless
+    )
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[LookalikeVideo]]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[SyntheticAvaVideo]]:
     root = tmp_path_factory.mktemp("ava")
     return root, lookalike(root, lossless=False)
 
 
 @pytest.fixture(scope="module")
-def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[LookalikeVideo]]:
+def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[SyntheticAvaVideo]]:
     root = tmp_path_factory.mktemp("ava-exact")
     return root, lookalike(root, lossless=True)
 
@@ -43,7 +45,7 @@ def by_name(out: Path, split: str) -> dict[str, object]:
     return {tracks[i].track_id: tracks[i] for i in range(len(tracks))}
 
 
-def truth(video: LookalikeVideo, entity: tuple[str, int, int, int]) -> dict[str, np.ndarray]:
+def truth(video: SyntheticAvaVideo, entity: tuple[str, int, int, int]) -> dict[str, np.ndarray]:
     """What a lossless preparation has to give, straight from the generator's scene and file."""
     _, person, start, stop = entity
     scene = video.scene
@@ -65,7 +67,7 @@ def truth(video: LookalikeVideo, entity: tuple[str, int, int, int]) -> dict[str,
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_the_generator_put_in_comes_out(
-    tmp_path: Path, exact: tuple[Path, list[LookalikeVideo]], workers: int
+    tmp_path: Path, exact: tuple[Path, list[SyntheticAvaVideo]], workers: int
 ) -> None:
     root, videos = exact
     report = prepare(find_sources(root), tmp_path, workers=workers)
@@ -93,8 +95,8 @@ def test_what_the_generator_put_in_comes_out(
 
 def test_compression_is_all_that_changes_the_crops(
     tmp_path: Path,
-    source: tuple[Path, list[LookalikeVideo]],
-    exact: tuple[Path, list[LookalikeVideo]],
+    source: tuple[Path, list[SyntheticAvaVideo]],
+    exact: tuple[Path, list[SyntheticAvaVideo]],
 ) -> None:
     prepare(find_sources(source[0]), tmp_path / "h264")
     prepare(find_sources(exact[0]), tmp_path / "exact")
@@ -110,7 +112,7 @@ def test_compression_is_all_that_changes_the_crops(
 
 
 def test_it_is_a_data_set_like_any_other(
-    tmp_path: Path, source: tuple[Path, list[LookalikeVideo]]
+    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
 ) -> None:
     prepare(find_sources(source[0]), tmp_path)
     tracks = open_tracks(tmp_path, "train")
@@ -122,11 +124,11 @@ def test_it_is_a_data_set_like_any_other(
         assert done.exit_code == 0, done.output
 
 
-def damaged(tmp_path: Path, videos: list[LookalikeVideo], root: Path) -> Path:
+def damaged(tmp_path: Path, videos: list[SyntheticAvaVideo], root: Path) -> Path:
     """A copy with a cut-off video of train, one without its video, and a csv with a bad row."""
     copy = tmp_path / "damaged"
     shutil.copytree(root, copy)
-    extra = write_lookalike(tmp_path / "more", videos=4, seed=9, duration_s=1.0, size=SIZE)
+    extra = write_synthetic_ava(tmp_path / "more", videos=4, seed=9, duration_s=1.0, size=SIZE)
     shutil.copytree(tmp_path / "more", copy, dirs_exist_ok=True)
     cut = copy / "orig_videos" / "trainval" / f"{extra[0].video_id}.mp4"
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 3])
@@ -139,7 +141,7 @@ def damaged(tmp_path: Path, videos: list[LookalikeVideo], root: Path) -> Path:
 
 
 def test_what_is_broken_is_named_and_the_rest_is_done(
-    tmp_path: Path, source: tuple[Path, list[LookalikeVideo]]
+    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
 ) -> None:
     copy = damaged(tmp_path, source[1], source[0])
     extra = sorted(p.stem for p in (tmp_path / "more").rglob("*.mp4"))
@@ -162,7 +164,7 @@ def test_what_is_broken_is_named_and_the_rest_is_done(
 
 
 def test_a_repaired_source_completes_the_set(
-    tmp_path: Path, source: tuple[Path, list[LookalikeVideo]]
+    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(source[0], root)
@@ -181,7 +183,7 @@ def test_a_repaired_source_completes_the_set(
         assert file.read_bytes() == (out / file.relative_to(whole)).read_bytes()
 
 
-def test_killed_and_run_again(tmp_path: Path, source: tuple[Path, list[LookalikeVideo]]) -> None:
+def test_killed_and_run_again(tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pushpull", "data", "ava", str(source[0]), "--out", str(out)]
     run = subprocess.Popen([*command, "--workers", "1"], start_new_session=True)
@@ -229,11 +231,11 @@ def test_folders_without_anything(tmp_path: Path, make: object, says: str) -> No
 
 
 def test_other_annotations_do_not_mix(
-    tmp_path: Path, source: tuple[Path, list[LookalikeVideo]]
+    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
 ) -> None:
     out = tmp_path / "out"
     prepare(find_sources(source[0]), out)
     other = tmp_path / "other"
-    write_lookalike(other, videos=2, seed=5, duration_s=1.0, size=SIZE)
+    write_synthetic_ava(other, videos=2, seed=5, duration_s=1.0, size=SIZE)
     with pytest.raises(DatasetError, match="holds a data set of other annotations"):
         prepare(find_sources(other), out)

@@ -1,10 +1,10 @@
-"""Face detectors on synthetic and real faces."""
+"""Face finders on synthetic and real faces."""
 
 import numpy as np
 import pytest
 
-from pushpull.detection.face_finders import DETECTORS, DlibHog, YuNet, build_detector
-from pushpull.detection.face_finders.detector import around, best_of_overlapping, overlap
+from pushpull.detection.face_finders import FACE_FINDERS, DlibHog, YuNet, build_face_finder
+from pushpull.detection.face_finders.finder import around, best_of_overlapping, overlap
 from pushpull.errors import CheckpointError, UnknownName
 from pushpull.media import read_frames
 from pushpull.synthetic import demo_video
@@ -18,12 +18,12 @@ def people(tmp_path_factory):
     return next(read_frames(path)).rgb(), scene.boxes[:, 0]
 
 
-@pytest.fixture(params=sorted(DETECTORS))
-def detector(request, monkeypatch):
+@pytest.fixture(params=sorted(FACE_FINDERS))
+def face_finder(request, monkeypatch):
     if request.param == "yunet":
         shared = request.getfixturevalue("shared")
         monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
-    return build_detector(request.param)
+    return build_face_finder(request.param)
 
 
 def centre(boxes):
@@ -31,14 +31,14 @@ def centre(boxes):
 
 
 @pytest.mark.parametrize("height_px", [40, 60, 120, 300])
-def test_faces_of_forty_pixels_and_of_three_hundred_are_found(detector, people, height_px):
+def test_faces_of_forty_pixels_and_of_three_hundred_are_found(face_finder, people, height_px):
     import cv2
 
     image, truth = people
     scale = height_px / (truth[0, 3] - truth[0, 1])
     mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=mode)
-    found = detector.detect(small)
+    found = face_finder.detect(small)
     for box in truth * scale:
         inside = (centre(found.boxes) > box[:2]) & (centre(found.boxes) < box[2:])
         assert inside.all(1).any()
@@ -53,31 +53,31 @@ def test_both_detectors_mean_the_same_box(people, shared, monkeypatch):
         assert overlap(box, hog.boxes).max() > 0.6
 
 
-def test_a_look_near_a_face_finds_it_again(detector, people):
+def test_a_look_near_a_face_finds_it_again(face_finder, people):
     image, _ = people
-    found = detector.detect(image)
+    found = face_finder.detect(image)
     for box in found.boxes:
-        near = detector.detect_near(image, box + np.array([6, -5, 6, -5]))
+        near = face_finder.detect_near(image, box + np.array([6, -5, 6, -5]))
         assert overlap(box, near.boxes).max() > 0.6
 
 
-def test_a_face_that_touches_the_border_is_found(detector, people):
+def test_a_face_that_touches_the_border_is_found(face_finder, people):
     image, truth = people
     x1, y1, x2, y2 = truth[0].round().astype(int)
     margin = round(0.08 * (y2 - y1))
     close = np.ascontiguousarray(image[y1 - margin : y2 + margin, x1 - margin : x2 + margin])
-    assert len(detector.detect(close)) == 1
+    assert len(face_finder.detect(close)) == 1
 
 
-def test_an_empty_picture_has_no_face(detector):
-    found = detector.detect(np.full((120, 160, 3), 128, np.uint8))
+def test_an_empty_picture_has_no_face(face_finder):
+    found = face_finder.detect(np.full((120, 160, 3), 128, np.uint8))
     assert found.boxes.shape == (0, 4)
 
 
-def test_a_look_beyond_the_picture_finds_nothing_and_does_not_fail(detector):
+def test_a_look_beyond_the_picture_finds_nothing_and_does_not_fail(face_finder):
     image = np.full((60, 80, 3), 128, np.uint8)
     for box in ([-90, -90, -50, -50], [200, 10, 260, 80], [70, 50, 90, 75]):
-        assert len(detector.detect_near(image, np.array(box, float))) == 0
+        assert len(face_finder.detect_near(image, np.array(box, float))) == 0
 
 
 def test_patches_map_back_to_the_picture():
@@ -99,14 +99,14 @@ def test_the_best_of_overlapping_boxes_stays():
 def test_auto_takes_what_is_on_this_machine(monkeypatch, tmp_path, shared):
     monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path))
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", "")
-    assert build_detector("auto").name == "dlib"
+    assert build_face_finder("auto").name == "dlib"
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
-    assert build_detector("auto").name == "yunet"
+    assert build_face_finder("auto").name == "yunet"
 
 
 def test_an_unknown_detector_names_the_known_ones():
     with pytest.raises(UnknownName, match="choose one of auto, dlib, yunet"):
-        build_detector("magic")
+        build_face_finder("magic")
 
 
 def test_yunet_without_its_model_says_where_to_put_it(monkeypatch, tmp_path):

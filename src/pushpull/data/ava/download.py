@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pushpull.errors import DatasetError, OutputError
 from pushpull.runtime.files import output_dir, sha256_of, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 
 __all__ = ["AVA_URL", "SUMS", "Download", "download_list", "read_list"]
 
@@ -18,8 +19,6 @@ SUMS = "SHA256SUMS"
 TIMEOUT_S = 30.0
 TRIES = 4
 BLOCK = 1 << 16
-
-Report = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +60,7 @@ def read_list(path: Path) -> list[str]:
 
 def download_list(
     names: list[str], folder: Path, *, url: str = AVA_URL,
-    progress: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> list[Download]:  # fmt: skip
     """Fetch files that are not there.
 
@@ -104,7 +103,9 @@ def _read_sums(path: Path) -> dict[str, str]:
     return sums
 
 
-def _one(name: str, folder: Path, url: str, sums: Mapping[str, str], progress: Report) -> Download:
+def _one(
+    name: str, folder: Path, url: str, sums: Mapping[str, str], progress: Progress
+) -> Download:
     path, part = folder / name, folder / f"{name}.part"
     if path.is_file():
         if name in sums and sha256_of(path) != sums[name]:
@@ -130,7 +131,7 @@ def _one(name: str, folder: Path, url: str, sums: Mapping[str, str], progress: R
     return Download(name=name, done=True, what="fetched")
 
 
-def _fetch(name: str, part: Path, url: str, progress: Report) -> str:
+def _fetch(name: str, part: Path, url: str, progress: Progress) -> str:
     """One try at what is missing of a file; why it is not whole, or nothing."""
     import requests
 

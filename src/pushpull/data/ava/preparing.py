@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import AnnotationError, DatasetError, MediaError
 from pushpull.media import Frame, read_frames, read_waveform, slice_audio
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["AvaReport", "Problem", "Rows", "examples_of", "prepare"]
@@ -44,8 +45,6 @@ TOLERANCE_S = 0.1
 """A row further from every frame than this has none; timestamps are rounded to 0.01 s."""
 GAP = 1.5
 """A step between rows longer than this many usual ones is a gap."""
-
-Report = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +124,7 @@ def prepare(
     *,
     workers: int = 1,
     cluster: str | None = None,
-    progress: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> AvaReport:
     """Make a packed data set; videos that are done already are kept.
 
@@ -328,7 +327,7 @@ def _videos(
     out: Path,
     workers: int,
     cluster: str | None,
-    progress: Report,
+    progress: Progress,
 ) -> dict[str, list[Problem]]:
     """Do all videos of a split; what went wrong, by video."""
     found: dict[str, list[Problem]] = {}

@@ -13,7 +13,7 @@ from pushpull.errors import ConfigError
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.synthetic import Scene, demo_video
 
-__all__ = ["LookalikeVideo", "write_lookalike"]
+__all__ = ["SyntheticAvaVideo", "write_synthetic_ava"]
 
 FPS = (25.0, 24.0, 30_000 / 1001)
 NAME_LETTERS = string.ascii_letters + string.digits + "-_"
@@ -22,7 +22,7 @@ SPLIT = ("train", "val")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LookalikeVideo:
+class SyntheticAvaVideo:
     """One video and the truth of it.
 
     Attributes:
@@ -40,7 +40,7 @@ class LookalikeVideo:
     entities: tuple[tuple[str, int, int, int], ...]
 
 
-def write_lookalike(
+def write_synthetic_ava(
     root: Path,
     *,
     videos: int = 4,
@@ -49,7 +49,7 @@ def write_lookalike(
     size: tuple[int, int] = (480, 360),
     lossless: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[LookalikeVideo]:
+) -> list[SyntheticAvaVideo]:
     """Write videos and annotations as AVA's users have them.
 
     Below `root`: `ava_activespeaker_{train,val}_v1.0/{video}-activespeaker.csv` without headers,
@@ -90,7 +90,7 @@ def write_lookalike(
                 fps=FPS[number % len(FPS)],
                 codec="ffv1" if lossless else "h264",
             )
-        video = LookalikeVideo(
+        video = SyntheticAvaVideo(
             video_id=name,
             path=path,
             split=split,
@@ -117,7 +117,7 @@ def _entities(
     return tuple(found)
 
 
-def _write_csv(root: Path, video: LookalikeVideo) -> None:
+def _write_csv(root: Path, video: SyntheticAvaVideo) -> None:
     folder = output_dir(root / f"ava_activespeaker_{video.split}_v1.0")
     scene = video.scene
     size = np.array(scene.size * 2, np.float64)

@@ -1,4 +1,4 @@
-"""Face detectors behind one interface.
+"""Face finders behind one interface.
 
 Both give boxes in one convention, YuNet's: forehead to chin and cheek to cheek, about 0.75 times as
 wide as high, which is close to the boxes of AVA-ActiveSpeaker.
@@ -8,33 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pushpull.detection.face_finders.detector import FaceBoxes, FaceDetector, overlap
 from pushpull.detection.face_finders.dlib_hog import DlibHog
+from pushpull.detection.face_finders.finder import FaceBoxes, FaceFinder, overlap
 from pushpull.detection.face_finders.yunet import YuNet
 from pushpull.errors import UnknownName
 
 __all__ = [
-    "DETECTORS",
+    "FACE_FINDERS",
     "DlibHog",
     "FaceBoxes",
-    "FaceDetector",
+    "FaceFinder",
     "YuNet",
-    "build_detector",
+    "build_face_finder",
     "overlap",
 ]
 
-DETECTORS: dict[str, Callable[[], FaceDetector]] = {"dlib": DlibHog, "yunet": YuNet}
+FACE_FINDERS: dict[str, Callable[[], FaceFinder]] = {"dlib": DlibHog, "yunet": YuNet}
 
 
-def build_detector(name: str = "auto") -> FaceDetector:
-    """A face detector by name; `auto` is yunet where its model is on this machine, else dlib.
+def build_face_finder(name: str = "auto") -> FaceFinder:
+    """A face finder by name; `auto` is yunet where its model is on this machine, else dlib.
 
     Raises:
-        UnknownName: If there is no such detector.
+        UnknownName: If there is no such face finder.
         CheckpointError: If yunet's model cannot be fetched.
     """
     if name == "auto":
         return YuNet() if YuNet.is_here() else DlibHog()
-    if name not in DETECTORS:
-        raise UnknownName("face detector", name, ["auto", *DETECTORS])
-    return DETECTORS[name]()
+    if name not in FACE_FINDERS:
+        raise UnknownName("face finder", name, ["auto", *FACE_FINDERS])
+    return FACE_FINDERS[name]()

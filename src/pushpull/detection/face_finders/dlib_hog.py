@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection.face_finders.detector import (
+from pushpull.detection.face_finders.finder import (
     SMALLEST_FACE_PX,
     FaceBoxes,
     around,
@@ -17,7 +17,7 @@ from pushpull.detection.face_finders.detector import (
 __all__ = ["DlibHog"]
 
 HOG_PX = 80
-"""Side of the smallest face that the detector finds at scale 1."""
+"""Side of the smallest face that it finds at scale 1."""
 
 SIDE_OF_HEIGHT = 0.845
 WIDTH_OF_HEIGHT = 0.75
@@ -31,7 +31,7 @@ NEAR_THRESHOLD = -0.3
 
 
 class DlibHog:
-    """HOG detector; frontal faces, up to about 30 degrees to the side."""
+    """HOG face finder; frontal faces, up to about 30 degrees to the side."""
 
     name = "dlib"
     scan_interval_s = 0.6
@@ -40,7 +40,7 @@ class DlibHog:
     def __init__(self) -> None:
         import dlib
 
-        self.detector: Any = dlib.get_frontal_face_detector()
+        self.finder: Any = dlib.get_frontal_face_detector()
 
     def detect(self, image: NDArray[np.uint8]) -> FaceBoxes:
         """All faces at least 40 pixels high in an RGB picture (H, W, 3)."""
@@ -64,8 +64,8 @@ class DlibHog:
         return FaceBoxes(found.boxes / scale + np.tile(corner, 2), found.scores)
 
     def run(self, grey: NDArray[np.uint8], threshold: float) -> FaceBoxes:
-        """The detector as it is, its boxes in the common convention."""
-        rectangles, scores, _ = self.detector.run(np.ascontiguousarray(grey), 0, threshold)
+        """Dlib's detector as it is, its boxes in the common convention."""
+        rectangles, scores, _ = self.finder.run(np.ascontiguousarray(grey), 0, threshold)
         boxes = np.array(
             [[r.left(), r.top(), r.right() + 1, r.bottom() + 1] for r in rectangles], float
         ).reshape(-1, 4)

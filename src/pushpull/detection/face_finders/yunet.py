@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection.face_finders.detector import (
+from pushpull.detection.face_finders.finder import (
     SMALLEST_FACE_PX,
     FaceBoxes,
     around,

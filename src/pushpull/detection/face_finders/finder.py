@@ -1,4 +1,4 @@
-"""What a face detector is."""
+"""What a face finder is."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FaceBoxes", "FaceDetector"]
+__all__ = ["FaceBoxes", "FaceFinder"]
 
 SMALLEST_FACE_PX = 40
-"""Height of the smallest face that a detector must find."""
+"""Height of the smallest face that a face finder must find."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class FaceBoxes:
 
     Attributes:
         boxes: (N, 4) float64 x1, y1, x2, y2 in pixels; may reach beyond the picture.
-        scores: (N,) float64, the detector's own scale, higher is surer.
+        scores: (N,) float64, the face finder's own scale, higher is surer.
     """
 
     boxes: NDArray[np.float64]
@@ -30,7 +30,7 @@ class FaceBoxes:
         return len(self.boxes)
 
 
-class FaceDetector(Protocol):
+class FaceFinder(Protocol):
     """Finds faces in single pictures."""
 
     name: str
