@@ -42,7 +42,7 @@ check: setup  ## Lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup  ## Speed and memory, as ratios, into docs/benchmarks.md
+bench: setup  ## Speed and memory, as ratios, into docs/measurements/benchmarks.md
 	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS),--only detect score)
 
 clean:  ## Remove what the commands above made

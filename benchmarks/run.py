@@ -1,4 +1,4 @@
-"""All benchmarks, and docs/benchmarks.md from their results.
+"""All benchmarks, and docs/measurements/benchmarks.md from their results.
 
     python benchmarks/run.py --peers DIR [--only models score detect attacks] [--out DIR]
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--document", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
+    parser.add_argument("--document", type=Path, default=HERE.parent / "docs" / "measurements" / "benchmarks.md")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for part in args.only:
@@ -81,7 +81,7 @@ def version(package: str) -> str:
 
 
 def document(results: dict[str, Any]) -> str:
-    """docs/benchmarks.md."""
+    """docs/measurements/benchmarks.md."""
     lines = [
         "# Speed and memory",
         "",

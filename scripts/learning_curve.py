@@ -1,6 +1,6 @@
-"""How a training run learnt, epoch by epoch: a table for docs/training.md.
+"""How a training run learnt, epoch by epoch: a table for docs/measurements/training.md.
 
-    python scripts/learning_curve.py RUN [--report docs/training.md]
+    python scripts/learning_curve.py RUN [--report docs/measurements/training.md]
 
 RUN is the folder of a run of `pushpull train`.
 """

@@ -1,6 +1,6 @@
-"""Published weights on real clips: Figure 3 and the audit, for docs/real-clips.md.
+"""Published weights on real clips: Figure 3 and the audit, for docs/measurements/real-clips.md.
 
-    python scripts/real_anchor.py SET --out OUT [--tracks 4] [--report docs/real-clips.md]
+    python scripts/real_anchor.py SET --out OUT [--tracks 4] [--report docs/measurements/...md]
 
 SET is the talking-head set that `real_talkset.py` made. For each detector: the curves of Figure 3
 (methods, modalities, and adversaries of the other detector as the black box), mAP and accuracy over

@@ -1,6 +1,6 @@
-"""Attack detectors with published weights on real clips: tables and a plot for docs/real-clips.md.
+"""Attack published weights on real clips: tables and a plot for docs/measurements/real-clips.md.
 
-    python scripts/real_attacks.py CLIPS --out OUT [--part 1/2] [--report docs/real-clips.md]
+    python scripts/real_attacks.py CLIPS --out OUT [--part 1/2] [--report docs/measurements/...md]
 
 CLIPS is as for `real_clips.py`. For each person the first clip in which they speak and the first in
 which they are silent are attacked, 30 frames from the middle of the longest track: every method,
@@ -78,7 +78,7 @@ def main() -> None:
     print(text)
     if args.report:
         replace_section(args.report, text, "attacked")
-        plot(rows, args.report.parent / "real-attacks.png")
+        plot(rows, args.report.parents[1] / "images" / "real-attacks.png")
 
 
 def one_of_each(index: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""What is left of attacks once they are files: a table for docs/attacks.md.
+"""What is left of attacks once they are files: a table for docs/measurements/attack-files.md.
 
-    python scripts/real_files.py CLIPS --out OUT [--report docs/attacks.md]
+    python scripts/real_files.py CLIPS --out OUT [--report docs/measurements/attack-files.md]
 
 CLIPS is as for `real_clips.py`. The six shortest clips of different people are attacked on their
 crops and on their pixels; scores are read back from lossless files, from H.264 and AAC, and from a

@@ -1,6 +1,6 @@
-"""A talking-head set of real clips, and published weights on it: a table for docs/real-clips.md.
+"""A talking-head set of real clips, and published weights on it: for docs/measurements/real-clips.md.
 
-    python scripts/real_talkset.py CLIPS --out OUT [--report docs/real-clips.md]
+    python scripts/real_talkset.py CLIPS --out OUT [--report docs/measurements/real-clips.md]
 
 CLIPS is as for `real_clips.py`. The set is what `pushpull data talkset` makes with the people of
 index.json, and lies in OUT/set; the weights are evaluated on all of its splits together, since none

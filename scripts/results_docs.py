@@ -1,6 +1,6 @@
-"""Put the results of a `pushpull reproduce` run into docs/results.md.
+"""Put the results of a `pushpull reproduce` run into docs/results/index.md.
 
-    python scripts/results_docs.py RUN --report docs/results.md --folder docs/results
+    python scripts/results_docs.py RUN --report docs/results/index.md --folder docs/results
 
 Tables go between the marks of the report; results.json, the csv files and drawings into the folder.
 """

@@ -24,7 +24,7 @@ from pushpull.runtime.files import KnownFile
 
 FETCHABLE = [name for name, known in KNOWN.items() if known.sha256 is not None]
 BY_PATH = [name for name in KNOWN if name not in FETCHABLE]
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "weights.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "guide" / "detectors.md"
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_weights_without_a_checksum_are_not_fetched_but_told_where_to_get(
     assert str(error.value) == (
         f"{name}: is not fetched, since no checksum of it is published; download it in a browser "
         f"from {KNOWN[name].url} and give the path of the file in place of the name (see "
-        "docs/weights.md)"
+        "docs/guide/detectors.md)"
     )
     assert not cache.exists()
 
@@ -259,7 +259,7 @@ def test_the_list_says_where_each_file_is(
 
     assert list(where()) == [*KNOWN, *SHIPPED]
     assert where()["small"] == "not here, fetched on first use"
-    assert where()["talknet-ava"] == "by path only, see docs/weights.md"
+    assert where()["talknet-ava"] == "by path only, see docs/guide/detectors.md"
     assert server.requests == []
     resolve("small")
     assert where()["small"] == str(cache / "small" / "served.model")

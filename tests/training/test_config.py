@@ -1,5 +1,7 @@
 """Settings of training: files and changes are read, and nothing unknown passes."""
 
+from importlib.resources import files
+
 import pytest
 
 from pushpull.errors import ConfigError, PushPullError
@@ -41,9 +43,7 @@ def test_a_file_with_changes(file) -> None:
 
 @pytest.mark.parametrize("name", ["light-asd", "talknet"])
 def test_the_shipped_files_are_read(name) -> None:
-    from pathlib import Path
-
-    config = read_config(Path(__file__).parents[2] / "configs" / f"{name}.toml")
+    config = read_config(files("pushpull.training") / "configs" / f"{name}.toml")
     assert config.model.name == name.replace("-", "_")
     assert config.optim.decay == 0.95
 

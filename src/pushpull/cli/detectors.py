@@ -281,7 +281,7 @@ def export(
 ) -> None:
     """Write a detector, front end included, for other programs, and check what was written.
 
-    The file takes a clip of any length and frame rate; docs/export.md says what goes in.
+    The file takes a clip of any length and frame rate; docs/guide/export.md says what goes in.
     """
     from dataclasses import asdict
 

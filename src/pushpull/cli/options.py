@@ -39,7 +39,7 @@ class FaceFinderChoice(str, Enum):
 
 
 class CropChoice(str, Enum):
-    """Face crops; auto is the better one for the weights, as docs/real-clips.md measured."""
+    """Face crops; auto is the one that did better with the weights on real clips."""
 
     auto = "auto"
     ava = "ava"

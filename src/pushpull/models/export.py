@@ -14,7 +14,7 @@ A safetensors file holds weights only, for this package. Every file is read agai
 the detector on clips of several lengths and rates before it takes its name.
 
 Spectra are taken by a matrix, since a graph's own transforms of real signals differ from one
-runtime to the next; what rounding that costs is in docs/export.md.
+runtime to the next; what rounding that costs is in docs/guide/export.md.
 """
 
 from __future__ import annotations

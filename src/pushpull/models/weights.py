@@ -45,7 +45,7 @@ class KnownWeights:
             it has to be given by path.
         licence: SPDX name.
         trained_on: Data set.
-        crop: Face crop that the weights do best with (docs/real-clips.md).
+        crop: Face crop that the weights do best with (docs/measurements/real-clips.md).
         source: Repository that published it.
     """
 
@@ -203,7 +203,7 @@ def resolve(name_or_path: str | Path) -> Path:
         raise CheckpointError(
             f"{known.name}: is not fetched, since no checksum of it is published; download it in a "
             f"browser from {known.url} and give the path of the file in place of the name (see "
-            "docs/weights.md)"
+            "docs/guide/detectors.md)"
         )
     return fetch(known.fetchable)
 
@@ -287,6 +287,6 @@ def _shipped_row(name: str, path: Path) -> dict[str, str]:
 
 def _where(known: KnownWeights) -> str:
     if known.fetchable is None:
-        return "by path only, see docs/weights.md"
+        return "by path only, see docs/guide/detectors.md"
     path = find(known.fetchable)
     return "not here, fetched on first use" if path is None else str(path)
