@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "measurements" / "benchmarks.md"
 PARTS = ("models", "score", "detect", "attacks", "synth", "training", "storage", "ava", "app")
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--document", type=Path, default=HERE.parent / "docs" / "measurements" / "benchmarks.md")
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for part in args.only:

@@ -1,4 +1,4 @@
-"""A talking-head set of real clips, and published weights on it: for docs/measurements/real-clips.md.
+"""A talking-head set of real clips, and published weights on it.
 
     python scripts/real_talkset.py CLIPS --out OUT [--report docs/measurements/real-clips.md]
 

@@ -1,6 +1,7 @@
 """What the synthetic set looks like, and how far one modality alone gets on it.
 
-    python scripts/synthetic_set.py RUN --report docs/measurements/synthetic.md --pictures docs/images
+    python scripts/synthetic_set.py RUN --report docs/measurements/synthetic.md \
+        --pictures docs/images
 
 RUN is the folder of `pushpull reproduce --preset standard` (begun, finished or new): models that
 are not there yet are trained as its stages. The heads on z_a and z_v of ncTalkNet, which has no
