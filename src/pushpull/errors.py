@@ -38,51 +38,181 @@ __all__ = [
 
 
 class PushPullError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    Examples:
+        >>> from pushpull.errors import PushPullError
+        >>> from pushpull.media import probe
+        >>> try:
+        ...     probe("missing.mp4")
+        ... except PushPullError as error:
+        ...     print(type(error).__name__, "-", error)
+        MediaError - missing.mp4: no such file
+    """
 
 
 class MediaError(PushPullError):
-    """A video or audio file cannot be read or written."""
+    """A video or audio file cannot be read or written.
+
+    Examples:
+        >>> from pushpull.media import read_waveform
+        >>> read_waveform("missing.wav")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.MediaError: missing.wav: no such file
+    """
 
 
 class AnnotationError(PushPullError):
-    """A csv of labels or predictions cannot be used."""
+    r"""A csv of labels or predictions cannot be used.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_table
+        >>> _ = Path("rows.csv").write_text("video,900.0,0.1,0.1\n")
+        >>> read_table("rows.csv")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.AnnotationError: rows.csv, line 1: has 4 fields and no header;
+        expected 8: video_id, frame_timestamp, entity_box_x1, entity_box_y1, entity_box_x2,
+        entity_box_y2, label, entity_id
+    """
 
 
 class DatasetError(PushPullError):
-    """A data set is missing, unfinished or damaged."""
+    """A data set is missing, unfinished or damaged.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import open_tracks
+        >>> open_tracks(Path("nowhere"), "test")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.DatasetError: nowhere: holds no data set; expected dataset.json, as
+        `pushpull data` writes it, or csv/test_loader.csv in TalkNet's layout
+    """
 
 
 class ShapeError(PushPullError, ValueError):
-    """A tensor has the wrong shape, type or range."""
+    """A tensor has the wrong shape, type or range.
+
+    Examples:
+        >>> from pushpull.schema import Clip
+        >>> Clip(waveform=torch.zeros(1, 640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ShapeError: waveform is (1, 640); expected (S,) with S > 0
+    """
 
 
 class ConfigError(PushPullError, ValueError):
-    """A setting cannot be."""
+    """A setting cannot be.
+
+    Examples:
+        >>> from pushpull.losses import Avil
+        >>> Avil(l1=-1.0)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: the weight of l1 is -1.0; expected a finite number of
+        at least 0 (its direction is part of the loss)
+    """
 
 
 class UnknownName(ConfigError):
-    """A name is in no table."""
+    """A name is in no table.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> build("talk_net")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.UnknownName: unknown model 'talk_net': choose one of light_asd,
+        lr_asd, nc_talknet, spec_talknet, talknet
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} '{name}': choose one of {', '.join(sorted(known))}")
 
 
 class CheckpointError(PushPullError):
-    """Weights cannot be loaded."""
+    """Weights cannot be loaded.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models.checkpoints import load
+        >>> _ = Path("weights.safetensors").write_bytes(b"not weights")
+        >>> load(Path("weights.safetensors"))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.CheckpointError: weights.safetensors: is no checkpoint (it starts
+        with 'not weights'); expected a published checkpoint of TalkNet, Light-ASD or
+        LR-ASD, or a safetensors file that pushpull saved
+    """
 
 
 class BudgetError(PushPullError):
-    """An adversary lies outside its budget, its valid range or its clip."""
+    """An adversary lies outside its budget, its valid range or its clip.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Ball, Region
+        >>> region = Region("audio", torch.zeros(1, 3), torch.tensor([3]), Ball.of("audio", 0.5))
+        >>> region.verify(torch.full((1, 3), 0.75))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.BudgetError: the adversarial audio of row 0 has linf norm 0.75; the
+        budget is 0.5
+    """
 
 
 class BudgetWarning(UserWarning):
-    """A budget is smaller than what the input can be changed by."""
+    """A budget is smaller than what the input can be changed by.
+
+    Examples:
+        >>> import warnings
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.errors import BudgetWarning
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", BudgetWarning)
+        ...     attack(build("light_asd"), Batch.from_clips([clip]), "fgsm", eps=0.1, quantise=True)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.BudgetWarning: eps of audio is 1e-05, below one step of what a file
+        holds (3.05176e-05): no adversary exists within it, which says nothing about the
+        detector's robustness
+    """
 
 
 class GradientError(PushPullError):
-    """A gradient does not exist or is not finite."""
+    """A gradient does not exist or is not finite.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch, Clip
+        >>> detector = build("light_asd")
+        >>> _ = torch.nn.init.constant_(detector.head_av.weight, torch.nan)
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> attack(detector, Batch.from_clips([clip]), "fgsm")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.GradientError: the loss of clip 0 is not finite at step 0: the
+        detector returned NaN or infinite logits
+    """
 
 
 class OutputError(PushPullError):
-    """A result cannot be written."""
+    """A result cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import output_dir
+        >>> _ = Path("taken").write_text("a file")
+        >>> output_dir(Path("taken"))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.OutputError: taken: cannot write here (File exists); choose another
+        --out
+    """

@@ -39,6 +39,20 @@ def write_predictions(
 
     Raises:
         ShapeError: If the lengths differ, or a number is NaN; no tool could read that back.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import write_predictions
+        >>> write_predictions(
+        ...     Path("scores.csv"),
+        ...     video_id="vid",
+        ...     entity_ids=["vid:1"],
+        ...     timestamps_s=np.array([900.04]),
+        ...     boxes=np.array([[0.1, 0.1, 0.4, 0.6]]),
+        ...     scores=np.array([2.5]),
+        ... )
+        >>> print(Path("scores.csv").read_text().splitlines()[1])
+        vid,900.04,0.1,0.1,0.4,0.6,SPEAKING_AUDIBLE,vid:1,2.5
     """
     if np.isnan(scores).any():
         row = int(np.isnan(scores).argmax())
@@ -75,6 +89,20 @@ def write_truth(
 
     Raises:
         ShapeError: If the lengths differ, or a number is NaN.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import write_truth
+        >>> write_truth(
+        ...     Path("truth.csv"),
+        ...     video_id="vid",
+        ...     entity_ids=["vid:1"],
+        ...     timestamps_s=np.array([900.04]),
+        ...     boxes=np.array([[0.1, 0.1, 0.4, 0.6]]),
+        ...     speaking=np.array([False]),
+        ... )
+        >>> print(Path("truth.csv").read_text().splitlines()[1])
+        vid,900.04,0.1,0.1,0.4,0.6,NOT_SPEAKING,vid:1
     """
     rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(speaking))
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -33,7 +33,7 @@ BLOCK_BYTES = 1 << 23
 
 
 def read_table(path: str | Path, *, need_score: bool = False) -> AvaTable:
-    """Read one csv file, with or without a header.
+    r"""Read one csv file, with or without a header.
 
     Args:
         path: File, UTF-8.
@@ -41,6 +41,17 @@ def read_table(path: str | Path, *, need_score: bool = False) -> AvaTable:
 
     Raises:
         AnnotationError: If it cannot be read, lacks columns, or a field is not what it should be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_table
+        >>> row = "vid,{},0.1,0.1,0.4,0.6,{},vid:1\n"
+        >>> _ = Path("truth.csv").write_text(
+        ...     row.format(900.0, "NOT_SPEAKING") + row.format(900.04, "SPEAKING_AUDIBLE")
+        ... )
+        >>> table = read_table("truth.csv")
+        >>> len(table), table.timestamps_s, table.entities
+        (2, array([900.  , 900.04]), ('vid:1',))
     """
     path = Path(path)
     try:
@@ -51,12 +62,21 @@ def read_table(path: str | Path, *, need_score: bool = False) -> AvaTable:
 
 
 def read_tables(path: str | Path) -> Iterator[AvaTable]:
-    """Read every csv of a file, a folder (searched in depth) or a tar archive.
+    r"""Read every csv of a file, a folder (searched in depth) or a tar archive.
 
     A folder is read in the order of names, an archive in its own. Hidden files are left out.
 
     Raises:
         AnnotationError: If there is none, or one cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_tables
+        >>> row = "{0},0.0,0.1,0.1,0.4,0.6,NOT_SPEAKING,{0}:1\n"
+        >>> for name in ("a", "b"):
+        ...     _ = Path(f"{name}.csv").write_text(row.format(name))
+        >>> [table.source for table in read_tables(".")]
+        ['a.csv', 'b.csv']
     """
     path = Path(path)
     count = 0

@@ -24,7 +24,16 @@ Official timestamps are rounded to 0.01 s, so intervals at 30 fps read 0.03 or 0
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something a check found: what, how often, and the first places."""
+    r"""Something a check found: what, how often, and the first places.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import summarise
+        >>> _ = Path("truth.csv").write_text("vid,900.04,0.1,0.1,1.4,0.6,NOT_SPEAKING,vid:1\n")
+        >>> [problem] = summarise("truth.csv").problems
+        >>> problem.what, problem.count, problem.example
+        ('boxes outside 0..1', 1, 'truth.csv, line 1 (vid:1 at 900.04 s)')
+    """
 
     what: str
     count: int
@@ -33,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a set of annotation files holds. A track is one entity of one video.
+    r"""What a set of annotation files holds. A track is one entity of one video.
 
     Attributes:
         files: Files read.
@@ -48,6 +57,14 @@ class Summary:
             whole frames a second. Tracks of a single time are not in it.
         speaking_tracks: Tracks in which at least one row is SPEAKING_AUDIBLE.
         problems: What the checks found.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import summarise
+        >>> _ = Path("truth.csv").write_text("vid,900.04,0.1,0.1,0.4,0.6,NOT_SPEAKING,vid:1\n")
+        >>> summary = summarise("truth.csv")
+        >>> summary.rows, summary.speaking_tracks, summary.problems
+        (1, 0, ())
     """
 
     files: int
@@ -91,10 +108,23 @@ class Tracks:
 
 
 def summarise(path: str | Path) -> Summary:
-    """Read, check and count all annotation files of a file, folder or tar archive.
+    r"""Read, check and count all annotation files of a file, folder or tar archive.
 
     Raises:
         AnnotationError: If there is no csv file, or one cannot be read as a table.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import summarise
+        >>> row = "vid,{},0.1,0.1,0.4,0.6,{},vid:1\n"
+        >>> _ = Path("truth.csv").write_text(
+        ...     row.format(900.0, "NOT_SPEAKING") + row.format(900.04, "SPEAKING_AUDIBLE")
+        ... )
+        >>> summary = summarise("truth.csv")
+        >>> summary.tracks, summary.track_s[-1], summary.tracks_by_fps
+        (1, 0.08, {25: 1})
+        >>> summary.labels["SPEAKING_AUDIBLE"]
+        1
     """
     findings: dict[str, list[tuple[int, str]]] = {}
     labels = np.zeros(len(LABELS), np.int64)

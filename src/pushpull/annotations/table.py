@@ -21,7 +21,7 @@ ROWS_NAMED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AvaTable:
-    """Rows of one csv file, strings as codes.
+    r"""Rows of one csv file, strings as codes.
 
     Attributes:
         source: File name, for messages.
@@ -32,6 +32,16 @@ class AvaTable:
         boxes: Relative x1, y1, x2, y2 (N, 4) float64.
         label: Index into `LABELS` (N,).
         score: (N,) float64, or None where the file has none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_table
+        >>> _ = Path("truth.csv").write_text("vid,900.04,0.1,0.1,0.4,0.6,SPEAKING_AUDIBLE,vid:1\n")
+        >>> table = read_table("truth.csv")
+        >>> table.speaking
+        array([ True])
+        >>> table.describe(np.array([0]))
+        'line 1 (vid:1 at 900.04 s)'
     """
 
     source: str

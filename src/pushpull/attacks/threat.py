@@ -54,6 +54,11 @@ class Ball:
         low: Least valid value.
         high: Greatest valid value.
         grid: Adversaries are multiples of this; None if they may be any float.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Ball
+        >>> Ball.of("visual", 0.5)
+        Ball(eps=0.5, norm='linf', low=0.0, high=255.0, grid=None)
     """
 
     eps: float
@@ -70,7 +75,13 @@ class Ball:
 
     @classmethod
     def of(cls, modality: str, eps: float, norm: str = "linf", *, quantise: bool = False) -> Ball:
-        """The ball of a modality, in its valid range, on the grid of a file if `quantise`."""
+        """The ball of a modality, in its valid range, on the grid of a file if `quantise`.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Ball
+            >>> Ball.of("audio", 5e-4, quantise=True).high  # int16 has no +1.0
+            0.999969482421875
+        """
         low, high = RANGE[modality]
         if not quantise:
             return cls(eps=eps, norm=norm, low=low, high=high)
@@ -83,7 +94,13 @@ class Ball:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threat:
-    """The balls of the attacked modalities; an input that is not named stays as it is."""
+    """The balls of the attacked modalities; an input that is not named stays as it is.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Ball, Threat
+        >>> Threat(balls={"audio": Ball.of("audio", 5e-4)}).modalities
+        ('audio',)
+    """
 
     balls: Mapping[str, Ball]
 
@@ -107,6 +124,14 @@ class Threat:
         Raises:
             UnknownName: If there is no such modality or norm.
             ConfigError: If eps is negative, not finite, or not given for just the modalities.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Threat
+            >>> threat = Threat.of(5)  # Push-Pull's eps_av
+            >>> {name: ball.eps for name, ball in threat.balls.items()}
+            {'audio': 0.0005, 'visual': 0.5}
+            >>> Threat.of({"visual": 2.0}, modality="visual", norm="l2").balls["visual"].norm
+            'l2'
         """
         if modality not in MODALITIES:
             raise UnknownName("modality", modality, MODALITIES)
@@ -133,6 +158,13 @@ def per_modality(
 
     Raises:
         ConfigError: If a number is negative or not finite, or a mapping names other modalities.
+
+    Examples:
+        >>> from pushpull.attacks.threat import per_modality
+        >>> per_modality("eps", 5, ["audio", "visual"])
+        {'audio': 0.0005, 'visual': 0.5}
+        >>> per_modality("eps", {"audio": 0.01}, ["audio"])
+        {'audio': 0.01}
     """
     names = tuple(modalities)
     if isinstance(value, Mapping):
@@ -157,6 +189,14 @@ class Size:
     Attributes:
         linf: Largest change (N,) float64.
         l2: Euclidean norm of the change (N,) float64.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Ball, Region
+        >>> clean = torch.zeros(1, 4)
+        >>> region = Region("audio", clean, torch.tensor([4]), Ball.of("audio", 0.5))
+        >>> size = region.size(torch.tensor([[0.25, 0.0, 0.0, 0.0]]))
+        >>> size.linf, size.l2
+        (tensor([0.2500], dtype=torch.float64), tensor([0.2500], dtype=torch.float64))
     """
 
     linf: Tensor
@@ -176,6 +216,15 @@ class Region:
 
     Raises:
         ShapeError: If the clean tensor is of another type, or out of range or off the grid.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Ball, Region
+        >>> faces = torch.full((1, 3, 2, 2), 254.0)  # one clip of three frames
+        >>> region = Region("visual", faces, torch.tensor([2]), Ball.of("visual", 4.0))
+        >>> region.lower[0, 0, 0, 0], region.upper[0, 0, 0, 0]  # up to white
+        (tensor(250.), tensor(255.))
+        >>> region.upper[0, 2, 0, 0]  # the third frame is padding
+        tensor(254.)
     """
 
     def __init__(self, name: str, clean: Tensor, lengths: Tensor, ball: Ball) -> None:
@@ -195,7 +244,15 @@ class Region:
         return ball.eps > 0 and ball.grid is not None and ball.eps < ball.grid
 
     def project(self, delta: Tensor) -> Tensor:
-        """An allowed change near `delta`: the nearest for L_inf, clamped and then scaled for L2."""
+        """An allowed change near `delta`: the nearest for L_inf, clamped and then scaled for L2.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Ball, Region
+            >>> ball = Ball.of("audio", 0.5)
+            >>> region = Region("audio", torch.zeros(1, 3), torch.tensor([3]), ball)
+            >>> region.project(torch.tensor([[2.0, 0.1, -2.0]]))
+            tensor([[ 0.5000,  0.1000, -0.5000]])
+        """
         delta = delta.clamp(self._room_below, self._room_above)
         if self.ball.norm == "linf":
             return delta
@@ -210,6 +267,13 @@ class Region:
         On a grid, what is returned is on it. In an L2 ball that is the longest rounded change along
         `delta` that is no longer than `delta`: rounding each element alone would leave nothing of a
         change of many small elements.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Ball, Region
+            >>> ball = Ball.of("visual", 2.0, quantise=True)
+            >>> region = Region("visual", torch.full((1, 1, 1, 2), 100.0), torch.tensor([1]), ball)
+            >>> region.place(torch.tensor([[[[1.6, -1.4]]]]))
+            tensor([[[[102.,  99.]]]])
         """
         grid = self.ball.grid
         if self.ball.norm == "l2":
@@ -268,6 +332,18 @@ class Region:
         Raises:
             BudgetError: If `x` is outside the ball, the range or the grid, changes what lies behind
                 the end of a row, or is of another shape or type than the clean tensor.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Ball, Region
+            >>> ball = Ball.of("audio", 0.5)
+            >>> region = Region("audio", torch.zeros(1, 3), torch.tensor([3]), ball)
+            >>> region.verify(torch.full((1, 3), 0.5)).linf
+            tensor([0.5000], dtype=torch.float64)
+            >>> region.verify(torch.full((1, 3), 0.6))
+            Traceback (most recent call last):
+                ...
+            pushpull.errors.BudgetError: the adversarial audio of row 0 has linf norm
+            0.600000024; the budget is 0.5
         """
         clean = self.clean
         if x.shape != clean.shape or x.dtype != clean.dtype:

@@ -71,6 +71,11 @@ class Avil:
         l4: Weight of L4.
         l3_reading: "similarity" or "distance".
         l4_distance: "euclidean", "squared" or "cosine".
+
+    Examples:
+        >>> from pushpull.losses import Avil
+        >>> Avil(l1=0.1, l2=0.1).signed
+        {'l1': 0.1, 'l2': -0.1}
     """
 
     l1: float = 0.0
@@ -115,6 +120,15 @@ def training_loss(output: Output, labels: Tensor, avil: Avil) -> dict[str, Tenso
 
     Raises:
         ConfigError: If a term counts and the model gives no embeddings.
+
+    Examples:
+        >>> from pushpull.losses import Avil, training_loss
+        >>> from pushpull.models import build
+        >>> output = build("light_asd")(torch.randn(1, 2560) / 10, 255 * torch.rand(1, 4, 112, 112))
+        >>> terms = training_loss(output, torch.tensor([[0, 0, 1, 1]]), Avil(l1=0.1, l4=0.01))
+        >>> terms["total"].backward()
+        >>> sorted(terms)
+        ['ce_all', 'l1', 'l4', 'margin', 'norm_a', 'norm_v', 'total']
     """
     mask = output.mask
     frames = sum_over_processes(mask.sum().to(torch.float64))
@@ -144,6 +158,16 @@ def interaction_terms(output: Output, labels: Tensor, avil: Avil) -> dict[str, T
 
     Raises:
         ConfigError: If the model gives no embeddings.
+
+    Examples:
+        >>> from pushpull.losses import Avil, interaction_terms
+        >>> from pushpull.schema import Output
+        >>> one = torch.ones(1, 2, 8)
+        >>> mask = torch.tensor([[True, True]])
+        >>> output = Output(logits=torch.zeros(1, 2, 2), mask=mask, e_a=one, e_v=3 * one)
+        >>> avil = Avil(l1=1.0, l4=1.0, l4_distance="squared")
+        >>> interaction_terms(output, torch.tensor([[0, 1]]), avil)
+        {'l1': tensor(2.), 'l4': tensor(32.)}
     """
     if output.e_a is None or output.e_v is None:
         raise ConfigError("the model gives no embeddings e_a and e_v, which AVIL acts on")

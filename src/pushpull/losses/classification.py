@@ -44,24 +44,52 @@ temperature 1)."""
 
 
 def log_odds(logits: Tensor) -> Tensor:
-    """Score (B, T) of logits (B, T, 2), subtracted in float32 where they are of half precision."""
+    """Score (B, T) of logits (B, T, 2), subtracted in float32 where they are of half precision.
+
+    Examples:
+        >>> from pushpull.losses import log_odds
+        >>> log_odds(torch.tensor([[[0.0, 2.0], [1.0, -1.0]]]))
+        tensor([[ 2., -2.]])
+    """
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits[..., 1] - logits[..., 0]
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far each frame is on the side of its label (B, T), in log-odds."""
+    """How far each frame is on the side of its label (B, T), in log-odds.
+
+    Examples:
+        >>> from pushpull.losses import margin
+        >>> logits = torch.tensor([[[0.0, 2.0], [0.0, 2.0]]])
+        >>> margin(logits, torch.tensor([[1, 0]]))
+        tensor([[ 2., -2.]])
+    """
     score = log_odds(logits)
     return torch.where(labels == 1, score, -score)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each frame (B, T) from logits (B, T, 2) and labels (B, T)."""
+    """Cross-entropy of each frame (B, T) from logits (B, T, 2) and labels (B, T).
+
+    Examples:
+        >>> from pushpull.losses import cross_entropy
+        >>> logits = torch.tensor([[[0.0, 2.0], [0.0, 2.0]]])
+        >>> cross_entropy(logits, torch.tensor([[1, 0]]))
+        tensor([[0.1269, 2.1269]])
+    """
     return -F.logsigmoid(margin(logits, labels))
 
 
 def cross_entropy_all(output: Output, labels: Tensor) -> Tensor:
-    """CE_all of each frame (B, T): all heads that a model has, weighted as it was trained."""
+    """CE_all of each frame (B, T): all heads that a model has, weighted as it was trained.
+
+    Examples:
+        >>> from pushpull.losses import cross_entropy_all
+        >>> from pushpull.models import build
+        >>> output = build("light_asd")(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> cross_entropy_all(output, torch.ones(1, 5, dtype=torch.long)).shape
+        torch.Size([1, 5])
+    """
     loss = cross_entropy(output.logits, labels)
     heads = [h for h in (output.logits_a, output.logits_v) if h is not None]
     weight = HEAD_WEIGHT["audio and visual" if len(heads) == 2 else "visual"]
@@ -71,13 +99,26 @@ def cross_entropy_all(output: Output, labels: Tensor) -> Tensor:
 
 
 def over_frames(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (B, T) over the valid frames of all clips: a training loss of losses per frame."""
+    """Mean of (B, T) over the valid frames of all clips: a training loss of losses per frame.
+
+    Examples:
+        >>> from pushpull.losses import over_frames
+        >>> values = torch.tensor([[1.0, 3.0], [5.0, 100.0]])
+        >>> over_frames(values, torch.tensor([[True, True], [True, False]]))
+        tensor(3.)
+    """
     return values.masked_fill(~mask, 0.0).sum() / mask.sum()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Centres:
-    """Mean embeddings of silent and speaking frames (2, D), of each modality."""
+    """Mean embeddings of silent and speaking frames (2, D), of each modality.
+
+    Examples:
+        >>> from pushpull.losses import Centres
+        >>> centres = Centres(audio=torch.zeros(2, 128), visual=torch.ones(2, 128))
+        >>> silent, speaking = centres.visual
+    """
 
     audio: Tensor
     visual: Tensor
@@ -88,6 +129,14 @@ def class_centres(output: Output, labels: Tensor) -> Centres:
 
     Raises:
         ConfigError: If the model gives no embeddings or one class is not in the batch.
+
+    Examples:
+        >>> from pushpull.losses import class_centres
+        >>> from pushpull.models import build
+        >>> output = build("light_asd")(torch.randn(1, 2560) / 10, 255 * torch.rand(1, 4, 112, 112))
+        >>> centres = class_centres(output, torch.tensor([[0, 0, 1, 1]]))
+        >>> centres.audio.shape
+        torch.Size([2, 128])
     """
     e_a, e_v = _embeddings(output)
     frames = [(labels == label) & output.mask for label in (0, 1)]
@@ -111,6 +160,13 @@ class Goal:
         labels: (B, T): the classes that frames are to leave, or to reach if targeted.
         targeted: Whether they are to be reached.
         centres: Of the classes; only the objective `feature` needs them.
+
+    Examples:
+        >>> from pushpull.losses import Goal
+        >>> Goal(labels=torch.tensor([[1, 0]])).reached
+        tensor([[0, 1]])
+        >>> Goal(labels=torch.tensor([[1, 0]]), targeted=True).reached
+        tensor([[1, 0]])
     """
 
     labels: Tensor
@@ -133,6 +189,13 @@ class Objective:
     Attributes:
         ascend: What the gradient is taken of.
         judge: What iterates are compared by; the same unless that says nothing about the score.
+
+    Examples:
+        >>> from pushpull.losses import Goal, Objective, margin
+        >>> goal = Goal(labels=torch.tensor([[1, 0]]))
+        >>> def clipped(output):
+        ...     return margin(output.logits, goal.reached).clamp(max=5.0)
+        >>> objective = Objective(ascend=clipped, judge=clipped)
     """
 
     ascend: PerFrame
@@ -149,6 +212,14 @@ def build_objective(objective: str | ObjectiveBuilder, goal: Goal) -> Objective:
     Raises:
         UnknownName: If there is none of that name.
         ConfigError: If the goal has no centres and the objective needs them.
+
+    Examples:
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.schema import Output
+        >>> output = Output(logits=torch.tensor([[[0.0, 2.0]]]), mask=torch.tensor([[True]]))
+        >>> objective = build_objective("margin", Goal(labels=torch.tensor([[1]])))
+        >>> objective.ascend(output)
+        tensor([[-2.]])
     """
     if not isinstance(objective, str):
         return objective(goal)

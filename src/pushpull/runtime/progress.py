@@ -13,5 +13,7 @@ Progress = Callable[[str, int, int | None], None]
 def no_progress(stage: str, done: int, total: int | None) -> None:
     """Tell nobody.
 
-    >>> no_progress("faces", 10, None)
+    Examples:
+        >>> from pushpull.runtime.progress import no_progress
+        >>> no_progress("faces", 10, None)
     """

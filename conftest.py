@@ -1,0 +1,33 @@
+"""Examples in docstrings run like tests: each alone, in a folder of its own, as a reader would.
+
+An example sees `np`, `torch` and `pp` (`import pushpull as pp`) and nothing of the module it
+stands in, so whatever else it uses it imports, and a reader can paste it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pushpull
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Examples do not see the names of the module they stand in."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.dtest.globs = {"__name__": "__main__", "np": np, "torch": torch, "pp": pushpull}
+
+
+@pytest.fixture(autouse=True)
+def _example(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty folder to be in, one thread, a fixed seed, and numbers printed as ever."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        return
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    torch.set_printoptions(profile="default")

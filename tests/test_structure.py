@@ -1,0 +1,147 @@
+"""What a stranger counts on: rooms, names, and an example for everything that is public."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections import Counter
+from pathlib import Path
+from typing import get_origin
+
+import pytest
+import typer
+
+import pushpull
+from pushpull.cli import app
+
+TESTS = Path(__file__).parent
+SOURCE = Path(pushpull.__file__).parent
+
+MOST_ROOMS = 24
+FORBIDDEN_MODULES = {
+    "acts", "again", "battery", "bench", "choices", "guard", "limits", "lookalike", "memory",
+    "stretches", "survival", "utils", "victims", "views",
+}  # fmt: skip
+ONCE = ("Progress", "Report", "Scores")
+
+WITHOUT_EXAMPLE: dict[str, str] = {}
+"""Functions and classes that need no example, each with the reason."""
+
+PENDING = {
+    "app", "attacks", "auditing", "cli", "data", "defences", "detection", "evaluation", "media",
+    "metrics", "models", "report", "reproduce", "runtime", "schema", "synthetic", "training",
+    "video_attacks",
+}  # fmt: skip
+"""Rooms whose examples are still to be written."""
+
+OF_SEVERAL_MODULES = {
+    "test_structure.py": "is about the package as a whole",
+    "attacks/test_linear_optimum.py": "every attack against an optimum known in closed form",
+    "attacks/test_peers.py": "every attack against other libraries",
+    "attacks/test_real_detectors.py": "every attack on published weights",
+    "attacks/test_scenarios.py": "threat models of several modules together",
+    "models/test_bad_weights.py": "what a user sees of weights that cannot be used",
+    "models/test_detector_laws.py": "laws that every detector obeys",
+    "models/test_light_and_lr_asd.py": "two modules with one build and one reference",
+    "app/test_browser.py": "the pages in a browser, through the whole app",
+}
+"""Test modules that mirror no module, each with the reason."""
+
+
+def public_modules() -> list[str]:
+    found = pkgutil.walk_packages(pushpull.__path__, "pushpull.")
+    names = [module.name for module in found]
+    return ["pushpull"] + [n for n in names if not any(p.startswith("_") for p in n.split("."))]
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def sources() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def needs_example(thing: object) -> bool:
+    """Whether this is a function or a class; aliases of types and constants are neither."""
+    kinds = inspect.isfunction(thing) or inspect.isclass(thing) or hasattr(thing, "cache_info")
+    return kinds and get_origin(thing) is None
+
+
+def options_of(command, name="pushpull"):
+    """Every option of a command and of the commands below it, with the command's name."""
+    for parameter in command.params:
+        yield name, parameter
+    for below, one in getattr(command, "commands", {}).items():
+        yield from options_of(one, f"{name} {below}")
+
+
+@pytest.mark.parametrize("module", [m for m in public_modules() if room_of(m) not in PENDING])
+def test_every_public_name_is_documented_with_an_example(module):
+    loaded = importlib.import_module(module)
+    assert (loaded.__doc__ or "").strip(), f"{module} has no docstring"
+    things = {name: getattr(loaded, name) for name in loaded.__all__}
+    lacking = [
+        name
+        for name, thing in things.items()
+        if needs_example(thing)
+        and ">>>" not in (thing.__doc__ or "")
+        and f"{thing.__module__}.{name}" not in WITHOUT_EXAMPLE
+    ]
+    assert lacking == []
+
+
+def test_no_exemption_is_left_over():
+    for path in WITHOUT_EXAMPLE:
+        module, _, name = path.rpartition(".")
+        assert name in importlib.import_module(module).__all__, path
+        assert ">>>" not in (getattr(importlib.import_module(module), name).__doc__ or ""), path
+
+
+def test_rooms_are_few():
+    rooms = {room_of(module) for module in public_modules()} - {""}
+    assert len(rooms) <= MOST_ROOMS
+
+
+def test_no_module_has_a_word_of_our_own_for_a_name():
+    named = {path.stem for path in sources()} | {path.parent.name for path in sources()}
+    assert named & FORBIDDEN_MODULES == set()
+
+
+def test_words_for_results_mean_one_thing():
+    classes = Counter(
+        node.name
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name: classes[name] for name in ONCE if classes[name] > 1} == {}
+
+
+def test_a_detector_is_never_a_face_finder():
+    for path in (SOURCE / "detection" / "face_finders").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arg):
+                assert "detector" not in node.arg, f"{path.name}: {node.arg}"
+    for command, parameter in options_of(typer.main.get_command(app)):
+        if "--detector" in parameter.opts:
+            assert "face" not in (parameter.help or "").lower(), command
+
+
+def test_every_test_module_mirrors_a_module():
+    strays = []
+    for path in sorted(TESTS.rglob("test_*.py")):
+        relative = path.relative_to(TESTS)
+        if relative.as_posix() in OF_SEVERAL_MODULES:
+            continue
+        name = path.stem.removeprefix("test_")
+        place = SOURCE / relative.parent
+        mirrored = place / f"{name}.py", place / name / "__init__.py"
+        # A room's own test is about what it shows to the others.
+        if not any(p.is_file() for p in mirrored) and place.name != name:
+            strays.append(relative.as_posix())
+    assert strays == []
+
+
+def test_no_exception_from_mirroring_is_left_over():
+    assert [name for name in OF_SEVERAL_MODULES if not (TESTS / name).is_file()] == []
