@@ -5,13 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pushpull.data import open_tracks
-from pushpull.errors import DatasetError, PushPullError, ShapeError
+from pushpull.errors import DatasetError, PushPullError
 from pushpull.evaluation import TrackScore, attacker, score_tracks, summarised
-from pushpull.metrics import average_precision, bootstrap_precision
 from pushpull.models.checkpoints import load
 from pushpull.schema import Batch
 
@@ -121,46 +118,3 @@ def test_no_track_and_no_data_are_said(dataset, checkpoint, pushpull, tmp_path) 
     assert code == 1
     assert "holds no data set" in err
     assert issubclass(DatasetError, PushPullError)
-
-
-@given(st.integers(0, 500), st.integers(2, 12))
-def test_a_draw_of_every_track_once_is_the_score_itself(seed, n_tracks) -> None:
-    rng = np.random.default_rng(seed)
-    of = np.repeat(np.arange(n_tracks), 6)
-    score, speaking = rng.normal(size=len(of)), rng.uniform(size=len(of)) < 0.4
-    speaking[:6] = True
-    # All tracks alike: every draw of them is the same sample.
-    score, speaking = np.tile(score[:6], n_tracks), np.tile(speaking[:6], n_tracks)
-    score = score + np.repeat(np.arange(n_tracks), 6) * 1e-9
-    low, high = bootstrap_precision(score, speaking, of, draws=20)
-    assert low == high == pytest.approx(average_precision(score, speaking))
-
-
-def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-
-    def sample(n_tracks):
-        # Frames of a track share most of their luck.
-        luck = np.repeat(rng.normal(size=n_tracks), 10)
-        speaking = np.repeat(rng.uniform(size=n_tracks) < 0.5, 10)
-        score = 1.2 * speaking + 0.9 * luck + 0.4 * rng.normal(size=10 * n_tracks)
-        return score, speaking, np.repeat(np.arange(n_tracks), 10)
-
-    truth = average_precision(*sample(20_000)[:2])
-    inside = 0
-    for _ in range(100):
-        low, high = bootstrap_precision(*sample(60), draws=200)
-        inside += low <= truth <= high
-    assert 85 <= inside <= 100
-    # Frames taken for independent would be far too sure.
-    score, speaking, of = sample(60)
-    by_track = bootstrap_precision(score, speaking, of)
-    by_frame = bootstrap_precision(score, speaking, np.arange(len(score)))
-    assert by_track[1] - by_track[0] > 1.5 * (by_frame[1] - by_frame[0])
-
-
-def test_bootstrap_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ShapeError, match="expected"):
-        bootstrap_precision([1.0, 2.0], [True, False], [0])
-    with pytest.raises(ShapeError, match="is positive"):
-        bootstrap_precision([1.0, 2.0], [False, False], [0, 1])

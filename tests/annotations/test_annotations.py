@@ -173,7 +173,7 @@ def test_written_predictions_score_against_the_table_they_belong_to(tmp_path):
         scores=np.array([1.5, 1.25, 1e-30, 3, -1, -2, 0, -1e9]),
     )
     result = score_files(truth, tmp_path / "p.csv")
-    assert (result.map, result.rows) == (100, 8)
+    assert (result.average_precision, result.rows) == (1, 8)
     head, first = (tmp_path / "p.csv").read_text().splitlines()[:2]
     assert head == f"{names},label,entity_id,score"
     assert first == '"my, video",900.0,0.1,0.2,0.3,0.4,SPEAKING_AUDIBLE,"my, video_0900_0960:1",1.5'

@@ -43,8 +43,8 @@ def test_score_prints_one_json_object(pushpull, tmp_path):
     code, out, _ = pushpull("score", truth, guess, "--json")
     record = json.loads(out)
     assert code == 0
-    assert record["map"] == pytest.approx(83.33333333333333)
-    assert {"map_low", "map_high", "rows", "positives"} <= set(record)
+    assert record["average_precision"] == pytest.approx(5 / 6)
+    assert {"low", "high", "rows", "positives"} <= set(record)
 
 
 def test_score_says_what_ties_allow_and_what_was_left_out(pushpull, tmp_path):

@@ -18,8 +18,8 @@ def test_the_worked_example(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNSSN")
     guess = predictions_csv(tmp_path / "p.csv", [0.9, 0.8, 0.7, 0.6, 0.5])
     result = score_files(truth, guess)
-    assert result.map == pytest.approx(100 * (1 + 0.75 + 0.75) / 3, abs=1e-12)
-    assert (result.map_low, result.map_high) == (result.map, result.map)
+    assert result.average_precision == pytest.approx((1 + 0.75 + 0.75) / 3, abs=1e-14)
+    assert result.low == result.average_precision == result.high
     assert (result.rows, result.positives) == (5, 3)
 
 
@@ -32,12 +32,12 @@ def expected_pairs():
 @pytest.mark.parametrize("name", expected_pairs())
 def test_official_answers_are_met_or_lie_in_the_range_of_ties(shared, name):
     folder = shared / "data" / "ava-evaluator"
-    want = json.loads((folder / "expected.json").read_text())[name]["map"]
+    want = json.loads((folder / "expected.json").read_text())[name]["map"] / 100  # in percent
     result = score_files(folder / f"{name}_gt.csv", folder / f"{name}_pr.csv")
-    if result.map_low == result.map_high:
-        assert result.map == pytest.approx(want, abs=1e-9)
-    assert result.map_low - 1e-9 <= want <= result.map_high + 1e-9
-    assert result.map_low <= result.map <= result.map_high
+    if result.low == result.high:
+        assert result.average_precision == pytest.approx(want, abs=1e-11)
+    assert result.low - 1e-11 <= want <= result.high + 1e-11
+    assert result.low <= result.average_precision <= result.high
 
 
 @pytest.mark.parametrize("name", ["allneg", "one_neg"])
@@ -56,8 +56,8 @@ def test_ties_keep_the_order_of_the_ground_truth(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "NSSN")
     guess = predictions_csv(tmp_path / "p.csv", [0.5] * 4)
     result = score_files(truth, guess)
-    assert result.map == pytest.approx(200 / 3)
-    assert (result.map_low, result.map_high) == pytest.approx((50, 100))
+    assert result.average_precision == pytest.approx(2 / 3)
+    assert (result.low, result.high) == pytest.approx((0.5, 1))
 
 
 def test_rows_may_come_in_any_order_and_with_a_headerless_truth(tmp_path):
@@ -73,7 +73,7 @@ def test_rows_may_come_in_any_order_and_with_a_headerless_truth(tmp_path):
 def test_integer_timestamps_match_decimal_ones(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SN", timestamps=["900", "901"])
     guess = predictions_csv(tmp_path / "p.csv", [1, 0], timestamps=["900.0", "901.00"])
-    assert score_files(truth, guess).map == 100
+    assert score_files(truth, guess).average_precision == 1
 
 
 def test_talknets_columns_are_read_by_name(tmp_path):
@@ -82,7 +82,7 @@ def test_talknets_columns_are_read_by_name(tmp_path):
         "label_id,entity_id,video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,"
         f"entity_box_y2,label,instance_id\n1,vid:1,vid,900.00,{BOX},SPEAKING_AUDIBLE,vid:1:0\n"
     )
-    assert score_files(truth, predictions_csv(tmp_path / "p.csv", [0.3])).map == 100
+    assert score_files(truth, predictions_csv(tmp_path / "p.csv", [0.3])).average_precision == 1
 
 
 def test_one_entity_name_in_two_videos_is_two_faces(tmp_path):
@@ -92,26 +92,26 @@ def test_one_entity_name_in_two_videos_is_two_faces(tmp_path):
         first, second = path.read_text().splitlines()[1:]
         head = HEADER if path is truth else f"{HEADER},score"
         path.write_text("\n".join([head, first, second.replace("vid,", "another,", 1)]))
-    assert score_files(truth, guess).map == 100
+    assert score_files(truth, guess).average_precision == 1
 
 
 def test_a_score_below_ten_percent_is_a_score(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "N" * 199 + "S")
     guess = predictions_csv(tmp_path / "p.csv", list(range(200, 0, -1)))
-    assert score_files(truth, guess).map == pytest.approx(0.5)
+    assert score_files(truth, guess).average_precision == pytest.approx(0.005)
 
 
 def test_infinite_scores_rank_first_and_last(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNS")
     guess = predictions_csv(tmp_path / "p.csv", ["inf", "-inf", "3"])
-    assert score_files(truth, guess).map == 100
+    assert score_files(truth, guess).average_precision == 1
 
 
 def test_missing_rows_are_counted_where_they_are_allowed(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SNS")
     guess = predictions_csv(tmp_path / "p.csv", [3, 2, 1], timestamps=["900.00", "900.04", "955"])
     result = score_files(truth, guess, allow_missing=True)
-    assert (result.map, result.rows) == (100, 2)
+    assert (result.average_precision, result.rows) == (1, 2)
     assert (result.missing_predictions, result.missing_ground_truth) == (1, 1)
 
 
@@ -119,7 +119,7 @@ def test_box_differences_up_to_the_official_tolerance_pass(tmp_path):
     truth = truth_csv(tmp_path / "g.csv", "SN")
     guess = predictions_csv(tmp_path / "p.csv", [3, 2])
     guess.write_text(guess.read_text().replace("0.1,", "0.1000000001,", 1))
-    assert score_files(truth, guess).map == 100
+    assert score_files(truth, guess).average_precision == 1
 
 
 ENCODINGS = {
@@ -150,4 +150,4 @@ def test_the_index_that_pandas_writes_is_passed_over(tmp_path):
     guess = predictions_csv(tmp_path / "p.csv", [3, 1, 2])
     head, *rows = guess.read_text().splitlines()
     guess.write_text("\n".join([f",{head}", *(f"{i},{row}" for i, row in enumerate(rows))]))
-    assert score_files(truth, guess).map == 100
+    assert score_files(truth, guess).average_precision == 1

@@ -170,9 +170,9 @@ class Bench:
             truth, track = self.victims.speaking, self.victims.track
             low, high = bootstrap_precision(score, truth, track, draws=self.config.draws)
             self._measured[key] = Measured(
-                map=average_precision(score, truth),
-                low=low,
-                high=high,
+                map=100 * average_precision(score, truth),
+                low=100 * low,
+                high=100 * high,
                 accuracy=float(100 * np.mean((score > 0) == truth)),
             )
         return self._measured[key]

@@ -126,7 +126,9 @@ def compare(detection: Detection, scene: Scene, person: int) -> PersonResult:
         person=person,
         frames=int(seen.sum()),
         speaking=float(speaking.mean()) if seen.any() else 0.0,
-        ap=precision_range(scores, speaking).map if speaking.any() else float("nan"),
+        ap=100 * precision_range(scores, speaking).average_precision
+        if speaking.any()
+        else float("nan"),
         accuracy=float(((scores > 0) == speaking).mean()) if seen.any() else 0.0,
     )
 

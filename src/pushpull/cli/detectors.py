@@ -249,9 +249,12 @@ def score(
     if as_json:
         say(json.dumps(asdict(result)))
         return
-    say(f"mAP {result.map:.4f} %   {result.rows} rows, {result.positives} speaking")
-    if result.map_high > result.map_low:
-        say(f"ties alone allow {result.map_low:.4f} to {result.map_high:.4f} %")
+    say(
+        f"mAP {100 * result.average_precision:.4f} %   {result.rows} rows, {result.positives} "
+        "speaking"
+    )
+    if result.high > result.low:
+        say(f"ties alone allow {100 * result.low:.4f} to {100 * result.high:.4f} %")
     missing = result.missing_predictions + result.missing_ground_truth
     if missing:
         note(f"{missing} rows stand in one file only and were left out")

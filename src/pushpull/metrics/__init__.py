@@ -1,4 +1,4 @@
-"""Scores: the average precision of AVA-ActiveSpeaker.
+"""Scores: the average precision of AVA-ActiveSpeaker, as shares 0..1.
 
 The torchmetrics metric is loaded when it is asked for, so that scoring csv files does not wait for
 torch.
@@ -6,8 +6,8 @@ torch.
 
 from typing import TYPE_CHECKING, Any
 
-from pushpull.metrics.ava import PrecisionRange, average_precision, precision_range
-from pushpull.metrics.bootstrap import bootstrap_difference, bootstrap_precision
+from pushpull.schema.bootstrap import bootstrap_difference, bootstrap_precision
+from pushpull.schema.precision import PrecisionRange, average_precision, precision_range
 
 if TYPE_CHECKING:
     from pushpull.metrics.torch_metric import AVAAveragePrecision

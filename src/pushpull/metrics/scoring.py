@@ -25,21 +25,21 @@ BOX_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """A score in percent, and what it was computed from.
+    """A score, as shares 0..1, and what it was computed from.
 
     Attributes:
-        map: Average precision; tied scores in the order of the ground truth file.
-        map_low: Smallest value over all orders of tied scores.
-        map_high: Largest value over all orders of tied scores.
+        average_precision: Tied scores in the order of the ground truth file.
+        low: Smallest value over all orders of tied scores.
+        high: Largest value over all orders of tied scores.
         rows: Matched rows.
         positives: Matched rows whose label is SPEAKING_AUDIBLE.
         missing_predictions: Ground truth rows without a prediction, left out.
         missing_ground_truth: Predictions without a ground truth row, left out.
     """
 
-    map: float
-    map_low: float
-    map_high: float
+    average_precision: float
+    low: float
+    high: float
     rows: int
     positives: int
     missing_predictions: int
@@ -103,9 +103,9 @@ def score_files(
     assert guess.score is not None  # noqa: S101
     score = precision_range(guess.score[found], speaking)
     return ScoreResult(
-        map=score.map,
-        map_low=score.low,
-        map_high=score.high,
+        average_precision=score.average_precision,
+        low=score.low,
+        high=score.high,
         rows=len(rows),
         positives=int(speaking.sum()),
         missing_predictions=len(missing_predictions),

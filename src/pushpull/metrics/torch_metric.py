@@ -10,15 +10,20 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from pushpull.errors import ShapeError
-from pushpull.metrics.ava import average_precision
+from pushpull.schema.precision import average_precision
 
 __all__ = ["AVAAveragePrecision"]
 
 
 class AVAAveragePrecision(Metric):
-    """AVA's average precision in percent over all frames seen; see `average_precision`.
+    """AVA's average precision over all frames seen, a share 0..1; see `average_precision`.
 
     Tied scores keep the order in which they came; over processes, that of the ranks.
+
+    >>> metric = AVAAveragePrecision()
+    >>> metric.update(torch.tensor([2.0, 1.0, -0.5]), torch.tensor([1, 0, 1]))
+    >>> metric.compute()
+    tensor(0.8333, dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -56,7 +61,7 @@ class AVAAveragePrecision(Metric):
         self.speaking.append(speaking.detach()[keep].bool().double())
 
     def compute(self) -> Tensor:
-        """Percent, float64.
+        """The average precision, float64.
 
         Raises:
             ShapeError: If no frame was speaking, or a score is NaN.

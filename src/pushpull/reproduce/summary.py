@@ -66,7 +66,7 @@ class Scores:
         chosen = np.ones(len(self.score), bool) if frames is None else frames
         if not self.speaking[chosen].any():
             return None
-        return average_precision(self.score[chosen], self.speaking[chosen])
+        return 100 * average_precision(self.score[chosen], self.speaking[chosen])
 
     def interval(self, frames: Truth) -> list[float] | None:
         """95 % interval of `map` over tracks drawn again."""
@@ -75,7 +75,7 @@ class Scores:
         found = bootstrap_precision(
             self.score[frames], self.speaking[frames], self.track[frames], draws=DRAWS
         )
-        return list(found)
+        return [100 * end for end in found]
 
 
 def worst(scores: Sequence[Scores]) -> Scores:

@@ -73,7 +73,7 @@ def accuracy_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> flo
 
 def ap_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float | None:
     """AVA's average precision of frames (N,) as a share; None where none is speaking."""
-    return average_precision(scores, speaking) / 100 if speaking.any() else None
+    return average_precision(scores, speaking) if speaking.any() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,7 +22,7 @@ def bootstrap_precision(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of the average precision in percent over tracks drawn with replacement.
+    """Interval of the average precision, a share, over tracks drawn with replacement.
 
     Args:
         scores: (N,), higher means speaking.
@@ -34,6 +34,9 @@ def bootstrap_precision(
 
     Raises:
         ShapeError: If the lengths differ, or no draw has a speaking row.
+
+    >>> bootstrap_precision([2.0, 1.0, 1.5, -1.0], [True, False, True, False], [0, 0, 1, 1])
+    (1.0, 1.0)
     """
     return _interval(_drawn(scores, speaking, track, draws, seed), level)
 
@@ -48,11 +51,15 @@ def bootstrap_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of how far the average precision of `scores` is above that of `others`.
+    """Interval of how far the average precision of `scores` is above that of `others`, in shares.
 
     Both are measured on the same draws, so what makes tracks easy or hard cancels out.
 
     Args and errors as `bootstrap_precision`.
+
+    >>> same = [2.0, 1.0, 1.5, -1.0]
+    >>> bootstrap_difference(same, same, [True, False, True, False], [0, 0, 1, 1])
+    (0.0, 0.0)
     """
     both = (_drawn(one, speaking, track, draws, seed) for one in (scores, others))
     return _interval(np.subtract(*both), level)
@@ -96,4 +103,4 @@ def _weighted(speaking: NDArray[np.bool_], times: NDArray[np.int64]) -> float | 
         return None
     precision = np.cumsum(hits) / np.maximum(np.cumsum(times), 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(100 * (envelope * hits).sum() / total)
+    return float((envelope * hits).sum() / total)

@@ -1,4 +1,4 @@
-"""The carriers that cross module borders.
+"""Carriers of tensors: faces and sound, and what a detector makes of them.
 
 Shape letters: B clips, T video frames, S audio samples (16 kHz), H = W = 112 pixels, D embedding,
 A = 4T audio feature rows. Values: waveform in [-1, 1], faces in grey levels 0..255. Boxes are

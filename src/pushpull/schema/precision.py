@@ -5,7 +5,8 @@ Rows are ranked by descending score. With P positives, the k-th of them at rank 
     AP = 1/P sum_k max_{j >= k} j / r_j,
 
 the area under the precision-recall curve whose precision is made to fall monotonically (VOC 2010),
-one point per row. The published number is in percent and called mAP, though there is one class.
+one point per row. AVA publishes it in percent and calls it mAP, though there is one class; here it
+is a share, 0..1.
 
 Rows with equal scores have no order of their own. The official tool leaves them to an unstable sort
 (its number then depends on the numpy version and the processor); here they keep the order in which
@@ -29,15 +30,21 @@ __all__ = ["PrecisionRange", "average_precision", "precision_range"]
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRange:
-    """Average precision in percent: with ties in the given order, and what ties alone allow."""
+    """Average precision as shares, 0..1.
 
-    map: float
+    Attributes:
+        average_precision: With tied rows in the order given.
+        low: Smallest value over all orders of tied rows.
+        high: Largest value over all orders of tied rows.
+    """
+
+    average_precision: float
     low: float
     high: float
 
 
 def average_precision(scores: ArrayLike, speaking: ArrayLike) -> float:
-    """AVA's average precision in percent, 0..100; tied rows keep the order given.
+    """AVA's average precision, a share 0..1; tied rows keep the order given.
 
     Args:
         scores: (N,), higher means speaking; infinities are allowed.
@@ -45,14 +52,20 @@ def average_precision(scores: ArrayLike, speaking: ArrayLike) -> float:
 
     Raises:
         ShapeError: If the lengths differ, a score is NaN, or nothing is positive.
+
+    >>> average_precision([2.0, 1.0, -0.5], [True, False, True])
+    0.8333333333333333
     """
-    return precision_range(scores, speaking).map
+    return precision_range(scores, speaking).average_precision
 
 
 def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
     """`average_precision`, with the smallest and largest value over all orders of tied rows.
 
     Args and errors as `average_precision`.
+
+    >>> precision_range([1.0, 1.0], [True, False])
+    PrecisionRange(average_precision=1.0, low=0.5, high=1.0)
     """
     s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
     if s.ndim != 1 or s.shape != y.shape:
@@ -83,6 +96,6 @@ def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
 
 
 def envelope_mean(ranks: NDArray[np.int64]) -> float:
-    """Mean over positives of the largest precision at or after them, percent."""
+    """Mean over positives of the largest precision at or after them."""
     precision = np.arange(1, len(ranks) + 1) / ranks
-    return float(100 * np.maximum.accumulate(precision[::-1]).mean())
+    return float(np.maximum.accumulate(precision[::-1]).mean())
