@@ -86,7 +86,9 @@ def test_the_command_and_the_official_score_agree(dataset, checkpoint, pushpull,
         assert record[kind]["tracks"] == 4
         code, text, _ = pushpull("score", out / "truth.csv", out / f"{kind}.csv", "--json")
         assert code == 0
-        assert json.loads(text)["map"] == pytest.approx(record[kind]["map"], abs=1e-9)
+        assert 100 * json.loads(text)["average_precision"] == pytest.approx(
+            record[kind]["map"], abs=1e-9
+        )
     code, text, _ = pushpull("evaluate", checkpoint, dataset, "--out", out)
     assert code == 0
     assert text.startswith("clean        accuracy ")

@@ -192,8 +192,8 @@ def summarised(scores: Iterable[TrackScore], *, draws: int = 1000) -> Evaluation
     some = bool(speaking.any())
     cases = sorted({r.case for r in rows if r.case})
     return Evaluation(
-        map=average_precision(score, speaking) if some else None,
-        interval=bootstrap_precision(score, speaking, track, draws=draws)
+        map=100 * average_precision(score, speaking) if some else None,
+        interval=percent(bootstrap_precision(score, speaking, track, draws=draws))
         if some and draws
         else None,
         accuracy=accuracy(score, speaking),
@@ -298,6 +298,11 @@ def write_scores(scores: Iterable[TrackScore], predictions: Path, truth: Path) -
         write_truth(temporary, **columns, speaking=np.concatenate([r.speaking for r in rows]))
 
 
+def percent(interval: tuple[float, float]) -> tuple[float, float]:
+    """An interval in percent."""
+    return 100 * interval[0], 100 * interval[1]
+
+
 def accuracy(score: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float:
     """Share of frames whose decision is right, in percent."""
     return float(100 * np.mean((score > 0) == speaking))
@@ -311,5 +316,5 @@ def _of_case(rows: Sequence[TrackScore]) -> CaseScore:
         frames=len(score),
         speaking=float(speaking.mean()),
         accuracy=accuracy(score, speaking),
-        map=average_precision(score, speaking) if speaking.any() else None,
+        map=100 * average_precision(score, speaking) if speaking.any() else None,
     )

@@ -17,8 +17,8 @@ def test_the_demo_finds_both_people_and_when_they_speak(shared, tmp_path, monkey
         "two-people.mp4",
         *(f"who-speaks.{s}" for s in ("csv", "json", "rttm", "mp4")),
     }
-    assert [person.frames for person in result.people] == [150, 150]
-    assert all(person.ap > 80 for person in result.people)
+    assert [len(person.scores) for person in result.people] == [150, 150]
+    assert all(person.scores.average_precision > 0.8 for person in result.people)
     assert len(json.loads(result.outputs["json"].read_text())["tracks"]) == 2
 
 

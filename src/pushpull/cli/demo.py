@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pushpull.detection import Detection, ScoredTrack, detect, write_outputs
 from pushpull.errors import CheckpointError
-from pushpull.metrics import precision_range
 from pushpull.models.weights import KNOWN, LoadedWeights, load_weights
 from pushpull.runtime.files import find, output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.schema import FrameScores
 from pushpull.synthetic import Scene, demo_video
 
 __all__ = ["DemoResult", "PersonResult", "reachable_weights", "run_demo"]
@@ -21,23 +22,21 @@ __all__ = ["DemoResult", "PersonResult", "reachable_weights", "run_demo"]
 PREFERRED = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PersonResult:
     """How well one synthetic person was understood.
 
     Attributes:
         person: Number of the person, from the left.
-        frames: Frames in which the person had a track.
-        speaking: Share of these frames in which the person speaks.
-        ap: Average precision of the scores on these frames, percent.
-        accuracy: Share of these frames whose score is on the right side of 0.
+        scores: Of the frames in which the person had a track.
     """
 
     person: int
-    frames: int
-    speaking: float
-    ap: float
-    accuracy: float
+    scores: FrameScores
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"person": self.person, **self.scores.as_dict()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,17 +119,12 @@ def compare(detection: Detection, scene: Scene, person: int) -> PersonResult:
         if lies_on(scored, scene, person):
             scores[scored.track.frames] = scored.scores
     seen = ~np.isnan(scores)
-    speaking = scene.speaking[person].astype(bool)[seen]
-    scores = scores[seen]
-    return PersonResult(
-        person=person,
-        frames=int(seen.sum()),
-        speaking=float(speaking.mean()) if seen.any() else 0.0,
-        ap=100 * precision_range(scores, speaking).average_precision
-        if speaking.any()
-        else float("nan"),
-        accuracy=float(((scores > 0) == speaking).mean()) if seen.any() else 0.0,
+    of_person = FrameScores(
+        score=scores[seen],
+        speaking=scene.speaking[person].astype(bool)[seen],
+        track=np.zeros(int(seen.sum()), np.int64),
     )
+    return PersonResult(person=person, scores=of_person)
 
 
 def lies_on(scored: ScoredTrack, scene: Scene, person: int) -> bool:

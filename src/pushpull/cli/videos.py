@@ -225,23 +225,22 @@ def demo(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a video of two talking people and detect who speaks in it."""
-    from dataclasses import asdict
-
     from pushpull.cli.demo import run_demo
 
     with progress_bar("demo") as report:
         result = run_demo(out, seed=seed, say=note, progress=report)
     if as_json:
-        people = [asdict(person) for person in result.people]
+        people = [person.as_dict() for person in result.people]
         outputs = {name: str(path) for name, path in result.outputs.items()}
         record = {"weights": result.weights.name, "people": people, "outputs": outputs}
         say(json.dumps(record, indent=1))
         return
     for person in result.people:
+        scores = person.scores
         say(
-            f"person {person.person + 1}: found in {person.frames} frames, speaks in "
-            f"{100 * person.speaking:.0f} %, AP {person.ap:.1f} %, right in "
-            f"{100 * person.accuracy:.0f} % of frames"
+            f"person {person.person + 1}: found in {len(scores)} frames, speaks in "
+            f"{percent(scores.speaking_share)}, AP {percent(scores.average_precision)}, right in "
+            f"{percent(scores.accuracy)} of frames"
         )
     for path in result.outputs.values():
         say(str(path))
