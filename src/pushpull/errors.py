@@ -6,7 +6,8 @@ PushPullError
 ├── DatasetError       a data set that is missing, unfinished or damaged
 ├── ShapeError         a tensor of the wrong shape, type or range (also a ValueError)
 ├── ConfigError        a setting that cannot be (also a ValueError)
-│   └── UnknownName    a name that no table holds
+│   ├── UnknownName    a name that no table holds
+│   └── MissingExtra   a package of an extra that is not installed
 ├── CheckpointError    weights that cannot be loaded
 ├── BudgetError        an adversary outside its budget, range or valid part
 ├── GradientError      a gradient that is not there or not finite
@@ -30,6 +31,7 @@ __all__ = [
     "DatasetError",
     "GradientError",
     "MediaError",
+    "MissingExtra",
     "OutputError",
     "PushPullError",
     "ShapeError",
@@ -132,6 +134,22 @@ class UnknownName(ConfigError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind} '{name}': choose one of {', '.join(sorted(known))}")
+
+
+class MissingExtra(ConfigError):
+    """A package that only some commands need is not installed."""
+
+    @classmethod
+    def of(cls, what: str, error: ImportError, extra: str) -> MissingExtra:
+        """The error for what needs a package, and the extra of this distribution that brings it.
+
+        >>> str(MissingExtra.of("training", ImportError(name="lightning"), "train"))
+        "training needs the package lightning; install it with: pip install 'pushpull-asd[train]'"
+        """
+        return cls(
+            f"{what} needs the package {error.name or error}; install it with: "
+            f"pip install 'pushpull-asd[{extra}]'"
+        )
 
 
 class CheckpointError(PushPullError):

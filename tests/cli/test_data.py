@@ -4,9 +4,12 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 
+from pushpull.annotations import read_table
 from pushpull.data import faults
 from pushpull.data.synth import SynthConfig, synth_example
+from pushpull.media import probe
 
 
 def test_synth_stats_verify(pushpull, tmp_path) -> None:
@@ -66,3 +69,20 @@ def test_faults_are_found() -> None:
     assert list(faults(Broken(good))) == []
     for what, broken in cases.items():
         assert any(what in fault.what for fault in faults(Broken(broken))), what
+
+
+def test_a_video_to_try_things_on_with_its_truth(pushpull, tmp_path) -> None:
+    path, truth = tmp_path / "new" / "talk.mp4", tmp_path / "truth.csv"
+    code, out, _ = pushpull("data", "video", path, "--seconds", 1, "--truth", truth)
+    assert (code, out) == (0, f"{path}\n{truth}\n")
+    assert probe(path).duration_s == pytest.approx(1, abs=0.05)
+    table = read_table(truth)
+    assert len(table) == 2 * 25
+    assert 0 < table.speaking.sum() < 50
+
+
+def test_a_video_without_length_is_refused(pushpull, tmp_path) -> None:
+    code, _, err = pushpull("data", "video", tmp_path / "x.mp4", "--seconds", 0)
+    assert code == 1
+    assert "expected numbers above 0" in err
+    assert list(tmp_path.iterdir()) == []

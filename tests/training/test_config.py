@@ -1,11 +1,9 @@
 """Settings of training: files and changes are read, and nothing unknown passes."""
 
-from importlib.resources import files
-
 import pytest
 
-from pushpull.errors import ConfigError, PushPullError
-from pushpull.training import read_config
+from pushpull.errors import ConfigError, PushPullError, UnknownName
+from pushpull.training.config import CONFIGS, read_config, title_of
 
 TEXT = """
 [data]
@@ -41,11 +39,30 @@ def test_a_file_with_changes(file) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["light-asd", "talknet"])
-def test_the_shipped_files_are_read(name) -> None:
-    config = read_config(files("pushpull.training") / "configs" / f"{name}.toml")
-    assert config.model.name == name.replace("-", "_")
-    assert config.optim.decay == 0.95
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configurations_of_the_package_are_read_by_name(name) -> None:
+    config = read_config(name, ["run.seed=3"])
+    assert config.model.name == name.removesuffix("-small").replace("-", "_")
+    assert config.run.seed == 3
+    assert config == read_config(CONFIGS[name], ["run.seed=3"])
+    assert len(title_of(name)) > 20
+
+
+@pytest.mark.parametrize("name", ["talknet", "light-asd"])
+def test_recipes_of_the_authors(name) -> None:
+    config = read_config(name)
+    assert (config.optim.decay, config.model.options) == (0.95, {})
+
+
+def test_a_name_that_is_neither_known_nor_a_file(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownName, match=r"'talknt': choose one of light-asd, talknet"):
+        read_config("talknt")
+    (tmp_path / "mine").write_text(TEXT)
+    assert read_config("mine").model.name == "light_asd"
+    (tmp_path / "talknet").write_text(TEXT)
+    assert read_config("talknet").model.name == "talknet"
+    assert read_config("./talknet").model.name == "light_asd"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from pushpull.app.settings import AppConfig
-from pushpull.errors import ConfigError
+from pushpull.errors import ConfigError, MissingExtra
 
 __all__ = ["serve"]
 
@@ -19,7 +19,8 @@ def serve(config: AppConfig, say: Callable[[str], None] = lambda line: None) -> 
         say: Told the address once it is open.
 
     Raises:
-        ConfigError: If the extra `app` is not installed, or the address cannot be had.
+        MissingExtra: If the extra `app` is not installed.
+        ConfigError: If the address cannot be had.
         OutputError: If the folder of results or the temporary folder cannot be written.
     """
     try:
@@ -27,9 +28,7 @@ def serve(config: AppConfig, say: Callable[[str], None] = lambda line: None) -> 
 
         from pushpull.app.server import build_app
     except ModuleNotFoundError as e:
-        raise ConfigError(
-            f"the web app needs the package {e.name}; install it with pip install 'pushpull[app]'"
-        ) from e
+        raise MissingExtra.of("the web app", e, "app") from e
     listener = open_socket(config)
     with listener:
         host, port = listener.getsockname()[:2]

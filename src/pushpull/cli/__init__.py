@@ -68,14 +68,14 @@ def about(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    videos.detect, videos.attack, detectors.train, detectors.evaluate, detectors.audit,
-    detectors.reproduce, detectors.score, detectors.weights, detectors.export, videos.demo,
+    videos.detect, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
+    detectors.audit, detectors.reproduce, detectors.score, detectors.weights, detectors.export, videos.demo,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)
 app.command("app")(videos.web_app)
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (
-    data.synth, data.talkset, data.ava, data.stats, data.verify,
+    data.synth, data.video, data.talkset, data.ava, data.stats, data.verify,
 )  # fmt: skip
 for _command in DATA_COMMANDS:
     data_app.command()(_command)

@@ -12,7 +12,7 @@ import typer
 from pushpull.cli.console import complain, note, progress_bar, say
 from pushpull.cli.options import VIDEO_SUFFIXES, CropChoice, FaceFinderChoice, JsonFlag
 
-__all__ = ["ava", "ava_download", "ava_synthetic", "stats", "synth", "talkset", "verify"]
+__all__ = ["ava", "ava_download", "ava_synthetic", "stats", "synth", "talkset", "verify", "video"]
 
 
 def synth(
@@ -37,6 +37,27 @@ def synth(
             progress=lambda done, total: report("tracks", done, total),
         )
     say(f"{out}: " + ", ".join(f"{split} {count}" for split, count in config.counts.items()))
+
+
+def video(
+    out: Annotated[Path, typer.Argument(metavar="VIDEO", help="File to write, such as talk.mp4.")],
+    seconds: Annotated[float, typer.Option(help="Length.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of the people, voices and room.")] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="Also write who speaks when, as an AVA csv.")
+    ] = None,
+) -> None:
+    """Make a video of two synthetic people who talk by turns, to try things on."""
+    from pushpull.runtime.files import output_dir, written_whole
+    from pushpull.synthetic import demo_video, write_scene_truth
+
+    output_dir(out.parent)
+    with written_whole(out) as temporary:
+        scene = demo_video(temporary, seed=seed, duration_s=seconds)
+    say(str(out))
+    if truth is not None:
+        write_scene_truth(truth, scene, out.stem)
+        say(str(truth))
 
 
 def talkset(

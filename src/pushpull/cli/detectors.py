@@ -18,11 +18,13 @@ from pushpull.cli.options import (
     budget_of,
 )
 
-__all__ = ["audit", "evaluate", "export", "reproduce", "score", "train", "weights"]
+__all__ = ["audit", "configs", "evaluate", "export", "reproduce", "score", "train", "weights"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")],
+    config: Annotated[
+        str, typer.Argument(help="A name that `pushpull configs` lists, or a TOML file.")
+    ],
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in optim.lr=3e-4.")
     ] = None,
@@ -57,6 +59,39 @@ def train(
     if result.frames:
         say(f"{result.frames} frames in {result.seconds:.0f} s")
     say(str(result.best))
+
+
+def configs(
+    name: Annotated[str | None, typer.Argument(help="Which; all are listed by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to copy it to, to be changed.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List the training configurations in the package, print one, or copy it to a file."""
+    from pushpull.errors import OutputError, UnknownName
+    from pushpull.runtime.files import written_whole
+    from pushpull.training.config import CONFIGS, title_of
+
+    if name is None:
+        rows = {known: title_of(known) for known in CONFIGS}
+        if as_json:
+            say(json.dumps(rows, indent=1))
+            return
+        for known, title in rows.items():
+            say(f"{known:14} {title}")
+        return
+    if name not in CONFIGS:
+        raise UnknownName("configuration", name, CONFIGS)
+    text = CONFIGS[name].read_text(encoding="utf-8")
+    if out is None:
+        say(json.dumps({name: text}) if as_json else text.rstrip())
+        return
+    if out.exists():
+        raise OutputError(f"{out}: is there already, perhaps changed; give another --out")
+    with written_whole(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(json.dumps({name: str(out)}) if as_json else str(out))
 
 
 def evaluate(

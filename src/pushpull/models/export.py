@@ -32,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushpull.errors import ConfigError, OutputError, UnknownName
+from pushpull.errors import ConfigError, MissingExtra, OutputError, UnknownName
 from pushpull.models import checkpoints
 from pushpull.models.detector import Detector
 from pushpull.models.features import (
@@ -116,8 +116,9 @@ def export_weights(
 
     Raises:
         UnknownName: If there is no such format or weights.
-        ConfigError: If a package that the format needs is not installed, the weights are on another
-            device, or the file would replace the checkpoint.
+        MissingExtra: If a package that the format needs is not installed.
+        ConfigError: If the weights are on another device, or the file would replace the
+            checkpoint.
         CheckpointError: If the weights cannot be loaded, or the detector is none of `MODELS`.
         OutputError: If the file cannot be written, or gives other scores than the detector.
     """
@@ -353,10 +354,7 @@ def _check_installed(package: str, format: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError as e:
-        raise ConfigError(
-            f"--format {format} needs the package {package}, which cannot be imported ({e}); "
-            "install it with: pip install 'pushpull[export]'"
-        ) from e
+        raise MissingExtra.of(f"--format {format}", e, "export") from e
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pushpull.synthetic.clips import draw_clip
 from pushpull.synthetic.looks import Looks, draw_looks
 from pushpull.synthetic.scene import Person, Scene
 from pushpull.synthetic.scripts import Case, Script, draw_script
-from pushpull.synthetic.video import demo_video, one_face_video
+from pushpull.synthetic.video import demo_video, one_face_video, write_scene_truth
 from pushpull.synthetic.voice import Voice, draw_voice, synthesize
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "draw_voice",
     "one_face_video",
     "synthesize",
+    "write_scene_truth",
 ]

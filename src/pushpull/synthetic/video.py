@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.annotations import write_truth
 from pushpull.errors import ConfigError
 from pushpull.media import VideoWriter
+from pushpull.runtime.files import written_whole
 from pushpull.synthetic.articulation import RATE_HZ, Span, Tract, babble, silent_tract
 from pushpull.synthetic.background import draw_background
 from pushpull.synthetic.scene import (
@@ -27,7 +29,7 @@ from pushpull.synthetic.scripts import Case, Script, draw_script, listening_smil
 from pushpull.synthetic.shading import Light, draw_light
 from pushpull.synthetic.voice import Voice, draw_voice
 
-__all__ = ["demo_video", "one_face_video"]
+__all__ = ["demo_video", "one_face_video", "write_scene_truth"]
 
 Picture = NDArray[np.uint8]
 Codec = Literal["h264", "ffv1"]
@@ -151,6 +153,30 @@ def one_face_video(
         duration_s=duration_s,
         others=[(script.other, draw_voice(rng))],
     )
+
+
+def write_scene_truth(path: Path, scene: Scene, video_id: str) -> None:
+    """Write who speaks when in a synthetic video, as an AVA csv.
+
+    Args:
+        path: File to write.
+        scene: What `demo_video` or `one_face_video` returned.
+        video_id: Name of the video in the csv; people are `NAME:1`, `NAME:2` from left to right.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    people, frames = scene.speaking.shape
+    boxes = scene.boxes.reshape(-1, 4) / np.array(scene.size * 2, np.float64)
+    with written_whole(path) as temporary:
+        write_truth(
+            temporary,
+            video_id=video_id,
+            entity_ids=[f"{video_id}:{k + 1}" for k in range(people) for _ in range(frames)],
+            timestamps_s=np.tile(scene.timestamps_s, people),
+            boxes=np.clip(boxes, 0, 1),
+            speaking=scene.speaking.reshape(-1).astype(bool),
+        )
 
 
 def script_spans(rng: np.random.Generator, duration_s: float) -> list[list[Span]]:

@@ -8,6 +8,8 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,20 @@ else:
     import tomli as tomllib
 
 __all__ = [
+    "CONFIGS",
     "DataConfig",
     "HardenConfig",
     "OptimConfig",
     "RunConfig",
     "TrainConfig",
     "build_config",
+    "config_file",
     "read_config",
+    "title_of",
 ]
+
+CONFIGS = {file.stem: file for file in sorted((Path(__file__).parent / "configs").glob("*.toml"))}
+"""Configurations in the package, by name."""
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
@@ -180,13 +188,52 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
-def read_config(path: Path, changes: Sequence[str] = ()) -> TrainConfig:
+def config_file(source: str | PathLike[str]) -> Path:
+    """The file of a configuration in the package, or a path as it is.
+
+    A known name wins over a file of the same name; write `./name` for the file.
+
+    Raises:
+        UnknownName: If a name without folder and suffix is neither known nor a file.
+
+    >>> config_file("talknet").name, config_file("mine.toml").name
+    ('talknet.toml', 'mine.toml')
+    """
+    name = fspath(source)
+    if name in CONFIGS:
+        return CONFIGS[name]
+    path = Path(name)
+    if path.exists() or path.suffix or path.name != name:
+        return path
+    raise UnknownName("configuration", name, CONFIGS)
+
+
+def title_of(name: str) -> str:
+    """What a configuration in the package is, in a sentence.
+
+    >>> title_of("talknet").split(":")[0]
+    'TalkNet as its authors train it on AVA-ActiveSpeaker'
+    """
+    lines = CONFIGS[name].read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.lstrip("# ") for line in takewhile(lambda at: at.startswith("#"), lines))
+    return said.split(". ")[0].rstrip(".")
+
+
+def read_config(source: str | PathLike[str], changes: Sequence[str] = ()) -> TrainConfig:
     """A configuration from a TOML file and changes such as `optim.lr=3e-4`.
+
+    Args:
+        source: A name in `CONFIGS`, or a file.
+        changes: Of single values, each `section.key=value`.
 
     Raises:
         ConfigError: If the file cannot be read, or a key or value cannot be.
         UnknownName: If a named thing is in no table.
+
+    >>> read_config("talknet", ["data.root=faces", "optim.lr=3e-4"]).optim.lr
+    0.0003
     """
+    path = config_file(source)
     try:
         values = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:

@@ -12,6 +12,7 @@ A run's folder holds
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import math
 import time
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
-from pushpull.errors import CheckpointError, ConfigError, GradientError
+from pushpull.errors import CheckpointError, ConfigError, GradientError, MissingExtra
 from pushpull.evaluation import Evaluation, score_tracks, summarised
 from pushpull.models import build
 from pushpull.models.checkpoints import save
@@ -117,6 +118,7 @@ def train(
         progress: Called with stage, batches done and batches of the epoch.
 
     Raises:
+        MissingExtra: If the extra `train` is not installed.
         ConfigError: If the folder holds a run already, or one of another configuration.
         DatasetError: If the data cannot be used.
         CheckpointError: If the state cannot be used.
@@ -128,6 +130,7 @@ def train(
 
 class _Run:
     def __init__(self, config: TrainConfig, *, resume: bool, report: Progress) -> None:
+        _check_installed()
         from lightning.fabric import Fabric
         from lightning.fabric.strategies.ddp import DDPStrategy
 
@@ -379,6 +382,19 @@ class _Run:
 
 FREE = {("optim", "epochs"), ("optim", "patience"), ("data", "workers"), ("run", "checkpoint_s")}
 """Settings that may change when a run is resumed."""
+
+
+def _check_installed() -> None:
+    """Before any work: Fabric, and TensorBoard, which torch imports late.
+
+    Raises:
+        MissingExtra: If either is not there.
+    """
+    for package in ("lightning.fabric", "tensorboard"):
+        try:
+            importlib.import_module(package)
+        except ImportError as e:
+            raise MissingExtra.of("training", e, "train") from e
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

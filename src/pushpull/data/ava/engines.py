@@ -10,7 +10,7 @@ from multiprocessing import get_context
 from typing import Any
 from urllib.parse import urlsplit
 
-from pushpull.errors import ConfigError, DatasetError, PushPullError
+from pushpull.errors import ConfigError, DatasetError, MissingExtra, PushPullError
 
 __all__ = ["outcomes"]
 
@@ -32,7 +32,8 @@ def outcomes(
             nodes see the same files under the same paths.
 
     Raises:
-        ConfigError: If the extra `cluster` is not installed, or there is no such cluster.
+        MissingExtra: If the extra `cluster` is not installed.
+        ConfigError: If there is no such cluster.
         DatasetError: If the cluster loses a job again and again.
     """
     if cluster is None:
@@ -59,9 +60,7 @@ def _ray(
     try:
         import ray
     except ModuleNotFoundError as e:
-        raise ConfigError(
-            f"a cluster needs the package {e.name}; install it with pip install 'pushpull[cluster]'"
-        ) from e
+        raise MissingExtra.of("a cluster", e, "cluster") from e
     if cluster != "auto":
         check_address(cluster)
     try:
