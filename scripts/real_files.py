@@ -24,7 +24,7 @@ from real_clips import replace_section
 from pushpull.errors import PushPullError
 from pushpull.models.weights import load_weights
 from pushpull.runtime.malloc import keep_freed_memory
-from pushpull.video_attacks import as_json, attack_video, detected_again, write_attack
+from pushpull.video_attacks import attack_video
 
 WEIGHTS = "light-asd-ava"
 CLIPS = 6
@@ -72,14 +72,9 @@ def main() -> None:
 def measure(path: Path, loaded: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """One attack; in frame space also what detection makes of the written videos."""
     result = attack_video(path, loaded, **SETTINGS, **plan)
-    record = as_json(result)
-    if plan["space"] == "frame":
-        with tempfile.TemporaryDirectory() as folder:
-            outputs = write_attack(result, Path(folder), video=False)
-            record["detected_again"] = {
-                name: detected_again(outputs[name], result, loaded)
-                for name in ("adversarial.mkv", "adversarial.mp4")
-            }
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = result.save(folder, video=False, weights=loaded)
+        record: dict[str, Any] = json.loads(outputs["results.json"].read_text())
     return record
 
 

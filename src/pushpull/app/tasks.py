@@ -114,7 +114,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
 def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """The adversary, what `pushpull attack` writes of it, and pictures of the change."""
-    from pushpull.video_attacks import attack_video, write_attack, write_record, write_views
+    from pushpull.video_attacks import attack_video, write_views
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)
@@ -127,13 +127,13 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         progress=report,
         **asked["settings"],
     )
-    outputs = write_attack(result, folder, progress=report)
-    written = write_record(result, folder, {})
+    outputs = result.save(folder, progress=report)
+    written = outputs["results.json"]
     views = write_views(result, written.parent, amplify=asked["amplify"], progress=report)
     record = json.loads(written.read_text())
     record["video"] = record["settings"]["video"] = asked["shown"]
     written.write_text(json.dumps(record, indent=1, allow_nan=False))
-    downloads = [*outputs, written.name]
+    downloads = list(outputs)
     tracks = result.clips.footage.tracks
     return {
         "kind": "attack",

@@ -154,7 +154,7 @@ def attack(
     from pushpull.detection import output_names
     from pushpull.models.weights import load_weights
     from pushpull.runtime.files import output_dir
-    from pushpull.video_attacks import attack_video, detected_again, write_attack, write_record
+    from pushpull.video_attacks import attack_video
 
     videos = videos_of(source)
     settings: dict[str, Any] = {
@@ -192,14 +192,8 @@ def attack(
                     progress=report,
                     **settings,
                 )
-                outputs = write_attack(result, out, video=video, progress=report)
-                extra: dict[str, Any] = {"outputs": {k: str(p) for k, p in outputs.items()}}
-                if space is SpaceChoice.frame:
-                    extra["detected_again"] = {
-                        k: detected_again(outputs[k], result, loaded)
-                        for k in ("adversarial.mkv", "adversarial.mp4")
-                    }
-                written = write_record(result, out, extra)
+                outputs = result.save(out, video=video, weights=loaded, progress=report)
+                written = outputs["results.json"]
         except PushPullError as e:
             failed += 1
             complain(e)
@@ -310,8 +304,9 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
         f"{len(record['tracks'])} faces, {clean['frames']} frames, in "
         f"{sum(record['seconds'].values()):.1f} s"
     )
-    yield f"  right before: {percent(clean['accuracy'])} of frames, AP {percent(clean['ap'])}"
-    yield f"  right after:  {percent(found['accuracy'])} of frames, AP {percent(found['ap'])}"
+    for when, rates in (("before:", clean), ("after: ", found)):
+        ap = percent(rates["average_precision"])
+        yield f"  right {when} {percent(rates['accuracy'])} of frames, AP {ap}"
     if clean["accuracy"] < 1:
         yield f"  after, of frames that were right: {percent(found['accuracy_of_right'])}"
     yield (

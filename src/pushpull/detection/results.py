@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.media import VideoInfo
-from pushpull.schema import Track
+from pushpull.schema import FrameScores, Track
 
 __all__ = ["Detection", "ScoredTrack", "Turn", "turns_of"]
 
@@ -78,6 +78,14 @@ class Detection:
     settings: Mapping[str, str]
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def frame_scores(self) -> FrameScores:
+        """Scores of all frames of all faces, by the numbers of their tracks; no truth is known."""
+        return FrameScores.of_tracks(
+            [scored.scores for scored in self.tracks],
+            numbers=[scored.track.track_id for scored in self.tracks],
+        )
 
     def entity_id(self, scored: ScoredTrack) -> str:
         """Name of a track in the csv, the json and the rttm."""

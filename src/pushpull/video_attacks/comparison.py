@@ -14,15 +14,15 @@ from pushpull.media import VideoWriter
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import SAMPLE_RATE_HZ
-from pushpull.video_attacks.outputs import (
+from pushpull.video_attacks.results import (
     WIDEST,
+    VideoAttack,
     adversarial_sound,
     changed,
     frames_of,
     scored,
     to_rgb,
 )
-from pushpull.video_attacks.results import VideoAttack
 
 __all__ = ["spectrogram_db", "write_views"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights, load_weights
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.schema import Batch
+from pushpull.schema import Batch, FrameScores
 from pushpull.video_attacks.files import (
     LOSSLESS,
     Codec,
@@ -39,8 +39,9 @@ from pushpull.video_attacks.files import (
 )
 from pushpull.video_attacks.labels import labels_from_csv
 from pushpull.video_attacks.pixels import Pixels, PixelSpace, read_pixels
-from pushpull.video_attacks.results import Scores, TrackAttack, Variant, VideoAttack
+from pushpull.video_attacks.results import VideoAttack
 from pushpull.video_attacks.segments import Segment, segments_of
+from pushpull.video_attacks.variants import TrackAttack, Variant
 
 __all__ = ["SPACES", "attack_video"]
 
@@ -112,11 +113,12 @@ def attack_video(
     with clock("score"):
         clean = _scores_of(target.detector, segments, [s.batch for s in segments])
         if labels is None:
-            speaking = [(s > 0).astype(np.int64) for s in clean]
+            speaking = [(s.score > 0).astype(np.int64) for s in clean.by_track().values()]
         else:
             found = labels_from_csv(labels, footage.tracks, footage.info)
             speaking = [y[g.frame_of_grid] for y, g in zip(found, clips.grids, strict=True)]
         segments = [segment.labelled(speaking) for segment in segments]
+        clean = replace(clean, speaking=np.concatenate(speaking) == 1)
     with clock("crops"):
         scenes = [_scene(clips, segment, space) for segment in segments]
     plans = [("float", False, False)]
@@ -148,7 +150,6 @@ def attack_video(
         clips=clips,
         segments=tuple(segments),
         files=tuple(scene.files for scene in scenes),
-        speaking=tuple(speaking),
         clean=clean_scores,
         variants=tuple(variants),
         settings={
@@ -226,7 +227,7 @@ class _Task:
             scene.space(f.clean, f.threat).to_batch(dict(f.points))
             for scene, f in zip(scenes, found, strict=True)
         ]
-        ways: dict[str, Scores] = {"as found": _scores_of(self.target, segments, batches)}
+        ways: dict[str, FrameScores] = {"as found": _scores_of(self.target, segments, batches)}
         for codec in (LOSSLESS, self.codec):
             back = [
                 s.files.again(dict(f.points), codec) for s, f in zip(scenes, found, strict=True)
@@ -275,15 +276,23 @@ def _loaded(weights: str | Path | LoadedWeights, device: str) -> LoadedWeights:
     return weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
 
 
-def _scores_of(detector: Detector, segments: Sequence[Segment], batches: Sequence[Batch]) -> Scores:
-    """Scores of each track, in the order of the video's list."""
+def _scores_of(
+    detector: Detector, segments: Sequence[Segment], batches: Sequence[Batch]
+) -> FrameScores:
+    """Scores of all tracks, in the order of the video's list, with the segments' labels."""
     found: dict[int, NDArray[np.float64]] = {}
+    truth: dict[int, NDArray[np.float64]] = {}
     with torch.inference_mode():
         for segment, batch in zip(segments, batches, strict=True):
             device = next(detector.parameters()).device
             output = detector(**batch.to(device).inputs)
             found.update(zip(segment.tracks, segment.rows(output.score), strict=True))
-    return tuple(found[i] for i in sorted(found))
+            if segment.batch.speaking is not None:
+                rows = segment.rows(segment.batch.speaking)
+                truth.update(zip(segment.tracks, rows, strict=True))
+    tracks = sorted(found)
+    speaking = [truth[i] for i in tracks] if truth else None
+    return FrameScores.of_tracks([found[i] for i in tracks], speaking)
 
 
 def _changes(segments: Sequence[Segment], batches: Sequence[Batch]) -> tuple[TrackAttack, ...]:

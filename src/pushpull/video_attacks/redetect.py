@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pushpull.detection import detect
 from pushpull.errors import MediaError
 from pushpull.models.weights import LoadedWeights
+from pushpull.schema import FrameScores, Track
 from pushpull.video_attacks.labels import labels_from_tracks
-from pushpull.video_attacks.results import VideoAttack, accuracy_of, ap_of
 
-__all__ = ["detected_again"]
+__all__ = ["redetect"]
 
 
-def detected_again(path: Path, result: VideoAttack, weights: LoadedWeights) -> dict[str, Any]:
-    """Quality of a fresh detection of an attacked video, on frames where it finds known faces.
+def redetect(
+    path: Path,
+    weights: LoadedWeights,
+    known: Sequence[Track],
+    labels: Sequence[NDArray[np.int64]],
+    *,
+    face_finder: str = "auto",
+    crop: str = "auto",
+) -> dict[str, Any]:
+    """How right a fresh detection of an attacked video is, on frames where it finds known faces.
 
     A video in which no face is found any more is a result, too: no frames, no accuracy.
+
+    Args:
+        path: The attacked video.
+        weights: The detector.
+        known: Faces of the clean video.
+        labels: Truth (N,) of their frames.
+        face_finder: As for `detect`.
+        crop: As for `detect`.
     """
-    known = result.clips.footage.tracks
-    labels = [y[g.grid_of_frame] for y, g in zip(result.speaking, result.clips.grids, strict=True)]
-    record: dict[str, Any] = {
-        "frames_found": 0,
-        "frames_expected": sum(len(y) for y in labels),
-        "accuracy": None,
-        "ap": None,
-    }
+    found = FrameScores.of_tracks([], [])
+    said = {}
     try:
-        detection = detect(
-            path,
-            weights,
-            face_finder=result.settings["face_finder"],
-            crop=result.settings["crop"],
-            allow_silent=True,
-        )
+        detection = detect(path, weights, face_finder=face_finder, crop=crop, allow_silent=True)
     except MediaError as e:
-        return record | {"error": str(e)}
-    found = [labels_from_tracks(scored.track, known, labels) for scored in detection.tracks]
-    y = np.concatenate(found)
-    scores = np.concatenate([scored.scores for scored in detection.tracks])[y >= 0]
-    speaking = y[y >= 0] == 1
-    if not len(scores):
-        return record
-    return record | {
-        "frames_found": len(scores),
-        "accuracy": accuracy_of(scores, speaking),
-        "ap": ap_of(scores, speaking),
+        said = {"error": str(e)}
+    else:
+        scores = detection.frame_scores
+        truth = np.concatenate(
+            [labels_from_tracks(scored.track, known, labels) for scored in detection.tracks]
+        )
+        found = replace(scores, speaking=truth == 1).subset(truth >= 0)
+    return {
+        "frames_found": len(found),
+        "frames_expected": sum(len(y) for y in labels),
+        "accuracy": found.accuracy,
+        "average_precision": found.average_precision,
+        **said,
     }

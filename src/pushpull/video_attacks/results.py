@@ -1,129 +1,43 @@
-"""What an attack on a video found: per face and overall, as found and as read back from files."""
+"""What an attack on a video found, and what it leaves on disk.
+
+A folder for each video: `results.json`; the adversary exactly (`adversarial.safetensors`) and as
+files that other programs read (wav, mkv, mp4); and clean and adversarial video side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
-from pushpull.attacks.space import Points
-from pushpull.detection import VideoClips
-from pushpull.detection.clips import ClipGrid
-from pushpull.metrics import average_precision
-from pushpull.schema import Batch
-from pushpull.video_attacks.files import Files
+from pushpull.detection import Overlay, ScoredTrack, VideoClips, counted, versions
+from pushpull.media import Frame, VideoWriter, read_frames, write_wav
+from pushpull.models.weights import LoadedWeights
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
+from pushpull.schema import FrameScores
+from pushpull.video_attacks.files import LOSSLESS, Codec, Files, PixelFiles, write_pictures
+from pushpull.video_attacks.redetect import redetect
 from pushpull.video_attacks.segments import Segment
+from pushpull.video_attacks.variants import Variant
 
-__all__ = [
-    "Quality",
-    "Scores",
-    "TrackAttack",
-    "Variant",
-    "VideoAttack",
-    "accuracy_of",
-    "ap_of",
-    "quality_of",
-]
+__all__ = ["VideoAttack"]
 
-Scores = tuple[NDArray[np.float64], ...]
-"""Log-odds (T,) of each track on its grid."""
+OURS = ("adversarial*", "track-*.mkv", "track-*.mp4", "side-by-side.mp4", "results.json")
+"""What an earlier run may have left in a folder."""
 
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """How well scores agree with labels.
-
-    Attributes:
-        accuracy: Share of frames on the right side of 0.
-        ap: AVA's average precision as a share; None where no frame is speaking.
-        accuracy_of_right: Accuracy on the frames that the clean detector gets right; None where
-            there are none.
-        frames: How many frames.
-    """
-
-    accuracy: float
-    ap: float | None
-    accuracy_of_right: float | None
-    frames: int
-
-
-def quality_of(
-    scores: Sequence[NDArray[np.float64]],
-    speaking: Sequence[NDArray[np.int64]],
-    clean: Sequence[NDArray[np.float64]],
-) -> Quality:
-    """Quality over the frames of some tracks together, each (T,)."""
-    s, y, c = np.concatenate(scores), np.concatenate(speaking) == 1, np.concatenate(clean)
-    right = (c > 0) == y
-    return Quality(
-        accuracy=accuracy_of(s, y),
-        ap=ap_of(s, y),
-        accuracy_of_right=accuracy_of(s[right], y[right]) if right.any() else None,
-        frames=len(s),
-    )
-
-
-def accuracy_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float:
-    """Share of frames (N,) on the right side of 0."""
-    return float(((scores > 0) == speaking).mean())
-
-
-def ap_of(scores: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float | None:
-    """AVA's average precision of frames (N,) as a share; None where none is speaking."""
-    return average_precision(scores, speaking) if speaking.any() else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrackAttack:
-    """One face: its change and what it costs to see or hear it.
-
-    Attributes:
-        track: Position in the video's list.
-        audio_linf: Largest change of a sample under the face.
-        visual_linf: Largest change of a pixel of its crops, in grey levels.
-        snr_db: Of its sound.
-        psnr_db: Of its crops.
-        ssim: Of its crops.
-    """
-
-    track: int
-    audio_linf: float
-    visual_linf: float
-    snr_db: float
-    psnr_db: float
-    ssim: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Variant:
-    """One adversary of the whole video.
-
-    Attributes:
-        name: "float", "quantised" or "through codec".
-        points: What was moved in each segment.
-        batches: What a detector sees of it, for each segment, before any file.
-        scores: By how it reached the detector: "as found", "lossless", "h264 ...".
-        tracks: Change of each face, in the order of the video's tracks.
-        vanished: Modalities whose budget is below one step of the grid.
-        forwards: Evaluations of a segment by the attacked detector during the search.
-        backwards: Those of them with a gradient.
-        seconds: Wall time of the search.
-        curves: Mean loss per frame of each track at each evaluation.
-    """
-
-    name: str
-    points: tuple[Points, ...]
-    batches: tuple[Batch, ...]
-    scores: Mapping[str, Scores]
-    tracks: tuple[TrackAttack, ...]
-    vanished: tuple[str, ...]
-    forwards: int
-    backwards: int
-    seconds: float
-    curves: tuple[tuple[float, ...], ...]
+WIDEST = 960
+"""Pixels of one side of the comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,8 +49,9 @@ class VideoAttack:
         clips: The clean video.
         segments: Its parts.
         files: How each part becomes files.
-        speaking: Labels (T,) of each track on its grid that were attacked.
-        clean: Scores of the clean video, by how it reached the detector.
+        clean: Scores of the clean video and the labels that were attacked, by how it reached the
+            detector; frames are those of each track's grid, tracks have the numbers of their places
+            in the video's list.
         variants: Adversaries; the last is the one that was asked for.
         settings: Everything that was asked for, defaults included.
         seconds: Wall time by stage.
@@ -147,8 +62,7 @@ class VideoAttack:
     clips: VideoClips
     segments: tuple[Segment, ...]
     files: tuple[Files, ...]
-    speaking: tuple[NDArray[np.int64], ...]
-    clean: Mapping[str, Scores]
+    clean: Mapping[str, FrameScores]
     variants: tuple[Variant, ...]
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
@@ -159,17 +73,288 @@ class VideoAttack:
         """What was asked for."""
         return self.variants[-1]
 
-    def quality(self, scores: Scores, tracks: Sequence[int] | None = None) -> Quality:
-        """How well scores agree with the labels, over some tracks or all."""
-        chosen = range(len(self.speaking)) if tracks is None else tracks
-        clean = self.clean["as found"]
-        return quality_of(
-            [scores[i] for i in chosen],
-            [self.speaking[i] for i in chosen],
-            [clean[i] for i in chosen],
-        )
+    @property
+    def speaking(self) -> tuple[NDArray[np.bool_], ...]:
+        """Labels (T,) of each track on its grid."""
+        return tuple(one.truth for one in self.clean["as found"].by_track().values())
 
-    def on_frames(self, scores: Scores) -> Scores:
+    def quality(self, scores: FrameScores) -> dict[str, Any]:
+        """Sizes and rates of some frames, as shares, for JSON.
+
+        `accuracy_of_right` is the accuracy on the frames that the clean detector gets right.
+        """
+        clean = self.clean["as found"]
+        right = clean.right[np.isin(clean.track, scores.track)]
+        return {**scores.as_dict(), "accuracy_of_right": scores.subset(right).accuracy}
+
+    def on_frames(self, scores: FrameScores) -> list[NDArray[np.float64]]:
         """Scores (N,) of each track's own frames."""
-        grids: Sequence[ClipGrid] = self.clips.grids
-        return tuple(s[grid.grid_of_frame] for s, grid in zip(scores, grids, strict=True))
+        parts = scores.by_track().values()
+        return [s.score[g.grid_of_frame] for s, g in zip(parts, self.clips.grids, strict=True)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything measured, as plain values: overall, by face, and by way through files."""
+        adversary, clean = self.adversary, self.clean["as found"]
+        found = adversary.scores["as found"]
+        faces = {"clean": clean.by_track(), "adversarial": found.by_track()}
+        return {
+            "video": str(self.clips.footage.path),
+            "name": self.name,
+            "settings": dict(self.settings),
+            "clean": self.quality(clean),
+            "adversarial": self.quality(found),
+            "delta": change_of(adversary, range(len(adversary.tracks))),
+            "survival": [
+                {"input": "clean"} | {way: self.quality(s) for way, s in self.clean.items()},
+                *(
+                    {"input": variant.name}
+                    | {way: self.quality(s) for way, s in variant.scores.items()}
+                    for variant in self.variants
+                ),
+            ],
+            "vanished": list(adversary.vanished),
+            "forwards": adversary.forwards,
+            "backwards": adversary.backwards,
+            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
+            "notes": list(self.notes),
+            "versions": versions(),
+            "tracks": [
+                {
+                    "track_id": f"{self.name}:{track.track_id}",
+                    "start_s": float(track.timestamps_s[0]),
+                    "end_s": float(track.timestamps_s[-1]),
+                    "fps": self.clips.grids[i].fps,
+                    "clean": self.quality(faces["clean"][i]),
+                    "adversarial": self.quality(faces["adversarial"][i]),
+                    "delta": change_of(adversary, [i]),
+                    "loss_curve": [round(v, 5) for v in adversary.curves[i]],
+                    "speaking": faces["clean"][i].truth.astype(int).tolist(),
+                    "clean_scores": faces["clean"][i].score.round(4).tolist(),
+                    "adversarial_scores": faces["adversarial"][i].score.round(4).tolist(),
+                }
+                for i, track in enumerate(self.clips.footage.tracks)
+            ],
+        }
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        video: bool = True,
+        weights: LoadedWeights | None = None,
+        progress: Progress = no_progress,
+    ) -> dict[str, Path]:
+        """Write everything into FOLDER/NAME, replacing what an earlier run left there.
+
+        Args:
+            folder: Made if it is not there.
+            video: Whether to draw and encode the comparison.
+            weights: Also give the written videos of frame space to detection by this, from nothing.
+            progress: Called with stage, frames done and frames expected.
+
+        Returns:
+            Files by name; results.json, written last, says what they are worth.
+
+        Raises:
+            OutputError: If something cannot be written; then the folder is as it was.
+        """
+        inner = output_dir(Path(folder) / self.name)
+        with tempfile.TemporaryDirectory(dir=inner, prefix=".new-") as name:
+            fresh = Path(name)
+            write_sound(self, fresh)
+            write_adversary(self, fresh)
+            write_files(self, fresh, progress)
+            if video:
+                write_comparison(self, fresh / "side-by-side.mp4", progress)
+            for pattern in OURS:
+                for path in inner.glob(pattern):
+                    path.unlink()
+            found = {p.name: p.replace(inner / p.name) for p in sorted(fresh.iterdir())}
+        record = self.as_dict() | {"outputs": {k: str(p) for k, p in found.items()}}
+        if weights is not None and isinstance(self.files[0], PixelFiles):
+            record["detected_again"] = self._redetected(found, weights)
+        path = found["results.json"] = inner / "results.json"
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
+        return found
+
+    def _redetected(self, found: Mapping[str, Path], weights: LoadedWeights) -> dict[str, Any]:
+        grids = self.clips.grids
+        labels = [
+            y[grid.grid_of_frame].astype(np.int64)
+            for y, grid in zip(self.speaking, grids, strict=True)
+        ]
+        return {
+            name: redetect(
+                found[name],
+                weights,
+                self.clips.footage.tracks,
+                labels,
+                face_finder=self.settings["face_finder"],
+                crop=self.settings["crop"],
+            )
+            for name in ("adversarial.mkv", "adversarial.mp4")
+        }
+
+
+def adversarial_sound(result: VideoAttack) -> NDArray[np.float32]:
+    """Sound of the whole video (S,), with what was changed in each segment."""
+    waveform = result.clips.waveform.copy()
+    for segment, points in zip(result.segments, result.adversary.points, strict=True):
+        if "audio" in points:
+            piece = points["audio"][0].detach().float().cpu().numpy()
+            waveform[segment.first_sample : segment.first_sample + len(piece)] = piece
+    return waveform
+
+
+def write_sound(result: VideoAttack, folder: Path) -> None:
+    """The sound as floats and as int16."""
+    waveform = adversarial_sound(result)
+    write_wav(folder / "adversarial.wav", waveform)
+    write_wav(folder / "adversarial-int16.wav", waveform, sample_format="int16")
+
+
+def write_adversary(result: VideoAttack, folder: Path) -> None:
+    """Sound and crops of each face exactly as the detector saw them, clean and adversarial."""
+    tensors: dict[str, torch.Tensor] = {}
+    speaking = result.speaking
+    for segment, batch in zip(result.segments, result.adversary.batches, strict=True):
+        samples, frames = segment.batch.n_samples.tolist(), segment.batch.n_frames.tolist()
+        for row, number in enumerate(segment.tracks):
+            name = f"track-{result.clips.footage.tracks[number].track_id}"
+            for kind, of in (("clean", segment.batch), ("adversarial", batch)):
+                # Copies, since an input that was not attacked is the clean one itself.
+                tensors[f"{name}.{kind}.waveform"] = of.waveform[row, : samples[row]].cpu().clone()
+                tensors[f"{name}.{kind}.faces"] = of.faces[row, : frames[row]].cpu().clone()
+            tensors[f"{name}.speaking"] = torch.from_numpy(speaking[number].astype(np.int64))
+    metadata = {"settings": json.dumps(result.settings, default=str)}
+    with written_whole(folder / "adversarial.safetensors") as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
+    """The files that were read back: crops of each track, or in frame space the whole video."""
+    codecs = (LOSSLESS, Codec(crf=crf_of(result)))
+    if isinstance(result.files[0], PixelFiles):
+        for codec in codecs:
+            frames = frames_of(result, "writing", progress)
+            pictures = ((changed(result, frame), frame.time_s) for frame in frames)
+            path, sound = folder / f"adversarial{codec.video_suffix}", adversarial_sound(result)
+            write_pictures(path, pictures, result.clips.footage.info, sound, codec)
+        return
+    for i, (files, points) in enumerate(zip(result.files, result.adversary.points, strict=True)):
+        for codec in codecs:
+            inner = folder / f"crops-{i}"
+            inner.mkdir()
+            for path in files.write(points, inner, codec):
+                if path.name.startswith("track"):
+                    path.replace(folder / path.name)
+            shutil.rmtree(inner)
+
+
+def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> None:
+    """Clean and adversarial video beside each other, scores drawn on both, adversarial sound."""
+    import cv2
+
+    info = result.clips.footage.info
+    shrink = min(1.0, WIDEST / info.width)
+    width, height = round(info.width * shrink), round(info.height * shrink)
+    sides = [
+        ("clean", Overlay(scored(result, result.clean["as found"]), info.height)),
+        (
+            caption(result),
+            Overlay(scored(result, result.adversary.scores["as found"]), info.height),
+        ),
+    ]
+    with VideoWriter(
+        path,
+        width=2 * width,
+        height=height,
+        fps=info.fps,
+        audio=adversarial_sound(result),
+    ) as writer:
+        for frame in frames_of(result, "side by side", progress):
+            pictures = (frame.ycc(), changed(result, frame))
+            halves = []
+            for (words, overlay), picture in zip(sides, pictures, strict=True):
+                image = overlay.draw(to_rgb(picture), frame.index)
+                if shrink < 1:
+                    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+                halves.append(with_caption(image, words))
+            writer.write(np.concatenate(halves, 1), frame.time_s)
+
+
+def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
+    """Luma and colour (3, H, W) of a frame with all changes of the adversary."""
+    picture = frame.ycc()
+    for files, points in zip(result.files, result.adversary.points, strict=True):
+        files.paint(points, frame.index, picture[0])
+    return picture
+
+
+def frames_of(result: VideoAttack, stage: str, progress: Progress) -> Iterator[Frame]:
+    """Frames of the clean video."""
+    footage = result.clips.footage
+    frames = read_frames(footage.path, on_damage=lambda line: None)
+    return counted(frames, stage, footage.info, progress)
+
+
+def scored(result: VideoAttack, scores: FrameScores) -> list[ScoredTrack]:
+    """Tracks with a score for each of their frames."""
+    pairs = zip(result.clips.footage.tracks, result.on_frames(scores), strict=True)
+    return [ScoredTrack(track=track, scores=s) for track, s in pairs]
+
+
+def caption(result: VideoAttack) -> str:
+    """What was done, in a few words."""
+    settings = result.settings
+    eps = ", ".join(f"{name} {value:g}" for name, value in settings["eps"].items())
+    return f"{settings['method']}, eps {eps}, {result.adversary.name}"
+
+
+def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """Words at the lower left of a picture, in place."""
+    import cv2
+
+    scale = image.shape[0] / 480
+    font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.5 * scale), max(1, round(scale))
+    (width, height), base = cv2.getTextSize(words, font, size, weight)
+    bottom, pad = image.shape[0], max(2, round(4 * scale))
+    corner = (width + 2 * pad, bottom - height - base - 2 * pad)
+    cv2.rectangle(image, (0, bottom), corner, (20, 20, 20), cv2.FILLED)
+    origin = (pad, bottom - base - pad)
+    cv2.putText(image, words, origin, font, size, (255, 255, 255), weight, cv2.LINE_AA)
+    return image
+
+
+def to_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Full-range luma and colour (3, H, W) as RGB (H, W, 3)."""
+    import cv2
+
+    y, cb, cr = picture
+    # OpenCV's YCrCb is full range with the matrix of BT.601, as the decoder's planes are.
+    image: NDArray[np.uint8] = cv2.cvtColor(np.stack([y, cr, cb], 2), cv2.COLOR_YCrCb2RGB)
+    return image
+
+
+def crf_of(result: VideoAttack) -> int:
+    """Quality of H.264 that the attack was measured at."""
+    crf: int = result.settings["crf"]
+    return crf
+
+
+def change_of(variant: Variant, tracks: range | list[int]) -> dict[str, float | None]:
+    """Largest changes and mean qualities of some tracks; None for what did not change at all."""
+    chosen = [variant.tracks[i] for i in tracks]
+
+    def mean(values: list[float]) -> float | None:
+        finite = [v for v in values if np.isfinite(v)]
+        return float(np.mean(finite)) if finite else None
+
+    return {
+        "audio_linf": max(t.audio_linf for t in chosen),
+        "visual_linf": max(t.visual_linf for t in chosen),
+        "snr_db": mean([t.snr_db for t in chosen]),
+        "psnr_db": mean([t.psnr_db for t in chosen]),
+        "ssim": mean([t.ssim for t in chosen]),
+    }
