@@ -60,6 +60,17 @@ def test_h264_is_near_whatever_the_picture_is_given_as(tmp_path, kind):
         assert np.abs(got - image).mean() < 4
 
 
+@pytest.mark.parametrize("shape", [(48, 64), (3, 48, 64)], ids=["grey", "planes"])
+def test_h264_shifts_no_level_of_luma_or_colour(tmp_path, shape):
+    levels = np.array([[16, 128, 128], [64, 100, 150], [128, 128, 128], [200, 90, 140]], np.uint8)
+    images = [np.broadcast_to(one[:, None, None], (3, 48, 64)) for one in levels]
+    images = [np.ascontiguousarray(i if len(shape) == 3 else i[0]) for i in images]
+    path = written(tmp_path / "v.mp4", images, 48, 64, crf=1)
+    for frame, image in zip(read_frames(path), images, strict=True):
+        got = frame.ycc() if len(shape) == 3 else frame.gray()
+        assert np.abs(got.astype(int) - image).max() <= 1
+
+
 def test_a_lower_crf_is_a_better_picture(tmp_path):
     noise = list(RNG.integers(0, 256, (5, 48, 64), dtype=np.uint8))
     errors = []

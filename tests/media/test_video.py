@@ -167,6 +167,25 @@ def test_grey_is_the_luma_of_the_colours(tmp_path):
     assert frame.gray()[6::12, 6::12].astype(int) == pytest.approx(luma[6::12, 6::12], abs=4)
 
 
+@pytest.mark.parametrize("matrix", [1, 2, 6], ids=["hd", "unsaid", "sd"])
+def test_luma_and_colour_are_what_is_stored_whatever_the_matrix(tmp_path, matrix):
+    """Converted by way of colours, luma would be 3 levels lower here."""
+    stored = np.array([68, 156, 104], np.uint8)
+    path = tmp_path / "stored.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 1
+        planes = np.broadcast_to(stored[:, None, None], (3, 48, 64))
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv444p")
+        picture.colorspace, picture.color_range = matrix, 1
+        container.mux([*stream.encode(picture), *stream.encode(None)])
+    frame = next(read_frames(path))
+    full = [(68 - 16) * 255 / 219, *(128 + (c - 128) * 255 / 224 for c in (156.0, 104.0))]
+    assert np.abs(frame.ycc().mean((1, 2)) - full).max() < 1
+    assert np.array_equal(frame.gray(), frame.ycc()[0])
+
+
 def test_a_frame_can_be_made_of_a_picture():
     image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
     frame = Frame.from_rgb(7, 0.28, image)

@@ -280,10 +280,12 @@ class VideoWriter:
             return self.reformatter.reformat(
                 frame, format=LOSSLESS_FORMATS[self.codec], dst_color_range=ColorRange.JPEG
             )
+        # Only colours need the matrix: luma that goes through it again comes back 2 levels darker.
+        matrix = Colorspace.ITU709 if frame.format.name == "rgb24" else None
         return self.reformatter.reformat(
             frame,
             format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
+            dst_colorspace=matrix,
             dst_color_range=ColorRange.MPEG,
             threads=1,
         )

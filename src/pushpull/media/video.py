@@ -129,13 +129,13 @@ class Converter:
     """Turns decoded frames of one stream into arrays, upright and all of the first one's size."""
 
     def __init__(self, first: VideoFrame) -> None:
-        from av.video.reformatter import ColorRange, VideoReformatter
+        from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
         self.stored = (first.width, first.height)
         self.orientation: Orientation = orientation_of(first)
         self.upright = self.orientation.size(*self.stored)
         self.reformatter = VideoReformatter()
-        self.full_range = ColorRange.JPEG
+        self.full_range, self.one_matrix = ColorRange.JPEG, Colorspace.ITU601
 
     def frame(self, index: int, time_s: float, picture: VideoFrame) -> Frame:
         def convert(pixel_format: str) -> Picture:
@@ -145,12 +145,16 @@ class Converter:
 
     def pixels(self, picture: VideoFrame, pixel_format: str) -> Picture:
         width, height = self.stored
+        # Luma and colour are taken as stored; FFmpeg would turn those of HD into those of SD.
+        matrix = self.one_matrix if pixel_format in ("gray", "yuv444p") else None
         # One context for all frames, since making one costs more than converting a small frame.
         converted = self.reformatter.reformat(
             picture,
             width=width,
             height=height,
             format=pixel_format,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
             dst_color_range=self.full_range,
             # Several threads cost more than they save on pictures of this size.
             threads=1,
