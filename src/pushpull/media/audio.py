@@ -60,6 +60,13 @@ def read_waveform(
     Raises:
         MediaError: If there is no audio stream, no sound can be decoded, the file is cut off, or
             more than a tenth of the sound is damaged.
+
+    Examples:
+        >>> from pushpull.media import read_waveform, write_wav
+        >>> write_wav("tone.wav", np.sin(np.arange(8000, dtype=np.float32)), rate_hz=8000)
+        >>> waveform = read_waveform("tone.wav")
+        >>> waveform.shape, waveform.dtype  # one second, at 16 kHz
+        ((16000,), dtype('float32'))
     """
     path = Path(path)
     with opened(path) as container:
@@ -95,6 +102,12 @@ def slice_audio(
     Raises:
         ShapeError: If the waveform is not (S,).
         ConfigError: If stop_s lies before start_s.
+
+    Examples:
+        >>> from pushpull.media import slice_audio
+        >>> waveform = np.ones(4, np.float32)
+        >>> slice_audio(waveform, -0.5, 1.0, rate_hz=4)
+        array([0., 0., 1., 1., 1., 1.], dtype=float32)
     """
     if waveform.ndim != 1:
         raise ShapeError(f"waveform is {waveform.shape}; expected (S,)")
@@ -129,6 +142,12 @@ def write_wav(
     Raises:
         ShapeError: If the waveform is not (S,) or not finite.
         OutputError: If the file cannot be written.
+
+    Examples:
+        >>> from pushpull.media import read_waveform, write_wav
+        >>> write_wav("sound.wav", np.array([0.0, 0.25, -0.25], np.float32), sample_format="int16")
+        >>> read_waveform("sound.wav")
+        array([ 0.  ,  0.25, -0.25], dtype=float32)
     """
     path = Path(path)
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
@@ -171,6 +190,16 @@ def placed_sound(
     Yields:
         (first sample, samples (channels, N) float32), in order and without overlap; between two
         pieces there may be a hole. What lies before time 0 is dropped.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.audio import placed_sound
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> pieces = list(placed_sound(Path("sound.wav"), rate_hz=8000, layout="stereo"))
+        >>> start, samples = pieces[0]
+        >>> start, len(samples), sum(samples.shape[1] for _, samples in pieces)
+        (0, 2, 8000)
     """
     start_s = time_zero_s(path)
     with opened(path) as container:

@@ -58,6 +58,14 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
 
     Raises:
         MediaError: If there is no such file, or it is none that FFmpeg reads.
+
+    Examples:
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import opened
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     print(container.format.name, container.duration / 1e6)
+        wav 1.0
     """
     import av
 
@@ -99,12 +107,27 @@ def unreadable(path: Path) -> str:
 
 
 def reason(e: Exception) -> str:
-    """What an exception of PyAV or the system says, without numbers and file names."""
+    """What an exception of PyAV or the system says, without numbers and file names.
+
+    Examples:
+        >>> from pushpull.media.container import reason
+        >>> reason(FileNotFoundError(2, "No such file or directory", "talk.mp4"))
+        'No such file or directory'
+    """
     return str(getattr(e, "strerror", None) or e)
 
 
 def has_video(container: InputContainer) -> bool:
-    """Whether there is a video stream; cover pictures do not count."""
+    """Whether there is a video stream; cover pictures do not count.
+
+    Examples:
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import has_video, opened
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     has_video(container)
+        False
+    """
     from av.stream import Disposition
 
     best = container.streams.best("video")
@@ -116,6 +139,18 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
     Raises:
         MediaError: If there is none, or this build of FFmpeg cannot decode it.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import opened, video_stream
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     video_stream(container, Path("sound.wav"))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.MediaError: sound.wav: has no video stream (it has: audio); expected
+        a video
     """
     if not has_video(container):
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -129,6 +164,15 @@ def audio_stream(container: InputContainer, path: Path) -> AudioStream:
 
     Raises:
         MediaError: If there is none, or this build of FFmpeg cannot decode it.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import audio_stream, opened
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     audio_stream(container, Path("sound.wav")).rate
+        16000
     """
     best = container.streams.best("audio")
     if best is None:
@@ -157,6 +201,16 @@ class Damage:
         what: `video` or `audio`.
         on_damage: Called once at the end with one line if anything was damaged; by default the
             line is logged as a warning.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media.container import Damage
+        >>> damage = Damage(Path("talk.mp4"), "video", on_damage=print)
+        >>> damage.n_packets = 500  # `decode` counts them
+        >>> damage.damaged(time_s=1.5)
+        >>> damage.finish()
+        talk.mp4: 1 of 500 video packets are damaged, the first at 1.50 s;
+        they were skipped or patched
     """
 
     def __init__(self, path: Path, what: str, on_damage: OnDamage | None) -> None:
@@ -229,6 +283,16 @@ def packets(container: InputContainer, path: Path) -> Iterator[Packet[Any]]:
 
     Raises:
         MediaError: If the file cannot be read on, or ends before the length that it states.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import is_flush, opened, packets
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     sizes = [p.size for p in packets(container, Path("sound.wav")) if not is_flush(p)]
+        >>> sum(sizes)  # bytes of float32
+        64000
     """
     import av
 
@@ -263,12 +327,33 @@ def packets(container: InputContainer, path: Path) -> Iterator[Packet[Any]]:
 
 
 def is_flush(packet: Packet[Any]) -> bool:
-    """Whether this is the empty packet with which PyAV ends a stream."""
+    """Whether this is the empty packet with which PyAV ends a stream.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import is_flush, opened, packets
+        >>> write_wav("sound.wav", np.zeros(100, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     [is_flush(packet) for packet in packets(container, Path("sound.wav"))]
+        [False, True]
+    """
     return packet.size == 0 and packet.dts is None and packet.pts is None
 
 
 def packet_time_s(packet: Packet[Any]) -> float | None:
-    """The container's time of a packet; None where it has none."""
+    """The container's time of a packet; None where it has none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import opened, packet_time_s, packets
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     times_s = [packet_time_s(p) for p in packets(container, Path("sound.wav"))]
+        >>> times_s[0], times_s[-1]  # the last is the empty one
+        (0.0, None)
+    """
     stamp = packet.dts if packet.pts is None else packet.pts
     return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
 

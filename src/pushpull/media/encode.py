@@ -73,6 +73,16 @@ class VideoWriter:
         OutputError: If the file cannot be written, or this FFmpeg has no encoder for it.
         ConfigError: If width, height or fps is not positive.
         MediaError: If the sound cannot be read.
+
+    Examples:
+        >>> from pushpull.media import VideoWriter, probe
+        >>> sound = np.zeros(16000, np.float32)
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25, audio=sound) as video:
+        ...     for _ in range(25):
+        ...         video.write(np.zeros((48, 64, 3), np.uint8))
+        >>> info = probe("clip.mp4")
+        >>> info.video_codec, info.audio_codec, info.n_frames
+        ('h264', 'aac', 25)
     """
 
     def __init__(
@@ -155,6 +165,15 @@ class VideoWriter:
             ShapeError: If the picture has another size.
             ConfigError: If times do not increase.
             OutputError: If the file cannot be written.
+
+        Examples:
+            >>> from pushpull.media import VideoWriter, read_frames
+            >>> picture = np.zeros((48, 64), np.uint8)
+            >>> with VideoWriter("clip.mkv", width=64, height=48, fps=25, codec="ffv1") as video:
+            ...     video.write(picture)
+            ...     video.write(picture, time_s=0.5)
+            >>> [frame.time_s for frame in read_frames("clip.mkv")]
+            [0.0, 0.5]
         """
         from av import VideoFrame
 
@@ -336,6 +355,12 @@ def write_sound(
     Raises:
         ShapeError: If the waveform is not (S,).
         OutputError: If the file cannot be written.
+
+    Examples:
+        >>> from pushpull.media import read_waveform, write_sound
+        >>> write_sound("sound.m4a", np.zeros(16000, np.float32))
+        >>> len(read_waveform("sound.m4a"))
+        16384
     """
     import av
 

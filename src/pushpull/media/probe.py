@@ -51,6 +51,15 @@ class Orientation:
         transpose: Whether rows and columns are swapped.
         flip_x: Whether left and right are then swapped.
         flip_y: Whether top and bottom are then swapped.
+
+    Examples:
+        >>> from pushpull.media import Orientation
+        >>> turned = Orientation(transpose=True, flip_x=True)
+        >>> turned.rotation_deg, turned.size(640, 480)
+        (90, (480, 640))
+        >>> turned.apply(np.array([[1, 2], [3, 4]], np.uint8))
+        array([[3, 1],
+               [4, 2]], dtype=uint8)
     """
 
     transpose: bool = False
@@ -62,6 +71,12 @@ class Orientation:
         """The nearest quarter turn of a display matrix (a, b, u, c, d, v, x, y, w).
 
         A stored pixel (p, q) is shown at (a p + c q, b p + d q): ISO/IEC 14496-12 section 8.3.2.
+
+        Examples:
+            >>> from pushpull.media import Orientation
+            >>> one = 1 << 16
+            >>> Orientation.from_matrix((0, one, 0, -one, 0, 0, 0, 0, 1 << 30)).rotation_deg
+            90
         """
         a, b, _, c, d, *_ = matrix
         if abs(b) + abs(c) > abs(a) + abs(d):
@@ -120,6 +135,14 @@ class VideoInfo:
         audio_codec: FFmpeg's name; None without sound, or where no decoder knows it.
         audio_rate_hz: Samples per second; None without sound.
         channels: Number of audio channels; None without sound.
+
+    Examples:
+        >>> from pushpull.media import VideoWriter, probe
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
+        ...     video.write(np.zeros((48, 64, 3), np.uint8))
+        >>> info = probe("clip.mp4")
+        >>> info.container, info.video_codec, info.has_audio, info.rotation_deg
+        ('mov,mp4,m4a,3gp,3g2,mj2', 'h264', False, 0)
     """
 
     path: Path
@@ -151,6 +174,15 @@ def probe(path: str | Path) -> VideoInfo:
 
     Raises:
         MediaError: If the file cannot be opened, has no video stream, or no frame can be decoded.
+
+    Examples:
+        >>> from pushpull.media import VideoWriter, probe
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
+        ...     for _ in range(10):
+        ...         video.write(np.zeros((48, 64, 3), np.uint8))
+        >>> info = probe("clip.mp4")
+        >>> info.width, info.height, info.fps, info.duration_s, info.n_frames
+        (64, 48, 25.0, 0.4, 10)
     """
     path = Path(path)
     with opened(path) as container:
@@ -182,7 +214,16 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def time_zero_s(path: Path) -> float:
-    """The container's time that is 0 in this package: the first frame, or sample without video."""
+    """The container's time that is 0 in this package: the first frame, or sample without video.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.probe import time_zero_s
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> time_zero_s(Path("sound.wav"))
+        0.0
+    """
     with opened(path) as container:
         if has_video(container):
             return frame_time_s(first_frame(container, path))
@@ -208,13 +249,30 @@ def first_frame(container: InputContainer, path: Path) -> VideoFrame:
 
 
 def frame_time_s(frame: VideoFrame) -> float:
-    """The container's time of a frame; 0 where it has none."""
+    """The container's time of a frame; 0 where it has none.
+
+    Examples:
+        >>> from fractions import Fraction
+        >>> from av import VideoFrame
+        >>> from pushpull.media.probe import frame_time_s
+        >>> frame = VideoFrame(64, 48)
+        >>> frame.pts, frame.time_base = 3, Fraction(1, 25)
+        >>> frame_time_s(frame)
+        0.12
+    """
     stamp = frame.dts if frame.pts is None else frame.pts
     return 0.0 if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
-    """How a decoded frame is to be turned, by the display matrix that its container holds."""
+    """How a decoded frame is to be turned, by the display matrix that its container holds.
+
+    Examples:
+        >>> from av import VideoFrame
+        >>> from pushpull.media.probe import UPRIGHT, orientation_of
+        >>> orientation_of(VideoFrame(64, 48)) == UPRIGHT
+        True
+    """
     # Typed as a mapping, but iterates over its values.
     items: Any = frame.side_data
     for item in items:

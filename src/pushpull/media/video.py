@@ -54,6 +54,14 @@ class Frame:
         time_s: Presentation time in seconds after the first frame.
         width: Pixels of the upright picture.
         height: Pixels of the upright picture.
+
+    Examples:
+        >>> from pushpull.media import Frame
+        >>> frame = Frame.from_rgb(0, 0.0, np.full((48, 64, 3), 200, np.uint8))
+        >>> frame.width, frame.height
+        (64, 48)
+        >>> frame.gray().shape, frame.rgb().shape, frame.ycc().shape
+        ((48, 64), (48, 64, 3), (3, 48, 64))
     """
 
     index: int
@@ -103,6 +111,17 @@ def read_frames(path: str | Path, *, on_damage: OnDamage | None = None) -> Itera
     Raises:
         MediaError: While iterating: if the file cannot be opened, has no video stream, is cut off,
             or more than a tenth of it is damaged.
+
+    Examples:
+        >>> from pushpull.media import VideoWriter, read_frames
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
+        ...     for grey in (0, 128, 255):
+        ...         video.write(np.full((48, 64), grey, np.uint8))
+        >>> for frame in read_frames("clip.mp4"):
+        ...     print(frame.index, frame.time_s, frame.gray().shape)
+        0 0.0 (48, 64)
+        1 0.04 (48, 64)
+        2 0.08 (48, 64)
     """
     path = Path(path)
     with opened(path) as container:
