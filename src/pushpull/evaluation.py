@@ -24,7 +24,7 @@ from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import __version__
+from pushpull.runtime.version import versions
 from pushpull.schema import Batch
 
 __all__ = [
@@ -256,7 +256,7 @@ def evaluate(
             "made": None if about is None else about["made"],
         },
         "attack": None if method is None else {"method": method, "seed": seed, **(settings or {})},
-        "versions": {"pushpull": __version__, "torch": torch.__version__},
+        "versions": versions(),
     }
     for kind, perturb in kinds.items():
         start = time.perf_counter()

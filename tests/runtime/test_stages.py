@@ -68,6 +68,16 @@ def test_the_key_follows_from_everything_that_decides(settings: dict[str, int], 
     assert stage.key != replace(stage, needs={"a": stage}).key
 
 
+def test_a_release_throws_nothing_away_and_a_new_format_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = number(1).key
+    monkeypatch.setattr("pushpull.runtime.version.__version__", "99.0")
+    assert number(1).key == before
+    monkeypatch.setattr("pushpull.runtime.stages.STAGE_FORMAT", 99)
+    assert number(1).key != before
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("how", "error", "says"),

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pushpull.attacks.threat import MODALITIES, per_modality
 from pushpull.auditing.clips import Victims, choose_victims
 from pushpull.auditing.findings import Finding, Standing, Verdict, judged
@@ -24,7 +22,8 @@ from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import __version__
+from pushpull.runtime.stages import STAGE_FORMAT
+from pushpull.runtime.version import versions
 
 __all__ = ["Audit", "audit", "examine"]
 
@@ -112,7 +111,7 @@ def examine(
     start = time.perf_counter()
     store = Store(
         folder,
-        {"version": __version__, "victims": victims.identity, "detector": dict(identity or {})},
+        {"format": STAGE_FORMAT, "victims": victims.identity, "detector": dict(identity or {})},
     )
     done = 0
     bench = Bench(
@@ -223,7 +222,7 @@ def audit(
                 "split": split,
                 "made": None if about is None else about["made"],
             },
-            "versions": {"pushpull": __version__, "torch": torch.__version__},
+            "versions": versions(),
         },
         out,
     )

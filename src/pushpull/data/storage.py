@@ -31,7 +31,7 @@ from torch import Tensor
 from pushpull.data.records import SPLITS, Example, as_stored
 from pushpull.errors import DatasetError, UnknownName
 from pushpull.runtime.files import written_whole
-from pushpull.runtime.version import __version__
+from pushpull.runtime.version import versions
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
@@ -110,7 +110,7 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
 
 def write_about(root: Path, made: Mapping[str, Any]) -> None:
     """Say in `dataset.json` how the data set was made."""
-    about = {"format": FORMAT, "pushpull": __version__, "made": dict(made)}
+    about = {"format": FORMAT, "versions": versions(), "made": dict(made)}
     with written_whole(root / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1) + "\n")
 

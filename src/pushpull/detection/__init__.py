@@ -1,7 +1,7 @@
 """Who is speaking in a video: the pipeline, its results, and the files they become."""
 
 from pushpull.detection.crops import VideoClips, gathered, read_clips
-from pushpull.detection.outputs import as_json, rttm_lines, summary, versions, write_outputs
+from pushpull.detection.outputs import as_json, rttm_lines, summary, write_outputs
 from pushpull.detection.pipeline import (
     EncodedTrack,
     Footage,
@@ -39,6 +39,5 @@ __all__ = [
     "score_tracks",
     "summary",
     "turns_of",
-    "versions",
     "write_outputs",
 ]

@@ -6,10 +6,8 @@ All files of one video appear together or not at all.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,9 @@ from pushpull.detection.results import Detection
 from pushpull.media import VideoWriter, read_frames
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.version import versions
 
-__all__ = ["as_json", "rttm_lines", "summary", "versions", "write_outputs"]
-
-VERSIONED = ("pushpull", "torch", "numpy", "av", "opencv-python-headless", "dlib-bin")
+__all__ = ["as_json", "rttm_lines", "summary", "write_outputs"]
 
 
 def write_outputs(
@@ -88,20 +85,6 @@ def write_video(detection: Detection, path: Path, progress: Progress) -> None:
             writer.write(overlay.draw(frame.rgb(), frame.index), frame.time_s)
             if frame.index % 10 == 0:
                 progress("video", frame.index, info.n_frames)
-
-
-def versions() -> dict[str, str]:
-    """What results were made with: Python and the packages that matter."""
-    found = {name: installed_version(name) for name in VERSIONED}
-    return {"python": platform.python_version()} | {k: v for k, v in found.items() if v}
-
-
-def installed_version(name: str) -> str | None:
-    """Version of a package, None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def summary(detection: Detection) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pushpull.auditing import FAST, FULL
-from pushpull.data import SynthConfig, splits_of
+from pushpull.data import SynthConfig, read_about, splits_of
 from pushpull.errors import DatasetError
 from pushpull.models.weights import resolve
 from pushpull.reproduce.jobs import audit_row, embeddings, make_data, sample, score, train_row
@@ -367,7 +368,7 @@ class _Builder:
 
 
 def identity(root: Path) -> str:
-    """Hash of what a data set holds: names, sizes and small files of it.
+    """Hash of what a data set holds: how it was made, names, sizes and small files of it.
 
     Raises:
         DatasetError: If there is none.
@@ -377,9 +378,12 @@ def identity(root: Path) -> str:
     digest = hashlib.sha256()
     for split in splits_of(root):
         digest.update(split.encode())
-    listed = sorted(p for p in root.rglob("*") if p.suffix in (".arrow", ".csv", ".json"))
-    for path in listed:
-        small = path.name in ("index.arrow", "dataset.json") or path.suffix == ".csv"
+    about = read_about(root)
+    # Not the file itself: it names the versions that it was made with.
+    made = None if about is None else about["made"]
+    digest.update(json.dumps(made, sort_keys=True).encode())
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".arrow", ".csv")):
+        small = path.name == "index.arrow" or path.suffix == ".csv"
         content = sha256_of(path) if small else str(path.stat().st_size)
         digest.update(f"{path.relative_to(root)} {content}".encode())
     return digest.hexdigest()[:16]

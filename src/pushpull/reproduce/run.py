@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pushpull.auditing import FIGURES
@@ -23,7 +22,7 @@ from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.stages import Status, run_stages
-from pushpull.runtime.version import __version__
+from pushpull.runtime.version import versions
 
 __all__ = ["parts_of", "preset_of", "reproduce"]
 
@@ -105,12 +104,7 @@ def reproduce(
         "name": name,
         "what": what,
         "given_data": None if data is None else str(data),
-        "versions": {
-            "pushpull": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "command": " ".join(["pushpull", *sys.argv[1:]]),
         **summarise(plan, root),

@@ -29,12 +29,18 @@ import torch
 from pushpull.errors import ConfigError, OutputError, PushPullError, UnknownName
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress
-from pushpull.runtime.version import __version__
+from pushpull.runtime.version import versions
 
-__all__ = ["Job", "Stage", "Status", "done_record", "run_stages"]
+__all__ = ["STAGE_FORMAT", "Job", "Stage", "Status", "done_record", "run_stages"]
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
 """Called with settings, the folders of the needed stages by role, the own folder, and a report."""
+
+STAGE_FORMAT = 1
+"""Raised when what stages write changes its meaning: those of another number are not found again.
+
+It is not the package's version: a release must not throw trainings away.
+"""
 
 DONE, PROGRESS, LOCK = "done.json", "progress.json", ".lock"
 POLL_S = 0.5
@@ -65,7 +71,7 @@ class Stage:
             "job": f"{self.job.__module__}.{self.job.__qualname__}",
             "settings": dict(self.settings),
             "needs": {role: stage.key for role, stage in sorted(self.needs.items())},
-            "version": __version__,
+            "format": STAGE_FORMAT,
         }
         text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -240,7 +246,7 @@ def _do(stage: Stage, root: Path, report: Progress) -> None:
         "settings": dict(stage.settings),
         "needs": {role: needed.key for role, needed in stage.needs.items()},
         "seconds": round(time.perf_counter() - start, 3),
-        "versions": {"pushpull": __version__, "torch": torch.__version__},
+        "versions": versions(),
     }
     with written_whole(folder / DONE) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,5 +1,30 @@
-"""The version of the package, the only place where it stands."""
+"""The version of the package, the only place where it stands, and what results were made with."""
 
-__all__ = ["__version__"]
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+__all__ = ["__version__", "versions"]
 
 __version__ = "0.1.0"
+
+VERSIONED = ("torch", "numpy", "av", "opencv-python-headless", "dlib-bin")
+"""Packages whose version may change a result."""
+
+
+def versions() -> dict[str, str]:
+    """What results are made with here: this package, Python and the packages that matter.
+
+    Those that are not installed are left out, and none is imported.
+
+    >>> list(versions())[:2]
+    ['pushpull', 'python']
+    """
+    found = {"pushpull": __version__, "python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -33,7 +33,7 @@ from pushpull.models.detector import Detector
 from pushpull.models.weights import choose_device, load_weights
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import __version__
+from pushpull.runtime.version import versions
 from pushpull.schema import Batch, Output
 from pushpull.training.config import TrainConfig
 from pushpull.training.logs import Logs
@@ -226,9 +226,8 @@ class _Run:
         if self.leads:
             output_dir(self.folder)
             with written_whole(self.folder / "config.json") as temporary:
-                made = {"pushpull": __version__, "torch": torch.__version__}
                 data = read_about(Path(self.config.data.root))
-                content = {"config": self.config.as_dict(), "versions": made, "data": data}
+                content = {"config": self.config.as_dict(), "versions": versions(), "data": data}
                 temporary.write_text(json.dumps(content, indent=1) + "\n")
         self.fabric.barrier()
         logs = (
@@ -374,7 +373,7 @@ class _Run:
             trained_on=f"{self.config.data.root} ({self.config.data.train})",
             data=None if data is None else data["made"],
             config=self.config.as_dict(),
-            versions={"pushpull": __version__, "torch": torch.__version__},
+            versions=versions(),
             crop="ava",
             **{"epoch": self.progress.epoch, **found},
         )

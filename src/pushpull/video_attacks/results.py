@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from pushpull.detection import Overlay, ScoredTrack, VideoClips, counted, versions
+from pushpull.detection import Overlay, ScoredTrack, VideoClips, counted
 from pushpull.media import Frame, VideoWriter, read_frames, write_wav
 from pushpull.models.weights import LoadedWeights
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.version import versions
 from pushpull.schema import FrameScores
 from pushpull.video_attacks.files import LOSSLESS, Codec, Files, PixelFiles, write_pictures
 from pushpull.video_attacks.redetect import redetect
