@@ -123,6 +123,11 @@ class ConfigError(PushPullError, ValueError):
 class UnknownName(ConfigError):
     """A name is in no table.
 
+    Args:
+        kind: What the name was to be, such as "model".
+        name: What was asked for.
+        known: The names that there are.
+
     Examples:
         >>> from pushpull.models import build
         >>> build("talk_net")

@@ -39,6 +39,13 @@ def build(name: str, **options: object) -> Detector:
 
     Raises:
         UnknownName: If there is no such model.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> detector = build("talknet", width=0.25).eval()
+        >>> waveform, faces = torch.randn(1, 6400) / 10, 255 * torch.rand(1, 10, 112, 112)
+        >>> detector(waveform, faces).score.shape  # log-odds of each frame
+        torch.Size([1, 10])
     """
     if name not in MODELS:
         raise UnknownName("model", name, MODELS)

@@ -39,20 +39,42 @@ __all__ = [
 
 
 def exporting() -> bool:
-    """Whether operations are being recorded for a graph that serves clips of any length."""
+    """Whether operations are being recorded for a graph that serves clips of any length.
+
+    Examples:
+        >>> from pushpull.models.blocks import exporting
+        >>> exporting()
+        False
+    """
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     return tracing or torch.compiler.is_exporting()
 
 
 def valid_mask(lengths: Tensor, size: int) -> Tensor | None:
-    """Mask (B, size) of what lies inside each clip, or None if everything does."""
+    """Mask (B, size) of what lies inside each clip, or None if everything does.
+
+    Examples:
+        >>> from pushpull.models.blocks import valid_mask
+        >>> valid_mask(torch.tensor([3, 2]), 3)
+        tensor([[ True,  True,  True],
+                [ True,  True, False]])
+        >>> valid_mask(torch.tensor([3, 3]), 3) is None
+        True
+    """
     if exporting() or int(lengths.min()) == size:
         return None
     return length_mask(lengths, size)
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """`x` (B, C, ..., T) with zeros on padded frames, as a convolution pads a clip's end."""
+    """`x` (B, C, ..., T) with zeros on padded frames, as a convolution pads a clip's end.
+
+    Examples:
+        >>> from pushpull.models.blocks import masked
+        >>> masked(torch.ones(1, 2, 3), torch.tensor([[True, True, False]]))
+        tensor([[[1., 1., 0.],
+                 [1., 1., 0.]]])
+    """
     if mask is None:
         return x
     inside = mask.view(mask.shape[0], *[1] * (x.dim() - 2), mask.shape[1])
@@ -60,12 +82,27 @@ def masked(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def pack(x: Tensor, mask: Tensor | None) -> Tensor:
-    """The valid frames (N, ...) of `x` (B, T, ...), clip after clip."""
+    """The valid frames (N, ...) of `x` (B, T, ...), clip after clip.
+
+    Examples:
+        >>> from pushpull.models.blocks import pack
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> pack(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), mask)
+        tensor([1., 2., 3.])
+    """
     return x.flatten(0, 1) if mask is None else x[mask]
 
 
 def unpack(x: Tensor, mask: Tensor | None, shape: tuple[int, int]) -> Tensor:
-    """Packed frames (N, ...) back at their places (B, T, ...), zeros on padded frames."""
+    """Packed frames (N, ...) back at their places (B, T, ...), zeros on padded frames.
+
+    Examples:
+        >>> from pushpull.models.blocks import unpack
+        >>> mask = torch.tensor([[True, True], [True, False]])
+        >>> unpack(torch.tensor([1.0, 2.0, 3.0]), mask, (2, 2))
+        tensor([[1., 2.],
+                [3., 0.]])
+    """
     if mask is None:
         return x.view(*shape, *x.shape[1:])
     out = x.new_zeros((*shape, *x.shape[1:]))
@@ -76,12 +113,28 @@ def normalise_faces(faces: Tensor) -> Tensor:
     """Grey levels 0..255 as the published models take them: zero mean, unit variance on AVA.
 
     The constants are TalkNet's (TaoRuijie/TalkNet-ASD), kept by Light-ASD and LR-ASD.
+
+    Examples:
+        >>> from pushpull.models.blocks import normalise_faces
+        >>> normalise_faces(torch.tensor([0.0, 255.0]))
+        tensor([-2.4650,  3.4591])
     """
     return faces * (1 / (255 * 0.1688)) - 0.4161 / 0.1688
 
 
 def scale_shift(bn: BatchNorm) -> tuple[Tensor, Tensor]:
-    """Batch norm in eval mode as `x * scale + shift`, each (C,)."""
+    """Batch norm in eval mode as `x * scale + shift`, each (C,).
+
+    Raises:
+        ConfigError: If it keeps no running statistics.
+
+    Examples:
+        >>> from pushpull.models.blocks import scale_shift
+        >>> bn = torch.nn.BatchNorm2d(2).eval()
+        >>> scale, shift = scale_shift(bn)
+        >>> scale.shape, shift.shape
+        (torch.Size([2]), torch.Size([2]))
+    """
     weight, bias, mean, var = bn.weight, bn.bias, bn.running_mean, bn.running_var
     if mean is None or var is None:
         raise ConfigError("batch norm without running statistics cannot be used in eval mode")
@@ -107,6 +160,13 @@ def conv2d_bn(
         stride: Of the convolution.
         padding: Of the convolution.
         mask: Valid frames (B, W) where the last axis is time; only batch statistics need it.
+
+    Examples:
+        >>> from pushpull.models.blocks import conv2d_bn
+        >>> conv, bn = torch.nn.Conv2d(1, 4, 3, bias=False), torch.nn.BatchNorm2d(4).eval()
+        >>> x = torch.randn(2, 1, 8, 8)
+        >>> torch.allclose(conv2d_bn(x, conv.weight, bn), bn(conv(x)), atol=1e-5)
+        True
     """
     if bn.training:
         return batch_norm(F.conv2d(x, weight, None, stride, padding), bn, mask)
@@ -118,7 +178,16 @@ def conv2d_bn(
 
 
 def batch_norm(x: Tensor, bn: BatchNorm, mask: Tensor | None = None) -> Tensor:
-    """Batch norm of `x` (B, C, ..., T); in training mode the statistics skip padded frames."""
+    """Batch norm of `x` (B, C, ..., T); in training mode the statistics skip padded frames.
+
+    Examples:
+        >>> from pushpull.models.blocks import batch_norm
+        >>> bn = torch.nn.BatchNorm1d(2)  # in training mode
+        >>> x = torch.tensor([[[1.0, 3.0, 99.0]] * 2])  # the last frame is padding
+        >>> batch_norm(x, bn, torch.tensor([[True, True, False]]))
+        tensor([[[-1.0000,  1.0000,  0.0000],
+                 [-1.0000,  1.0000,  0.0000]]], grad_fn=<PermuteBackward0>)
+    """
     if not bn.training:
         # F.batch_norm would keep `x` for the backward pass even where no parameter is trained.
         scale, shift = (v.to(x.dtype).view(-1, *[1] * (x.dim() - 2)) for v in scale_shift(bn))
@@ -164,6 +233,12 @@ def max_pool_relu(x: Tensor) -> Tensor:
 
     The two commute, so ReLU has a quarter of the work; and only what the backward pass needs is
     kept, which is not the input.
+
+    Examples:
+        >>> from pushpull.models.blocks import max_pool_relu
+        >>> max_pool_relu(torch.arange(-8.0, 8.0).view(1, 1, 4, 4))
+        tensor([[[[0., 0.],
+                  [5., 7.]]]])
     """
     if exporting():
         return F.max_pool2d(x, 3, 2, 1).relu()

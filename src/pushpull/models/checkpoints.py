@@ -70,7 +70,13 @@ NESTS = ("state_dict", "model_state_dict", "model")
 
 
 def own_name(key: str) -> str:
-    """Our name of a published key; own names stay as they are."""
+    """Our name of a published key; own names stay as they are.
+
+    Examples:
+        >>> from pushpull.models.checkpoints import own_name
+        >>> own_name("lossAV.FC.weight"), own_name("module.model.GRU.gru_forward.bias_hh_l0")
+        ('head_av.weight', 'GRU.gru_forward.bias_hh_l0')
+    """
     parts = [part for part in key.split(".") if part not in WRAPPERS]
     if parts and parts[0] == "model":
         del parts[0]
@@ -82,7 +88,13 @@ def own_name(key: str) -> str:
 
 
 def published_name(key: str) -> str:
-    """The key under which TalkNet, Light-ASD and LR-ASD publish one of our parameters."""
+    """The key under which TalkNet, Light-ASD and LR-ASD publish one of our parameters.
+
+    Examples:
+        >>> from pushpull.models.checkpoints import published_name
+        >>> published_name("head_av.weight"), published_name("GRU.gru_forward.bias_hh_l0")
+        ('lossAV.FC.weight', 'model.GRU.gru_forward.bias_hh_l0')
+    """
     head, _, rest = key.partition(".")
     return f"{PUBLISHED_HEADS[head]}.{rest}" if head in PUBLISHED_HEADS else f"model.{key}"
 
@@ -96,6 +108,15 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         CheckpointError: If there is no such file, it is no checkpoint, or would run code.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import read_state, save
+        >>> save(build("talknet", width=0.125), Path("mine.safetensors"), trained_on="my videos")
+        >>> state, header = read_state(Path("mine.safetensors"))
+        >>> header["model"], header["metadata"], state["head_av.weight"].shape
+        ('talknet', {'trained_on': 'my videos'}, torch.Size([2, 32]))
     """
     start = _first_bytes(path)
     if start[8:9] == b"{":
@@ -109,6 +130,12 @@ def looks_like(keys: Iterable[str]) -> str | None:
     """The model whose parts a checkpoint's keys name best; None if they fit no model.
 
     specTalkNet has the parts of TalkNet, which is answered for both.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import looks_like
+        >>> looks_like(build("light_asd").state_dict()), looks_like(["conv1.weight"])
+        ('light_asd', None)
     """
     parts = _parts(keys)
     best = max(PARTS, key=lambda name: _overlap(parts, name))
@@ -126,6 +153,20 @@ def load(path: Path, *, expect: str | None = None) -> Detector:
         CheckpointError: If the file cannot be read, is of another model, misses a parameter, has
             one too many or of another shape, or holds NaN or infinity.
         UnknownName: If there is no such model.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import load, save
+        >>> save(build("talknet", width=0.125), Path("mine.safetensors"))
+        >>> detector = load(Path("mine.safetensors"))
+        >>> detector.config()["width"], detector.training
+        (0.125, False)
+        >>> load(Path("mine.safetensors"), expect="lr_asd")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.CheckpointError: mine.safetensors: holds weights of talknet, not of
+        lr_asd as asked; ask for talknet or give another file
     """
     state, header = read_state(path)
     return assemble(state, header, path, expect=expect)
@@ -138,7 +179,16 @@ def assemble(
     *,
     expect: str | None = None,
 ) -> Detector:
-    """The detector of what `read_state` returned; `path` is for messages. See `load`."""
+    """The detector of what `read_state` returned; `path` is for messages. See `load`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import assemble
+        >>> state = build("light_asd").state_dict()
+        >>> type(assemble(state, {}, Path("light.pt"))).__name__
+        'LightASD'
+    """
     detector = _build(state, header, path, expect)
     fitted = _fitted(state, detector.state_dict(), path, model_name(detector))
     _check_finite(state, path)
@@ -157,6 +207,14 @@ def save(detector: Detector, path: Path, **metadata: object) -> None:
     Raises:
         OutputError: If the file cannot be written.
         CheckpointError: If the detector is none of `MODELS`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import load, save
+        >>> save(build("light_asd"), Path("mine.safetensors"), trained_on="my videos")
+        >>> type(load(Path("mine.safetensors"))).__name__
+        'LightASD'
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -176,7 +234,16 @@ def save(detector: Detector, path: Path, **metadata: object) -> None:
 
 
 def published_state(detector: Detector) -> dict[str, Tensor]:
-    """The state dict under published names, for `torch.save` and the published code."""
+    """The state dict under published names, for `torch.save` and the published code.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import published_state
+        >>> state = published_state(build("light_asd"))
+        >>> torch.save(state, "light_asd.model")  # what the published code loads
+        >>> [name for name in state if name.startswith("loss")]
+        ['lossAV.FC.weight', 'lossAV.FC.bias', 'lossV.FC.weight', 'lossV.FC.bias']
+    """
     return {published_name(k): v for k, v in detector.state_dict().items()}
 
 
@@ -185,6 +252,12 @@ def model_name(detector: Detector) -> str:
 
     Raises:
         CheckpointError: If it is none of them.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import model_name
+        >>> model_name(build("lr_asd"))
+        'lr_asd'
     """
     for name, factory in MODELS.items():
         if factory is type(detector):

@@ -39,12 +39,27 @@ WIDTHS = ((1, 32), (32, 64), (64, 128))
 
 
 def batch_norm_layer(width: int, *, video: bool) -> BatchNorm:
-    """Batch norm with the published settings."""
+    """Batch norm with the published settings.
+
+    Examples:
+        >>> from pushpull.models.factorised import batch_norm_layer
+        >>> norm = batch_norm_layer(32, video=True)
+        >>> norm.num_features, norm.eps, norm.momentum
+        (32, 0.001, 0.01)
+    """
     return (nn.BatchNorm3d if video else nn.BatchNorm2d)(width, momentum=0.01, eps=0.001)
 
 
 def conv_layer(inputs: int, width: int, k: int, *, video: bool, over: str, stride: int = 1) -> Conv:
-    """Convolution of size k over `space` (pixels, or coefficients) or over `time`, no bias."""
+    """Convolution of size k over `space` (pixels, or coefficients) or over `time`, no bias.
+
+    Examples:
+        >>> from pushpull.models.factorised import conv_layer
+        >>> conv_layer(1, 32, 5, video=True, over="space", stride=2).kernel_size
+        (1, 5, 5)
+        >>> conv_layer(32, 32, 5, video=True, over="time").kernel_size
+        (5, 1, 1)
+    """
     half = k // 2
     if video and over == "space":
         shape, padding = (1, k, k), (0, half, half)
@@ -85,7 +100,15 @@ def row_norm(x: Tensor, norm: BatchNorm, valid: Tensor | None) -> Tensor:
 
 
 def over_space(x: Tensor, conv: Conv, norm: BatchNorm, valid: Tensor | None) -> Tensor:
-    """ReLU(norm(conv)) inside each frame of (B*T, C, H, W), for kernels of one frame."""
+    """ReLU(norm(conv)) inside each frame of (B*T, C, H, W), for kernels of one frame.
+
+    Examples:
+        >>> from pushpull.models.factorised import batch_norm_layer, conv_layer, over_space
+        >>> conv = conv_layer(1, 4, 3, video=True, over="space", stride=2)
+        >>> frames = torch.rand(10, 1, 8, 8)  # two clips of five frames
+        >>> over_space(frames, conv, batch_norm_layer(4, video=True).eval(), None).shape
+        torch.Size([10, 4, 4, 4])
+    """
     weight = conv.weight if conv.weight.dim() == 4 else conv.weight.squeeze(2)
     height, width = weight.shape[2:]
     stride, padding = (conv.stride[-2], conv.stride[-1]), (height // 2, width // 2)
@@ -95,7 +118,15 @@ def over_space(x: Tensor, conv: Conv, norm: BatchNorm, valid: Tensor | None) -> 
 
 
 def over_time(x: Tensor, conv: Conv, norm: BatchNorm, clips: int, valid: Tensor | None) -> Tensor:
-    """ReLU(norm(conv)) across the frames of each clip (B*T, C, H, W), for kernels of one pixel."""
+    """ReLU(norm(conv)) across the frames of each clip (B*T, C, H, W), for kernels of one pixel.
+
+    Examples:
+        >>> from pushpull.models.factorised import batch_norm_layer, conv_layer, over_time
+        >>> conv = conv_layer(4, 4, 3, video=True, over="time")
+        >>> frames = torch.rand(10, 4, 8, 8)  # two clips of five frames
+        >>> over_time(frames, conv, batch_norm_layer(4, video=True).eval(), 2, None).shape
+        torch.Size([10, 4, 8, 8])
+    """
     # Published kernels are (k, 1, 1) over video and (1, k) over (coefficients, rows).
     weight = conv.weight.squeeze(-1) if conv.weight.dim() == 5 else conv.weight.transpose(2, 3)
     padding = (weight.shape[2] // 2, 0)
@@ -107,7 +138,15 @@ def over_time(x: Tensor, conv: Conv, norm: BatchNorm, clips: int, valid: Tensor 
 
 
 def reversed_in_time(x: Tensor, n_frames: Tensor) -> Tensor:
-    """Each clip of (B, T, C) backwards from its own last frame; padding stays where it is."""
+    """Each clip of (B, T, C) backwards from its own last frame; padding stays where it is.
+
+    Examples:
+        >>> from pushpull.models.factorised import reversed_in_time
+        >>> x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]])[..., None]
+        >>> reversed_in_time(x, torch.tensor([3, 2]))[..., 0]
+        tensor([[3., 2., 1.],
+                [5., 4., 0.]])
+    """
     if valid_mask(n_frames, x.shape[1]) is None:
         return x.flip(1)
     time = torch.arange(x.shape[1], device=x.device)
@@ -117,7 +156,14 @@ def reversed_in_time(x: Tensor, n_frames: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Convolutions over space and time that keep the number of frames."""
+    """Convolutions over space and time that keep the number of frames.
+
+    Examples:
+        >>> from pushpull.models import LightASD
+        >>> block = LightASD().eval().visualEncoder.block1
+        >>> block(torch.rand(5, 1, 16, 16), 1, None).shape  # one clip of five frames
+        torch.Size([5, 32, 8, 8])
+    """
 
     def pair(self, conv: str, norm: str) -> tuple[Conv, BatchNorm]:
         """A convolution and its norm by their published names."""
@@ -184,7 +230,17 @@ def halved(x: Tensor, clips: int, valid: Tensor | None) -> Tensor:
 
 
 class FactorisedDetector(Detector):
-    """Encoders, MFCC front end and visual head; a subclass fuses."""
+    """Encoders, MFCC front end and visual head; a subclass fuses.
+
+    Examples:
+        >>> from pushpull.models import LRASD
+        >>> from pushpull.models.factorised import FactorisedDetector
+        >>> detector = LRASD().eval()
+        >>> isinstance(detector, FactorisedDetector)
+        True
+        >>> detector.encode_visual(255 * torch.rand(1, 5, 112, 112), torch.tensor([5])).shape
+        torch.Size([1, 5, 128])
+    """
 
     def __init__(self, block: Callable[..., Block]) -> None:
         super().__init__()
@@ -218,7 +274,15 @@ class FactorisedDetector(Detector):
 
 
 def reset_gru(*layers: nn.GRU) -> None:
-    """Start recurrent layers as published: He-normal weights, no bias."""
+    """Start recurrent layers as published: He-normal weights, no bias.
+
+    Examples:
+        >>> from pushpull.models.factorised import reset_gru
+        >>> gru = torch.nn.GRU(8, 8)
+        >>> reset_gru(gru)
+        >>> bool((gru.bias_ih_l0 == 0).all())
+        True
+    """
     for layer in layers:
         for name, parameter in layer.named_parameters():
             if name.startswith("weight"):

@@ -60,14 +60,21 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Length and step of the analysis windows, in samples at 16 kHz."""
+    """Length and step of the analysis windows, in samples at 16 kHz.
+
+    Examples:
+        >>> from pushpull.models.features import Window
+        >>> window = Window.at(fps=25.0)
+        >>> window, window.rows(16_000)
+        (Window(length=400, step=160), 99)
+    """
 
     length: int
     step: int
 
     @classmethod
     def at(cls, fps: float) -> Window:
-        """The windows of a video with `fps` frames per second."""
+        """The windows of a video with `fps` frames per second: 400 and 160 samples at 25."""
         # Multiplied in this order as TalkNet's loader and the library do: rounding to whole samples
         # must fall the same way.
         return cls(
@@ -98,6 +105,14 @@ def mfcc(waveform: Tensor, *, n_samples: Tensor, n_frames: Tensor, fps: Tensor) 
 
     Raises:
         ShapeError: If the arguments do not fit each other or a clip is empty.
+
+    Examples:
+        >>> from pushpull.models.features import mfcc
+        >>> waveform = torch.sin(torch.arange(6400) / 5)[None].requires_grad_()
+        >>> n_samples, n_frames, fps = torch.tensor([6400]), torch.tensor([10]), torch.tensor([25.0])
+        >>> features = mfcc(waveform, n_samples=n_samples, n_frames=n_frames, fps=fps)
+        >>> features.shape, features.requires_grad
+        (torch.Size([1, 40, 13]), True)
     """
     return _features(waveform, n_samples, n_frames, fps, cepstra, MFCC_COEFFICIENTS)
 
@@ -111,6 +126,14 @@ def log_power_spectrogram(
 
     Returns:
         (B, 4 max(n_frames), 257), zeros behind a clip's last frame.
+
+    Examples:
+        >>> from pushpull.models.features import log_power_spectrogram
+        >>> waveform = torch.sin(torch.arange(6400) / 5)[None]
+        >>> n_samples, n_frames, fps = torch.tensor([6400]), torch.tensor([10]), torch.tensor([25.0])
+        >>> of = {"n_samples": n_samples, "n_frames": n_frames, "fps": fps}
+        >>> log_power_spectrogram(waveform, **of).shape
+        torch.Size([1, 40, 257])
     """
     return _features(waveform, n_samples, n_frames, fps, log_power, SPECTRUM_BINS)
 
@@ -197,7 +220,13 @@ def _pre_emphasised(waveform: Tensor, n_samples: Tensor, start: int, size: int) 
 
 
 def cepstra(power: Tensor) -> Tensor:
-    """Log energy and mel cepstra (..., 13) of power spectra (..., 257) on the int16 scale."""
+    """Log energy and mel cepstra (..., 13) of power spectra (..., 257) on the int16 scale.
+
+    Examples:
+        >>> from pushpull.models.features import cepstra
+        >>> cepstra(torch.ones(40, 257)).shape
+        torch.Size([40, 13])
+    """
     to_mel, to_cepstra = _matrices(power.dtype, power.device)
     log_mel = (power @ to_mel).clamp(min=POWER_FLOOR).log()
     log_energy = power.sum(-1, keepdim=True).clamp(min=POWER_FLOOR).log()
@@ -205,7 +234,13 @@ def cepstra(power: Tensor) -> Tensor:
 
 
 def log_power(power: Tensor) -> Tensor:
-    """Logarithm of power spectra (..., 257), floored."""
+    """Logarithm of power spectra (..., 257), floored.
+
+    Examples:
+        >>> from pushpull.models.features import log_power
+        >>> log_power(torch.tensor([1.0, 0.0]))
+        tensor([  0.0000, -36.0437])
+    """
     return power.clamp(min=POWER_FLOOR).log()
 
 

@@ -63,7 +63,17 @@ class RecurrentLayers(nn.Module):
 
 
 class LightASD(FactorisedDetector):
-    """Light-ASD; 1.02 M parameters."""
+    """Light-ASD; 1.02 M parameters.
+
+    Examples:
+        >>> from pushpull.models import LightASD
+        >>> detector = LightASD().eval()
+        >>> sum(p.numel() for p in detector.parameters())
+        1021636
+        >>> output = detector(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> output.score.shape, output.logits_v.shape, output.e_a.shape
+        (torch.Size([1, 5]), torch.Size([1, 5, 2]), torch.Size([1, 5, 128]))
+    """
 
     visual_context = 6
     audio_context = 5

@@ -83,7 +83,16 @@ class RecurrentLayers(nn.Module):
 
 
 class LRASD(FactorisedDetector):
-    """LR-ASD; 0.84 M parameters."""
+    """LR-ASD; 0.84 M parameters.
+
+    Examples:
+        >>> from pushpull.models import LRASD
+        >>> detector = LRASD().eval()
+        >>> sum(p.numel() for p in detector.parameters())
+        837156
+        >>> detector(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112)).score.shape
+        torch.Size([1, 5])
+    """
 
     visual_context = 9
     audio_context = 6

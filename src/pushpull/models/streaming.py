@@ -29,6 +29,15 @@ class VisualStream:
     Args:
         detector: In eval mode; its device and type are used.
         window: Frames encoded at once besides their context. Memory grows with it.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.streaming import VisualStream
+        >>> stream = VisualStream(build("light_asd").eval(), window=4)
+        >>> for _ in range(3):
+        ...     stream.push(torch.zeros(5, 112, 112, dtype=torch.uint8))
+        >>> stream.finish().shape
+        torch.Size([1, 15, 128])
     """
 
     def __init__(self, detector: Detector, *, window: int = WINDOW_FRAMES) -> None:
@@ -41,7 +50,11 @@ class VisualStream:
         self.before = 0
 
     def push(self, faces: Tensor) -> None:
-        """Take further faces (n, 112, 112), uint8 or float 0..255, which may be any number."""
+        """Take further faces (n, 112, 112), uint8 or float 0..255, which may be any number.
+
+        Raises:
+            ShapeError: If they have another number of axes.
+        """
         if faces.dim() != 3:
             raise ShapeError(f"faces is {tuple(faces.shape)}; expected (n, H, W)")
         # A copy, since callers reuse or drop what they pushed.
@@ -51,7 +64,11 @@ class VisualStream:
             self._encode(last=False)
 
     def finish(self) -> Tensor:
-        """Encode what is left; the local visual features (1, T, D) of the whole track."""
+        """Encode what is left; the local visual features (1, T, D) of the whole track.
+
+        Raises:
+            ShapeError: If no faces were pushed.
+        """
         if self.n_waiting > self.before:
             self._encode(last=True)
         if not self.encoded:
@@ -84,7 +101,27 @@ def score_track(
     fps: float,
     audio_window: int = AUDIO_WINDOW_FRAMES,
 ) -> Output:
-    """Scores of one track from its sound (S,) and its local visual features (1, T, D)."""
+    """Scores of one track from its sound and its local visual features.
+
+    Args:
+        detector: In eval mode; its device and type are used.
+        waveform: (S,) in [-1, 1] at 16 kHz.
+        local: (1, T, D), as `VisualStream` gives them.
+        fps: Video frames per second.
+        audio_window: Video frames whose sound is encoded at once, where a model is local in time.
+
+    Returns:
+        Of a batch of one, without gradients.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.streaming import VisualStream, score_track
+        >>> detector = build("light_asd").eval()
+        >>> stream = VisualStream(detector)
+        >>> stream.push(255 * torch.rand(5, 112, 112))
+        >>> score_track(detector, torch.randn(3200) / 10, stream.finish(), fps=25.0).score.shape
+        torch.Size([1, 5])
+    """
     parameter = next(detector.parameters())
     device = parameter.device
     n_frames = torch.tensor([local.shape[1]], device=device)
@@ -116,7 +153,20 @@ def _encode_audio(detector: Detector, features: Tensor, n_frames: Tensor, window
 
 
 def detect_clip(detector: Detector, clip: Clip) -> Output:
-    """Scores of one clip of any length, as `detector(...)` gives them, in bounded memory."""
+    """Scores of one clip of any length, as `detector(...)` gives them, in bounded memory.
+
+    Args:
+        detector: In eval mode; its device and type are used.
+        clip: Faces (T, 112, 112) and sound; its labels are not looked at.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.streaming import detect_clip
+        >>> from pushpull.schema import Clip
+        >>> clip = Clip(waveform=torch.randn(3200) / 10, faces=255 * torch.rand(5, 112, 112), fps=25.0)
+        >>> detect_clip(build("light_asd").eval(), clip).score.shape
+        torch.Size([1, 5])
+    """
     stream = VisualStream(detector)
     for faces in torch.split(clip.faces, WINDOW_FRAMES):
         stream.push(faces)

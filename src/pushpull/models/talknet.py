@@ -51,6 +51,15 @@ class TalkNet(Detector):
 
     Raises:
         ConfigError: If a number cannot be.
+
+    Examples:
+        >>> from pushpull.models import TalkNet
+        >>> detector = TalkNet(width=0.125, face_step=2).eval()
+        >>> output = detector(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> output.score.shape, output.logits_a.shape, output.z_v.shape
+        (torch.Size([1, 5]), torch.Size([1, 5, 2]), torch.Size([1, 5, 16]))
+        >>> detector.config()
+        {'width': 0.125, 'face_step': 2, 'dropout': 0.1}
     """
 
     visual_context = 2
@@ -130,7 +139,15 @@ class TalkNet(Detector):
 
 
 class SpecTalkNet(TalkNet):
-    """TalkNet on the log-power spectrogram."""
+    """TalkNet on the log-power spectrogram.
+
+    Examples:
+        >>> from pushpull.models import SpecTalkNet
+        >>> detector = SpecTalkNet(width=0.125, face_step=2).eval()
+        >>> one = {"n_samples": torch.tensor([3200]), "n_frames": torch.tensor([5])}
+        >>> detector.front_end(torch.zeros(1, 3200), **one, fps=torch.tensor([25.0])).shape
+        torch.Size([1, 20, 257])
+    """
 
     def front_end(
         self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
@@ -140,7 +157,15 @@ class SpecTalkNet(TalkNet):
 
 
 class NcTalkNet(TalkNet):
-    """TalkNet without cross-attention: self-attention and heads see the encoders' embeddings."""
+    """TalkNet without cross-attention: self-attention and heads see the encoders' embeddings.
+
+    Examples:
+        >>> from pushpull.models import NcTalkNet
+        >>> detector = NcTalkNet(width=0.125, face_step=2).eval()
+        >>> output = detector(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> output.z_a is None and output.z_v is None
+        True
+    """
 
     def __init__(self, width: float = 1.0, face_step: int = 1, dropout: float = 0.1) -> None:
         super().__init__(width, face_step, dropout)
