@@ -109,8 +109,8 @@ def mfcc(waveform: Tensor, *, n_samples: Tensor, n_frames: Tensor, fps: Tensor) 
     Examples:
         >>> from pushpull.models.features import mfcc
         >>> waveform = torch.sin(torch.arange(6400) / 5)[None].requires_grad_()
-        >>> n_samples, n_frames, fps = torch.tensor([6400]), torch.tensor([10]), torch.tensor([25.0])
-        >>> features = mfcc(waveform, n_samples=n_samples, n_frames=n_frames, fps=fps)
+        >>> one = {"n_samples": torch.tensor([6400]), "n_frames": torch.tensor([10])}
+        >>> features = mfcc(waveform, **one, fps=torch.tensor([25.0]))
         >>> features.shape, features.requires_grad
         (torch.Size([1, 40, 13]), True)
     """
@@ -130,9 +130,8 @@ def log_power_spectrogram(
     Examples:
         >>> from pushpull.models.features import log_power_spectrogram
         >>> waveform = torch.sin(torch.arange(6400) / 5)[None]
-        >>> n_samples, n_frames, fps = torch.tensor([6400]), torch.tensor([10]), torch.tensor([25.0])
-        >>> of = {"n_samples": n_samples, "n_frames": n_frames, "fps": fps}
-        >>> log_power_spectrogram(waveform, **of).shape
+        >>> one = {"n_samples": torch.tensor([6400]), "n_frames": torch.tensor([10])}
+        >>> log_power_spectrogram(waveform, **one, fps=torch.tensor([25.0])).shape
         torch.Size([1, 40, 257])
     """
     return _features(waveform, n_samples, n_frames, fps, log_power, SPECTRUM_BINS)

@@ -163,7 +163,8 @@ def detect_clip(detector: Detector, clip: Clip) -> Output:
         >>> from pushpull.models import build
         >>> from pushpull.models.streaming import detect_clip
         >>> from pushpull.schema import Clip
-        >>> clip = Clip(waveform=torch.randn(3200) / 10, faces=255 * torch.rand(5, 112, 112), fps=25.0)
+        >>> faces = 255 * torch.rand(5, 112, 112)
+        >>> clip = Clip(waveform=torch.randn(3200) / 10, faces=faces, fps=25.0)
         >>> detect_clip(build("light_asd").eval(), clip).score.shape
         torch.Size([1, 5])
     """
