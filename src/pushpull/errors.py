@@ -142,14 +142,30 @@ class UnknownName(ConfigError):
 
 
 class MissingExtra(ConfigError):
-    """A package that only some commands need is not installed."""
+    """A package that only some commands need is not installed.
+
+    Examples:
+        >>> from pushpull.errors import MissingExtra
+        >>> raise MissingExtra.of("training", ImportError(name="lightning"), "train")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.MissingExtra: training needs the package lightning; install it with:
+        pip install 'pushpull-asd[train]'
+    """
 
     @classmethod
     def of(cls, what: str, error: ImportError, extra: str) -> MissingExtra:
         """The error for what needs a package, and the extra of this distribution that brings it.
 
-        >>> str(MissingExtra.of("training", ImportError(name="lightning"), "train"))
-        "training needs the package lightning; install it with: pip install 'pushpull-asd[train]'"
+        Args:
+            what: What cannot be done without.
+            error: What importing the package raised.
+            extra: Name of the extra, such as "train".
+
+        Examples:
+            >>> from pushpull.errors import MissingExtra
+            >>> print(MissingExtra.of("training", ImportError(name="lightning"), "train"))
+            training needs the package lightning; install it with: pip install 'pushpull-asd[train]'
         """
         return cls(
             f"{what} needs the package {error.name or error}; install it with: "

@@ -18,7 +18,14 @@ LEVEL_DB = (-48.0, -22.0)
 
 
 def draw_ambience(rng: np.random.Generator, n_samples: int) -> NDArray[np.float32]:
-    """A random background (n_samples,): silence, noise, music or a crowd, at a random level."""
+    """A random background (n_samples,): silence, noise, music or a crowd, at a random level.
+
+    Examples:
+        >>> from pushpull.synthetic.ambience import draw_ambience
+        >>> sound = draw_ambience(np.random.default_rng(0), 16_000)
+        >>> sound.shape, sound.dtype
+        ((16000,), dtype('float32'))
+    """
     kind = int(rng.choice(4, p=[0.25, 0.3, 0.25, 0.2]))
     if kind == 0:
         return np.zeros(n_samples, np.float32)

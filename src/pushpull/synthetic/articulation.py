@@ -56,6 +56,14 @@ class Mouth:
         rounding: Protrusion of the lips, 0..1.
         tongue: Height of the tongue between the teeth, 0..1.
         smile: Corners raised and cheeks lifted, 0..1.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> mouth = babble(np.random.default_rng(0), 1.0).mouth
+        >>> len(mouth), bool(0 <= mouth.gap.min() and mouth.gap.max() <= 1)
+        (200, True)
+        >>> len(mouth.at(np.arange(25) / 25))  # one for each frame of a video
+        25
     """
 
     gap: Array
@@ -70,14 +78,31 @@ class Mouth:
         return len(self.gap)
 
     def at(self, times_s: Array) -> Mouth:
-        """The mouth at other times (M,), by linear interpolation."""
+        """The mouth at other times (M,), by linear interpolation.
+
+        Examples:
+            >>> from pushpull.synthetic import babble
+            >>> mouth = babble(np.random.default_rng(0), 1.0).mouth
+            >>> len(mouth.at((np.arange(25) + 0.5) / 25))
+            25
+        """
         own_s = np.arange(len(self)) / RATE_HZ
         values = {f.name: np.interp(times_s, own_s, getattr(self, f.name)) for f in fields(self)}
         return Mouth(**values)
 
 
 def blend(first: Mouth, second: Mouth, share: Array) -> Mouth:
-    """The first mouth where share (N,) is 0, the second where it is 1."""
+    """The first mouth where share (N,) is 0, the second where it is 1.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> from pushpull.synthetic.articulation import blend
+        >>> rng = np.random.default_rng(0)
+        >>> talking, still = babble(rng, 1.0).mouth, babble(rng, 1.0, []).mouth
+        >>> half = blend(talking, still, np.full(200, 0.5))
+        >>> np.allclose(half.gap, (talking.gap + still.gap) / 2)
+        True
+    """
     pairs = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in fields(Mouth)}
     return Mouth(**{name: a * (1 - share) + b * share for name, (a, b) in pairs.items()})
 
@@ -94,6 +119,12 @@ class Tract:
         nasality: Share of sound through the nose, 0..1.
         formants_hz: First three resonances (N, 3) of a tract of 17.5 cm.
         pitch: Fundamental frequency relative to the speaker's mean.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> tract = babble(np.random.default_rng(0), 1.0).tract
+        >>> len(tract), tract.formants_hz.shape
+        (200, (200, 3))
     """
 
     voicing: Array
@@ -109,7 +140,14 @@ class Tract:
 
 
 def silent_tract(n: int) -> Tract:
-    """A tract at rest for n samples."""
+    """A tract at rest for n samples.
+
+    Examples:
+        >>> from pushpull.synthetic.articulation import silent_tract
+        >>> tract = silent_tract(200)  # one second
+        >>> len(tract), bool(tract.voicing.any())
+        (200, False)
+    """
     zeros = np.zeros((7, n))
     return Tract(
         voicing=zeros[0],
@@ -130,6 +168,14 @@ class Speech:
         mouth: Seen; closed outside utterances.
         tract: Heard; silent outside utterances.
         utterances: Stretches (start, end) in seconds from the first phone to the last.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> speech = babble(np.random.default_rng(0), 2.0, [(0.5, 1.5)])
+        >>> speech.utterances
+        ((0.5, 1.5),)
+        >>> speech.speaking(np.array([0.0, 1.0, 2.0]))
+        array([False,  True, False])
     """
 
     mouth: Mouth
@@ -164,6 +210,13 @@ def babble(
         duration_s: Length of the result.
         spans: Stretches (start, end) in seconds to fill with talk, in order; by default all of it.
             Pauses between the phrases of a span are at most 0.35 s and count as utterance.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_voice, synthesize
+        >>> rng = np.random.default_rng(0)
+        >>> speech = babble(rng, 1.0)
+        >>> synthesize(speech.tract, draw_voice(rng), rng).shape  # at 16 kHz
+        (16000,)
     """
     n = round(duration_s * RATE_HZ)
     spans = [(0.0, duration_s)] if spans is None else spans
@@ -346,7 +399,13 @@ def write_tune(pitch: Array, phrase: Sequence[Segment], rng: np.random.Generator
 
 
 def smooth(values: Array, width_s: float) -> Array:
-    """Moving average along the first axis with a raised-cosine window of this width."""
+    """Moving average along the first axis with a raised-cosine window of this width.
+
+    Examples:
+        >>> from pushpull.synthetic.articulation import smooth
+        >>> smooth(np.array([0.0, 0.0, 1.0, 0.0, 0.0]), 0.01).round(2)
+        array([0.  , 0.25, 0.5 , 0.25, 0.  ])
+    """
     half = max(1, round(width_s * RATE_HZ / 2))
     window = np.hanning(2 * half + 3)[1:-1]
     window /= window.sum()

@@ -32,6 +32,12 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
 
     Returns:
         RGB (H, W, 3) uint8.
+
+    Examples:
+        >>> from pushpull.synthetic.background import draw_background
+        >>> picture = draw_background(np.random.default_rng(0), (64, 48))
+        >>> picture.shape, picture.dtype
+        ((48, 64, 3), dtype('uint8'))
     """
     import cv2
 

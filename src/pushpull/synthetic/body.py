@@ -30,6 +30,15 @@ def draw_body(looks: Looks, light: Light, grid: Grid) -> tuple[Array, Array]:
 
     Returns:
         SRGB colour (H, W, 3) and coverage (H, W).
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.body import BODY_X, BODY_Y, draw_body
+        >>> from pushpull.synthetic.shading import Grid, Light
+        >>> grid = Grid.spanning(BODY_X, BODY_Y, pixels_per_unit=10)
+        >>> colour, coverage = draw_body(draw_looks(np.random.default_rng(0)), Light(), grid)
+        >>> colour.shape, coverage.shape
+        ((43, 58, 3), (43, 58))
     """
     rng = np.random.default_rng(looks.texture_seed + 1)
     build = 0.58 + 0.28 * (looks.jaw_width - 0.9)

@@ -39,6 +39,14 @@ def draw_clip(
 
     Returns:
         Faces (n_frames, 112, 112) uint8, sound of the same length, labels.
+
+    Examples:
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=5)
+        >>> clip.faces.shape, clip.faces.dtype, clip.waveform.shape
+        (torch.Size([5, 112, 112]), torch.uint8, torch.Size([3200]))
+        >>> clip.speaking
+        tensor([1, 1, 1, 1, 1])
     """
     import cv2
 

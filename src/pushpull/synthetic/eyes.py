@@ -34,6 +34,16 @@ def draw_eyes(
 
     Returns:
         SRGB colour (H, W, 3) and coverage (H, W).
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.eyes import EYES_X, EYES_Y, draw_eyes
+        >>> from pushpull.synthetic.shading import Grid, Light
+        >>> looks = draw_looks(np.random.default_rng(0))
+        >>> grid = Grid.spanning(EYES_X, EYES_Y, pixels_per_unit=20)
+        >>> colour, coverage = draw_eyes(1.0, (0.0, 0.0), looks, Light(), grid)
+        >>> colour.shape, coverage.shape
+        ((9, 33, 3), (9, 33))
     """
     side = np.sign(grid.x)
     size = 0.225 * looks.eye_size

@@ -118,6 +118,17 @@ class Face:
         looks: Who.
         light: How lit.
         pixels_per_unit: Resolution; a face is about 2.5 units high.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_looks
+        >>> from pushpull.synthetic.face import Face
+        >>> from pushpull.synthetic.motion import draw_motion
+        >>> from pushpull.synthetic.shading import Light
+        >>> rng, times_s = np.random.default_rng(0), np.arange(3) / 25
+        >>> mouth = babble(rng, 0.2).mouth.at(times_s)
+        >>> face = Face(draw_looks(rng), Light(), pixels_per_unit=20)
+        >>> [canvas.shape for canvas in face.frontal(mouth, draw_motion(rng, times_s, mouth))]
+        [(85, 68, 4), (85, 68, 4), (85, 68, 4)]
     """
 
     def __init__(self, looks: Looks, light: Light, pixels_per_unit: float) -> None:
@@ -191,7 +202,14 @@ def reach_of(still: Picture, grid: Grid) -> tuple[tuple[float, float], tuple[flo
 
 
 def layer(colour: Array, alpha: Array) -> Picture:
-    """Colour (H, W, 3) and coverage (H, W) in 0..1 as one picture (H, W, 4), premultiplied."""
+    """Colour (H, W, 3) and coverage (H, W) in 0..1 as one picture (H, W, 4), premultiplied.
+
+    Examples:
+        >>> from pushpull.synthetic.face import layer
+        >>> red = np.zeros((1, 1, 3), np.float32) + np.array([1.0, 0.0, 0.0], np.float32)
+        >>> layer(red, np.full((1, 1), 0.5, np.float32))
+        array([[[128,   0,   0, 128]]], dtype=uint8)
+    """
     result = np.empty((*alpha.shape, 4), np.uint8)
     result[..., :3] = 255 * np.clip(colour, 0, 1) * alpha[..., None] + 0.5
     result[..., 3] = 255 * alpha + 0.5
@@ -199,7 +217,15 @@ def layer(colour: Array, alpha: Array) -> Picture:
 
 
 def paint(below: Picture, above: Picture) -> None:
-    """Paint a premultiplied layer (H, W, 4) over a picture (H, W, 3 or 4), in place."""
+    """Paint a premultiplied layer (H, W, 4) over a picture (H, W, 3 or 4), in place.
+
+    Examples:
+        >>> from pushpull.synthetic.face import layer, paint
+        >>> picture = np.full((1, 1, 3), 100, np.uint8)
+        >>> paint(picture, layer(np.ones((1, 1, 3), np.float32), np.full((1, 1), 0.5, np.float32)))
+        >>> picture
+        array([[[178, 178, 178]]], dtype=uint8)
+    """
     import cv2
 
     colours = cv2.cvtColor(above, cv2.COLOR_RGBA2RGB) if below.shape[2] == 3 else above

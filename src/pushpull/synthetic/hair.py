@@ -57,6 +57,13 @@ class Hair:
         back: Light (H, W, 3) of hair behind the neck.
         back_alpha: Its coverage.
         shadow: Shade that hair throws on the skin (H, W), 0..1.
+
+    Examples:
+        >>> from pushpull.synthetic.hair import Hair
+        >>> none, black = np.zeros((2, 2), np.float32), np.zeros((2, 2, 3), np.float32)
+        >>> bald = Hair(black, none, black, none, none)
+        >>> bool(bald.alpha.any())
+        False
     """
 
     colour: Array
@@ -83,6 +90,17 @@ def draw_hair(
         radius: Relative radius of the head's outline.
         depth_in: Distance inside the head's outline.
         rng: Source of strands.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.hair import draw_hair
+        >>> from pushpull.synthetic.head import CANVAS_X, CANVAS_Y
+        >>> from pushpull.synthetic.shading import Grid, Light
+        >>> rng, grid = np.random.default_rng(0), Grid.spanning(CANVAS_X, CANVAS_Y, 10)
+        >>> radius = np.hypot(grid.x, grid.y)  # a head like a ball
+        >>> hair = draw_hair(grid, draw_looks(rng), Light(), radius, 1 - radius, rng)
+        >>> hair.colour.shape, hair.shadow.shape
+        ((42, 34, 3), (42, 34))
     """
     if looks.hair_style not in STYLES:
         none = np.zeros_like(grid.x)

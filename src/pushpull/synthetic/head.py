@@ -64,6 +64,14 @@ class Head:
         depth: Height towards the viewer (H, W), 0 at the outline.
         glasses: Colour (H, W, 3) of what lies over the eyes.
         glasses_alpha: Its coverage.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.head import bake_head
+        >>> from pushpull.synthetic.shading import Light
+        >>> head = bake_head(draw_looks(np.random.default_rng(0)), Light(), pixels_per_unit=20)
+        >>> head.colour.shape, head.alpha.shape, head.depth.shape
+        ((85, 68, 3), (85, 68), (85, 68))
     """
 
     grid: Grid
@@ -77,7 +85,16 @@ class Head:
 
 
 def bake_head(looks: Looks, light: Light, pixels_per_unit: float) -> Head:
-    """Draw the still part of a head."""
+    """Draw the still part of a head.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.head import bake_head
+        >>> from pushpull.synthetic.shading import Light
+        >>> head = bake_head(draw_looks(np.random.default_rng(0)), Light(), pixels_per_unit=20)
+        >>> bool(0 <= head.colour.min() and head.colour.max() <= 1)
+        True
+    """
     grid = Grid.spanning(CANVAS_X, CANVAS_Y, pixels_per_unit)
     rng = np.random.default_rng(looks.texture_seed)
     radius, depth_in = inside(grid, outline(looks))

@@ -72,6 +72,12 @@ class Looks:
         cloth: Colour of the clothing.
         collar: Whether the clothing has a collar.
         texture_seed: Of hair strands, freckles and cloth.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> looks = draw_looks(np.random.default_rng(0))
+        >>> looks.hair_style, looks.glasses
+        ('bob', True)
     """
 
     skin: Colour
@@ -105,6 +111,14 @@ def draw_looks(rng: np.random.Generator, *, feminine: float | None = None) -> Lo
     Args:
         rng: Source of every choice.
         feminine: 0..1; moves the chances of beards, hair styles and face shapes; random if None.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pushpull.synthetic import draw_looks
+        >>> looks = draw_looks(np.random.default_rng(0), feminine=1.0)
+        >>> looks.beard
+        0.0
+        >>> bespectacled = replace(looks, glasses=True)
     """
     f = float(rng.uniform()) if feminine is None else feminine
     bald, short, side = 0.12 * (1 - f), 0.5 * (1 - f) + 0.02, 0.3 * (1 - f) + 0.08

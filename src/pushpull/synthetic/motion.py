@@ -29,6 +29,14 @@ class Motion:
         gaze_x: Direction of looking to the right, -1..1.
         gaze_y: Direction of looking down, -1..1.
         brows: How far the brows are raised, about -0.3..1.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> from pushpull.synthetic.motion import draw_motion
+        >>> rng, times_s = np.random.default_rng(0), np.arange(50) / 25
+        >>> motion = draw_motion(rng, times_s, babble(rng, 2.0).mouth.at(times_s))
+        >>> len(motion), bool(motion.lids.max() <= 1)
+        (50, True)
     """
 
     yaw: Array
@@ -62,6 +70,15 @@ def draw_motion(
         mouth: What the mouth does in these frames; a talking head moves more.
         facing: Mean yaw in radians.
         liveliness: 0 holds the head still.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> from pushpull.synthetic.motion import draw_motion
+        >>> rng, times_s = np.random.default_rng(0), np.arange(50) / 25
+        >>> mouth = babble(rng, 2.0).mouth.at(times_s)
+        >>> still = draw_motion(rng, times_s, mouth, facing=0.2, liveliness=0.0)
+        >>> set(still.yaw.tolist())
+        {0.2}
     """
     # "same" would be the length of the window where a clip is shorter than that.
     effort = np.convolve(mouth.gap, np.ones(9) / 9, "full")[4 : 4 + len(mouth.gap)]

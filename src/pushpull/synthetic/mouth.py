@@ -50,6 +50,14 @@ class MouthShape:
         corner: How far the corners are raised.
         tongue: Height of the tongue, 0..1.
         jaw: How far the lower teeth and the chin have gone down.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_looks
+        >>> from pushpull.synthetic.mouth import mouth_shape
+        >>> rng = np.random.default_rng(0)
+        >>> shape = mouth_shape(babble(rng, 1.0).mouth, draw_looks(rng))
+        >>> shape.half_width.shape, shape.half_width.dtype
+        ((200,), dtype('float32'))
     """
 
     half_width: Array
@@ -64,7 +72,16 @@ class MouthShape:
 
 
 def mouth_shape(mouth: Mouth, looks: Looks) -> MouthShape:
-    """Geometry of a person's mouth."""
+    """Geometry of a person's mouth.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_looks
+        >>> from pushpull.synthetic.mouth import mouth_shape
+        >>> rng = np.random.default_rng(0)
+        >>> closed = mouth_shape(babble(rng, 1.0, []).mouth, draw_looks(rng))
+        >>> float((closed.upper + closed.lower).max())
+        0.0
+    """
     gap, press, width = mouth.gap, mouth.press, mouth.width
     rounding, smile = mouth.rounding, mouth.smile
     width_share = 1 + 0.13 * width - 0.18 * rounding - 0.06 * gap + 0.20 * smile
@@ -86,7 +103,17 @@ def mouth_shape(mouth: Mouth, looks: Looks) -> MouthShape:
 def mouth_extent(
     shape: MouthShape, looks: Looks
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Part of the canvas in x and in y that holds all of these mouths with their shade."""
+    """Part of the canvas in x and in y that holds all of these mouths with their shade.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_looks
+        >>> from pushpull.synthetic.mouth import mouth_extent, mouth_shape
+        >>> rng = np.random.default_rng(0)
+        >>> looks = draw_looks(rng)
+        >>> x_range, y_range = mouth_extent(mouth_shape(babble(rng, 1.0).mouth, looks), looks)
+        >>> x_range[0] == -x_range[1], y_range[0] < 1 < y_range[1]
+        (True, True)
+    """
     half = float(shape.half_width.max()) + 0.12
     middle_y = MIDDLE_Y * looks.face_length
     up = float((shape.upper + 1.1 * shape.upper_lip + shape.corner).max()) + 0.05
@@ -151,6 +178,18 @@ def draw_mouth(shape: MouthShape, looks: Looks, light: Light, grid: Grid) -> tup
 
     Returns:
         SRGB colour (T, H, W, 3) and coverage (T, H, W).
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_looks
+        >>> from pushpull.synthetic.mouth import draw_mouth, mouth_extent, mouth_shape
+        >>> from pushpull.synthetic.shading import Grid, Light
+        >>> rng = np.random.default_rng(0)
+        >>> looks, mouth = draw_looks(rng), babble(rng, 0.2).mouth.at(np.arange(5) / 25)
+        >>> shape = mouth_shape(mouth, looks)
+        >>> grid = Grid.spanning(*mouth_extent(shape, looks), pixels_per_unit=20)
+        >>> colour, coverage = draw_mouth(shape, looks, Light(), grid)
+        >>> len(colour), coverage.shape[1:] == grid.x.shape
+        (5, True)
     """
     x, y = grid.x[0], grid.y[:, :1]
     curves = curves_of(shape, x, MIDDLE_Y * looks.face_length)

@@ -34,6 +34,15 @@ class Phone:
         frication_hz: Centre of that noise.
         nasality: Share of sound through the nose.
         release_s: For stops: how long before the end the closure opens; 0 for other phones.
+
+    Examples:
+        >>> from pushpull.synthetic.phones import PHONES, Phone
+        >>> PHONES["b"].gap < 0  # lips pressed together
+        True
+        >>> PHONES["u"].rounding > PHONES["i"].rounding
+        True
+        >>> Phone(duration_s=0.1, gap=0.3, voicing=1.0).formants_hz
+        (500.0, 1500.0, 2500.0)
     """
 
     duration_s: float

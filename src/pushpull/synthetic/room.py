@@ -31,6 +31,13 @@ def mixed(
 
     Returns:
         Waveform (S,) in [-1, 1].
+
+    Examples:
+        >>> from pushpull.synthetic.room import mixed
+        >>> voices = np.zeros((2, 16_000), np.float32)
+        >>> sound = mixed(np.random.default_rng(0), voices)
+        >>> sound.shape, float(np.abs(sound).max()) < 0.02  # the air of the room
+        ((16000,), True)
     """
     dry = np.asarray(voices, np.float64).sum(0)
     length = round(0.25 * SAMPLE_RATE_HZ)

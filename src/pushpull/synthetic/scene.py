@@ -29,14 +29,29 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Who is seen and heard."""
+    """Who is seen and heard.
+
+    Examples:
+        >>> from pushpull.synthetic import Person, draw_looks, draw_voice
+        >>> rng = np.random.default_rng(0)
+        >>> person = Person(looks=draw_looks(rng), voice=draw_voice(rng, pitch_hz=120.0))
+        >>> person.voice.pitch_hz
+        120.0
+    """
 
     looks: Looks
     voice: Voice
 
 
 def draw_person(rng: np.random.Generator, *, feminine: bool | None = None) -> Person:
-    """A random person whose voice fits the looks."""
+    """A random person whose voice fits the looks.
+
+    Examples:
+        >>> from pushpull.synthetic.scene import draw_person
+        >>> person = draw_person(np.random.default_rng(0), feminine=True)
+        >>> person.looks.beard, person.voice.pitch_hz > 160
+        (0.0, True)
+    """
     if feminine is None:
         feminine = bool(rng.integers(2))
     low_hz, high_hz = (165.0, 240.0) if feminine else (90.0, 145.0)
@@ -53,6 +68,11 @@ class Placement:
         y: Its row, a little below the eyes.
         scale: Pixels per face unit; a face is about 2.5 units high.
         facing: Mean yaw in radians, positive to the right of the picture.
+
+    Examples:
+        >>> from pushpull.synthetic.scene import Placement
+        >>> Placement(x=320.0, y=200.0, scale=60.0)
+        Placement(x=320.0, y=200.0, scale=60.0, facing=0.0)
     """
 
     x: float
@@ -73,6 +93,12 @@ class Scene:
         speaking: Whether each person speaks and is heard in each frame (P, T).
         waveform: The sound (S,) at 16 kHz.
         people: Who they are, from left to right.
+
+    Examples:
+        >>> from pushpull.synthetic import demo_video
+        >>> scene = demo_video("talk.mp4", duration_s=0.2, size=(64, 48))
+        >>> scene.boxes.shape, scene.speaking.shape, scene.waveform.shape
+        ((2, 5, 4), (2, 5), (3200,))
     """
 
     fps: float
@@ -95,6 +121,20 @@ class Actor:
         times_s: Middle of each frame (T,).
         size: Width and height of the pictures.
         rng: Source of movement.
+
+    Examples:
+        >>> from pushpull.synthetic import Case, draw_script
+        >>> from pushpull.synthetic.scene import Actor, Placement, draw_person
+        >>> from pushpull.synthetic.shading import Light
+        >>> rng, size = np.random.default_rng(0), (64, 64)
+        >>> person, script = draw_person(rng), draw_script(rng, Case.SPEAKING, 0.2)
+        >>> placement = Placement(x=32.0, y=28.0, scale=12.0)
+        >>> actor = Actor(person, script, placement, Light(), np.arange(3) / 25, size, rng)
+        >>> actor.boxes().shape
+        (3, 4)
+        >>> grey = (np.full((64, 64, 3), 128, np.uint8) for _ in range(3))
+        >>> [bool(picture.std() > 0) for picture in actor.draw(grey)]
+        [True, True, True]
     """
 
     def __init__(
@@ -172,6 +212,13 @@ class SensorNoise:
         rng: Source.
         size: Width and height of the pictures.
         sigma: Standard deviation in grey levels.
+
+    Examples:
+        >>> from pushpull.synthetic.scene import SensorNoise
+        >>> noise = SensorNoise(np.random.default_rng(0), (64, 48), sigma=3.0)
+        >>> noisy = noise.on(np.full((48, 64, 3), 128, np.uint8))
+        >>> round(noisy.mean()), round(noisy.std())
+        (128, 3)
     """
 
     MARGIN = 61
@@ -196,5 +243,13 @@ class SensorNoise:
 def room_sound(
     rng: np.random.Generator, spoken: Sequence[tuple[Tract, Voice]]
 ) -> NDArray[np.float32]:
-    """What a microphone in the room records of several tracts with their voices."""
+    """What a microphone in the room records of several tracts with their voices.
+
+    Examples:
+        >>> from pushpull.synthetic import babble, draw_voice
+        >>> from pushpull.synthetic.scene import room_sound
+        >>> rng = np.random.default_rng(0)
+        >>> room_sound(rng, [(babble(rng, 1.0).tract, draw_voice(rng))]).shape
+        (16000,)
+    """
     return mixed(rng, [synthesize(tract, voice, rng) for tract, voice in spoken])

@@ -26,7 +26,15 @@ Array = NDArray[np.float64]
 
 
 class Case(enum.Enum):
-    """The relations of mouth and sound that occur in AVA-ActiveSpeaker."""
+    """The relations of mouth and sound that occur in AVA-ActiveSpeaker.
+
+    Examples:
+        >>> from pushpull.synthetic import Case
+        >>> Case("dubbed")
+        <Case.DUBBED: 'dubbed'>
+        >>> [case.value for case in Case]
+        ['speaking', 'silent', 'listening', 'moving', 'dubbed', 'turns']
+    """
 
     SPEAKING = "speaking"
     """The mouth moves with the voice that is heard."""
@@ -52,6 +60,12 @@ class Script:
         own: What this person's voice makes.
         other: What another person's voice makes meanwhile.
         utterances: Stretches (start, end) in seconds in which this person speaks and is heard.
+
+    Examples:
+        >>> from pushpull.synthetic import Case, draw_script
+        >>> script = draw_script(np.random.default_rng(0), Case.LISTENING, 1.0)
+        >>> script.utterances, bool(script.other.voicing.any())  # another is heard
+        ((), True)
     """
 
     case: Case
@@ -69,7 +83,14 @@ class Script:
 
 
 def draw_script(rng: np.random.Generator, case: Case, duration_s: float) -> Script:
-    """A random script of a case that fills the time from 0 to duration_s."""
+    """A random script of a case that fills the time from 0 to duration_s.
+
+    Examples:
+        >>> from pushpull.synthetic import Case, draw_script
+        >>> script = draw_script(np.random.default_rng(0), Case.SPEAKING, 1.0)
+        >>> script.speaking(np.array([0.0, 0.5, 1.5]))
+        array([ True,  True, False])
+    """
     n = round(duration_s * RATE_HZ)
     nothing = silent_tract(n)
     still = babble(rng, duration_s, ())
@@ -115,7 +136,14 @@ def draw_turns(rng: np.random.Generator, duration_s: float) -> tuple[list[Span],
 
 
 def chewing(rng: np.random.Generator, n: int) -> Mouth:
-    """A mouth that chews: the jaw goes round 1 to 2 times a second, lips mostly closed."""
+    """A mouth that chews: the jaw goes round 1 to 2 times a second, lips mostly closed.
+
+    Examples:
+        >>> from pushpull.synthetic.scripts import chewing
+        >>> mouth = chewing(np.random.default_rng(0), 200)  # one second
+        >>> bool(mouth.jaw.max() > 3 * mouth.gap.max())
+        True
+    """
     times_s = np.arange(n) / RATE_HZ
     rate_hz = rng.uniform(1.1, 1.8)
     wander = smooth(rng.normal(0, 1, n), 1.5) * np.sqrt(1.5 * RATE_HZ / 2)
@@ -134,7 +162,14 @@ def chewing(rng: np.random.Generator, n: int) -> Mouth:
 
 
 def smiling(rng: np.random.Generator, n: int) -> Mouth:
-    """A mouth that smiles now and then, sometimes showing teeth."""
+    """A mouth that smiles now and then, sometimes showing teeth.
+
+    Examples:
+        >>> from pushpull.synthetic.scripts import smiling
+        >>> mouth = smiling(np.random.default_rng(0), 400)
+        >>> bool(mouth.smile.max() > 0.4), len(mouth)
+        (True, 400)
+    """
     times_s = np.arange(n) / RATE_HZ
     zeros = np.zeros(n)
     smile = np.zeros(n)
@@ -160,7 +195,16 @@ def smiling(rng: np.random.Generator, n: int) -> Mouth:
 
 
 def with_idling(rng: np.random.Generator, mouth: Mouth) -> Mouth:
-    """The mouth with the small movements of a living face: corners drift, lips part a little."""
+    """The mouth with the small movements of a living face: corners drift, lips part a little.
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> from pushpull.synthetic.scripts import with_idling
+        >>> rng = np.random.default_rng(0)
+        >>> still = babble(rng, 1.0, []).mouth
+        >>> bool(still.width.std() < with_idling(rng, still).width.std())
+        True
+    """
     n = len(mouth)
 
     def wander(width_s: float) -> Array:

@@ -39,6 +39,16 @@ class Grid:
         x: Right of the middle of the face (H, W).
         y: Below the eyes (H, W).
         pixels_per_unit: Resolution.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import Grid
+        >>> grid = Grid.spanning((-1, 1), (0, 1), pixels_per_unit=2)
+        >>> grid.x
+        array([[-0.75, -0.25,  0.25,  0.75],
+               [-0.75, -0.25,  0.25,  0.75]], dtype=float32)
+        >>> grid.edge(grid.x).round(2)  # what lies to the right of the middle
+        array([[0.  , 0.06, 0.94, 1.  ],
+               [0.  , 0.06, 0.94, 1.  ]], dtype=float32)
     """
 
     x: Array
@@ -72,6 +82,11 @@ class Light:
         key: Strength of the main light.
         ambient: Strength of light from everywhere.
         warmth: Colour of the main light, -1 bluish to 1 yellowish.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import Light
+        >>> Light(warmth=1.0).colour
+        array([1.08, 1.  , 0.88], dtype=float32)
     """
 
     direction: tuple[float, float, float] = (-0.45, -0.5, 0.74)
@@ -86,7 +101,14 @@ class Light:
 
 
 def draw_light(rng: np.random.Generator) -> Light:
-    """A random indoor light from above, left or right."""
+    """A random indoor light from above, left or right.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import draw_light
+        >>> light = draw_light(np.random.default_rng(0))
+        >>> light.direction[1] < 0  # from above
+        True
+    """
     x, y = rng.uniform(-0.7, 0.7), rng.uniform(-0.75, -0.25)
     vector = np.array([x, y, 0.8])
     a, b, c = (float(v) for v in vector / np.linalg.norm(vector))
@@ -99,27 +121,56 @@ def draw_light(rng: np.random.Generator) -> Light:
 
 
 def ramp(values: ArrayLike, low: float, high: float) -> Array:
-    """0 below low, 1 above high, smooth between (3t^2 - 2t^3)."""
+    """0 below low, 1 above high, smooth between (3t^2 - 2t^3).
+
+    Examples:
+        >>> from pushpull.synthetic.shading import ramp
+        >>> ramp([-1.0, 0.5, 2.0], 0.0, 1.0)
+        array([0. , 0.5, 1. ], dtype=float32)
+    """
     t = np.clip((np.asarray(values, np.float32) - low) / (high - low), 0, 1)
     result: Array = t * t * (3 - 2 * t)
     return result
 
 
 def mix(first: ArrayLike, second: ArrayLike, share: Floats) -> Array:
-    """First colour where share (...) is 0, second where it is 1; colours are (..., 3) or (3,)."""
+    """First colour where share (...) is 0, second where it is 1; colours are (..., 3) or (3,).
+
+    Examples:
+        >>> from pushpull.synthetic.shading import mix
+        >>> mix((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), np.array([0.0, 0.5]))
+        array([[1. , 0. , 0. ],
+               [0.5, 0. , 0.5]], dtype=float32)
+    """
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
     return np.asarray(first + (second - first) * share[..., None], np.float32)
 
 
 def over(below: Array, below_alpha: Array, above: Array, above_alpha: Array) -> tuple[Array, Array]:
-    """Colour (..., 3) and coverage (...) of one layer painted over another."""
+    """Colour (..., 3) and coverage (...) of one layer painted over another.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import over
+        >>> white, black = np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)
+        >>> half, full = np.array([0.5], np.float32), np.array([1.0], np.float32)
+        >>> over(white, full, black, half)
+        (array([[0.5, 0.5, 0.5]], dtype=float32), array([1.], dtype=float32))
+    """
     alpha = above_alpha + below_alpha * (1 - above_alpha)
     share: Floats = above_alpha / np.maximum(alpha, 1e-6)
     return mix(below, above, share), alpha
 
 
 def bump(grid: Grid, x: float, y: float, size_x: float, size_y: float) -> Array:
-    """A smooth hill of height 1 (Gaussian) at a point."""
+    """A smooth hill of height 1 (Gaussian) at a point.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import Grid, bump
+        >>> grid = Grid.spanning((-1, 1), (-1, 1), pixels_per_unit=10)
+        >>> hill = bump(grid, 0.0, 0.0, 0.3, 0.3)
+        >>> hill.shape, round(float(hill.max()), 1)
+        ((20, 20), 0.9)
+    """
     dx, dy = (grid.x - x) / size_x, (grid.y - y) / size_y
     hill: Array = np.exp(-(dx * dx) - dy * dy)
     return hill
@@ -135,6 +186,12 @@ def fractal_noise(
         shape: Rows and columns.
         cells: Number of cells down and across in the coarsest octave.
         octaves: Each twice as fine and half as strong.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import fractal_noise
+        >>> pattern = fractal_noise(np.random.default_rng(0), (32, 48), (4, 6))
+        >>> pattern.shape, float(np.abs(pattern).max()) < 1.5
+        ((32, 48), True)
     """
     import cv2
 
@@ -149,7 +206,15 @@ def fractal_noise(
 
 
 def normals(height: Array, pixels_per_unit: float) -> tuple[Array, Array, Array]:
-    """Unit normals (x, y, z) of a height field in face units, z towards the viewer."""
+    """Unit normals (x, y, z) of a height field in face units, z towards the viewer.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import normals
+        >>> x, y, z = normals(np.zeros((2, 2), np.float32), pixels_per_unit=10)
+        >>> z  # flat: straight towards the viewer
+        array([[1., 1.],
+               [1., 1.]], dtype=float32)
+    """
     down, right = np.gradient(height, 1 / pixels_per_unit)
     length = np.sqrt(right * right + down * down + 1)
     return -right / length, -down / length, 1 / length
@@ -184,12 +249,24 @@ def lit(colour: Array, height: Array, light: Light, pixels_per_unit: float, open
 
 
 def to_linear(colour: ArrayLike) -> Array:
-    """Light from picture values; the square is near sRGB's curve and quick to undo."""
+    """Light from picture values; the square is near sRGB's curve and quick to undo.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import to_linear
+        >>> to_linear([0.0, 0.5, 1.0])
+        array([0.  , 0.25, 1.  ], dtype=float32)
+    """
     return np.asarray(colour, np.float32) ** 2
 
 
 def to_picture(light: Array) -> Array:
-    """Picture values 0..1 of light, with highlights rolled off instead of clipped."""
+    """Picture values 0..1 of light, with highlights rolled off instead of clipped.
+
+    Examples:
+        >>> from pushpull.synthetic.shading import to_picture
+        >>> to_picture(np.array([0.0, 0.25, 4.0], np.float32)).round(2)
+        array([0.  , 0.5 , 0.99], dtype=float32)
+    """
     light = np.maximum(light, 0)
     over_ = np.maximum(light - 0.7, 0) / 0.3
     np.minimum(light, 0.7, out=light)

@@ -72,6 +72,12 @@ def demo_video(
     Raises:
         ConfigError: If the length, size or rate is not positive.
         OutputError: If the file cannot be written.
+
+    Examples:
+        >>> from pushpull.synthetic import demo_video
+        >>> scene = demo_video("talk.mp4", duration_s=0.4, size=(128, 96))
+        >>> scene.size, len(scene.people), scene.speaking.shape
+        ((128, 96), 2, (2, 10))
     """
     check(duration_s, size, fps)
     rng = np.random.default_rng(seed)
@@ -134,6 +140,12 @@ def one_face_video(
         size: Width and height.
         fps: Frames per second.
         case: What the person does.
+
+    Examples:
+        >>> from pushpull.synthetic import Case, one_face_video
+        >>> scene = one_face_video("talk.mp4", duration_s=0.4, size=(64, 48), case=Case.SPEAKING)
+        >>> bool(scene.speaking.all()), scene.boxes.shape
+        (True, (1, 10, 4))
     """
     check(duration_s, size, fps)
     rng = np.random.default_rng(seed)
@@ -165,6 +177,16 @@ def write_scene_truth(path: Path, scene: Scene, video_id: str) -> None:
 
     Raises:
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_table
+        >>> from pushpull.synthetic import one_face_video, write_scene_truth
+        >>> scene = one_face_video("talk.mp4", duration_s=0.4, size=(64, 48))
+        >>> write_scene_truth(Path("truth.csv"), scene, "talk")
+        >>> table = read_table("truth.csv")
+        >>> len(table), table.entities
+        (10, ('talk:1',))
     """
     people, frames = scene.speaking.shape
     boxes = scene.boxes.reshape(-1, 4) / np.array(scene.size * 2, np.float64)

@@ -41,6 +41,11 @@ class Pose:
         yaw: Turn to the right in the picture, radians.
         pitch: Nod downwards, radians.
         roll: Tilt clockwise, radians.
+
+    Examples:
+        >>> from pushpull.synthetic.view import Pose
+        >>> Pose(x=32.0, y=28.0, scale=12.0, yaw=0.2)
+        Pose(x=32.0, y=28.0, scale=12.0, yaw=0.2, pitch=0.0, roll=0.0)
     """
 
     x: float
@@ -52,7 +57,18 @@ class Pose:
 
 
 def pose_of(motion: Motion, i: int, x: float, y: float, scale: float) -> Pose:
-    """The pose in frame i of a head whose place at rest is (x, y)."""
+    """The pose in frame i of a head whose place at rest is (x, y).
+
+    Examples:
+        >>> from pushpull.synthetic import babble
+        >>> from pushpull.synthetic.motion import draw_motion
+        >>> from pushpull.synthetic.view import pose_of
+        >>> rng, times_s = np.random.default_rng(0), np.arange(5) / 25
+        >>> motion = draw_motion(rng, times_s, babble(rng, 0.2).mouth.at(times_s), liveliness=0.0)
+        >>> pose = pose_of(motion, 0, x=32.0, y=28.0, scale=12.0)
+        >>> pose.x, pose.y, pose.scale
+        (32.0, 28.0, 12.0)
+    """
     scale_now = scale * float(motion.zoom[i])
     return Pose(
         x=x + float(motion.shift_x[i]) * scale,
@@ -73,6 +89,18 @@ class View:
         columns: Columns of the picture.
         map_x: Column of the canvas (H, W) float32.
         map_y: Row of the canvas (H, W) float32.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.face import Face
+        >>> from pushpull.synthetic.shading import Light
+        >>> from pushpull.synthetic.view import Pose, view_of
+        >>> face = Face(draw_looks(np.random.default_rng(0)), Light(), pixels_per_unit=12)
+        >>> view = view_of(face, Pose(x=32.0, y=32.0, scale=12.0), (64, 64))
+        >>> picture = np.zeros((64, 64, 3), np.uint8)
+        >>> view.place(picture, face.still)
+        >>> bool(picture.any())
+        True
     """
 
     rows: slice
@@ -94,6 +122,15 @@ def view_of(face: Face, pose: Pose, size: tuple[int, int]) -> View:
 
     A point (x, y) of the canvas at depth z is seen at (x cos yaw + z sin yaw, ...); the inverse is
     found by a few steps of fixed-point iteration on a coarse grid of pixels.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_looks
+        >>> from pushpull.synthetic.face import Face
+        >>> from pushpull.synthetic.shading import Light
+        >>> from pushpull.synthetic.view import Pose, view_of
+        >>> face = Face(draw_looks(np.random.default_rng(0)), Light(), pixels_per_unit=12)
+        >>> view_of(face, Pose(x=500.0, y=32.0, scale=12.0), (64, 64)).map_x.size  # out of sight
+        0
     """
     import cv2
 
@@ -156,6 +193,11 @@ def face_box(pose: Pose, jaw: float = 0.0) -> NDArray[np.float64]:
     Args:
         pose: How the head is held.
         jaw: How far the chin has gone down, in face units.
+
+    Examples:
+        >>> from pushpull.synthetic.view import Pose, face_box
+        >>> face_box(Pose(x=32.0, y=28.0, scale=12.0)).round(1)
+        array([20.2, 14.6, 43.8, 44.7])
     """
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     left, top, right, bottom = BOX

@@ -49,6 +49,11 @@ class Voice:
         jitter: Relative change of the period from cycle to cycle.
         shimmer: Relative change of the amplitude from cycle to cycle.
         level_db: Loudness of speech relative to full scale (root mean square while speaking).
+
+    Examples:
+        >>> from pushpull.synthetic import Voice
+        >>> Voice(pitch_hz=120.0, tract_cm=17.0).level_db
+        -20.0
     """
 
     pitch_hz: float
@@ -62,7 +67,15 @@ class Voice:
 
 
 def draw_voice(rng: np.random.Generator, *, pitch_hz: float | None = None) -> Voice:
-    """A random adult's voice; a higher pitch goes with a shorter tract."""
+    """A random adult's voice; a higher pitch goes with a shorter tract.
+
+    Examples:
+        >>> from pushpull.synthetic import draw_voice
+        >>> low = draw_voice(np.random.default_rng(0), pitch_hz=100.0)
+        >>> high = draw_voice(np.random.default_rng(0), pitch_hz=220.0)
+        >>> low.tract_cm > high.tract_cm
+        True
+    """
     if pitch_hz is None:
         pitch_hz = float(np.exp(rng.uniform(np.log(90.0), np.log(240.0))))
     height = np.log2(pitch_hz / 110.0)
@@ -83,6 +96,15 @@ def synthesize(tract: Tract, voice: Voice, rng: np.random.Generator) -> NDArray[
 
     Returns:
         Waveform (S,) in [-1, 1] at 16 kHz, as long as the tract.
+
+    Examples:
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.synthetic import babble, draw_voice, synthesize
+        >>> rng = np.random.default_rng(0)
+        >>> sound = synthesize(babble(rng, 1.0).tract, draw_voice(rng), rng)
+        >>> write_wav("babble.wav", sound)
+        >>> sound.shape, sound.dtype
+        ((16000,), dtype('float32'))
     """
     n = len(tract) * HOP
     pulses, opening = glottal_pulses(tract, voice, rng)
