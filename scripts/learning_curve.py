@@ -52,9 +52,8 @@ def lines(run: Path) -> list[str]:
     for row in epochs:
         rate = optim["lr"] * optim["decay"] ** (row["epoch"] - 1)
         losses = [s["total"] for s in steps if abs(s["lr"] / rate - 1) < 1e-6]
-        found.append(
-            f"| {row['epoch']:.0f} | {len(losses)} | {mean(losses):.3f} | {row['val_map']:.1f} |"
-        )
+        ap = 100 * row["val_average_precision"]
+        found.append(f"| {row['epoch']:.0f} | {len(losses)} | {mean(losses):.3f} | {ap:.1f} |")
     return found
 
 

@@ -153,7 +153,7 @@ def judged(rows: list[dict[str, Any]], source: str, target: str, plan: str) -> t
         found.append(after[right])
         labels.append(np.full(int(right.sum()), speaking))
     s, y = np.concatenate(found), np.concatenate(labels)
-    return 100 * float(((s > 0) == y).mean()), float(average_precision(s, y))
+    return 100 * float(((s > 0) == y).mean()), 100 * average_precision(s, y)
 
 
 def report(rows: list[dict[str, Any]], wanted: int) -> str:

@@ -194,7 +194,7 @@ def ap(positives: np.ndarray, negatives: np.ndarray) -> float:
         return float("nan")
     scores = np.concatenate([positives, negatives])
     labels = np.concatenate([np.ones(len(positives)), np.zeros(len(negatives))])
-    return float(average_precision(scores, labels.astype(bool)))
+    return 100 * average_precision(scores, labels.astype(bool))
 
 
 def replace_section(path: Path, text: str, name: str) -> None:

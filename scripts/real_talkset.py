@@ -13,13 +13,15 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 from real_clips import replace_section
 
 from pushpull.data import SPLITS, open_tracks
 from pushpull.data.talkset import KINDS, Source, TalksetConfig, write_talkset
-from pushpull.evaluation import Evaluation, score_tracks, summarised
+from pushpull.evaluation import score_tracks
 from pushpull.models.weights import load_weights
 from pushpull.runtime.malloc import keep_freed_memory
+from pushpull.schema import FrameScores
 
 WEIGHTS = ("light-asd-ava", "lr-asd-ava")
 
@@ -57,8 +59,8 @@ def main() -> None:
         replace_section(args.report, text + "\n", "talkset")
 
 
-def evaluated(name: str, root: Path, out: Path) -> Evaluation:
-    """One detector on all splits together."""
+def evaluated(name: str, root: Path, out: Path) -> dict[str, FrameScores]:
+    """One detector's scores on all splits together, and by kind of sound."""
     loaded = load_weights(name, device="cpu")
     rows = []
     for split in SPLITS:
@@ -66,30 +68,39 @@ def evaluated(name: str, root: Path, out: Path) -> Evaluation:
         for scored in score_tracks(loaded.detector, tracks, batch_frames=500):
             rows.append(scored)
             print(f"{name} {split} {len(rows)}   ", end="\r")
-    found = summarised(rows)
-    (out / f"{name}.json").write_text(json.dumps(found.as_dict(), indent=1))
+    # Every split counts from 0, so tracks are numbered anew.
+    of_track = [row.scores.score for row in rows]
+    every = FrameScores.of_tracks(of_track, [row.scores.truth for row in rows])
+    cases = np.array([row.info.case for row in rows])[every.track]
+    found = {"all": every, **{kind: every.subset(cases == kind) for kind in KINDS}}
+    record = {kind: scores.as_dict(draws=1000) for kind, scores in found.items()}
+    (out / f"{name}.json").write_text(json.dumps(record, indent=1))
     return found
 
 
 def table(
-    found: dict[str, Evaluation], counts: dict[str, int], clips: int, failures: list[str]
+    found: dict[str, dict[str, FrameScores]],
+    counts: dict[str, int],
+    clips: int,
+    failures: list[str],
 ) -> str:
     """The report."""
-    any_ = next(iter(found.values()))
+    any_ = next(iter(found.values()))["all"]
     lines = [
         f"{clips - len(failures)} of {clips} clips, {any_.tracks} tracks ("
         + ", ".join(f"{s} {n}" for s, n in counts.items())
-        + f"), {any_.frames} frames; accuracy in percent of frames by kind of sound.",
+        + f"), {len(any_)} frames; accuracy in percent of frames by kind of sound.",
         "",
         "| weights | mAP (95 % interval over tracks) | accuracy | " + " | ".join(KINDS) + " |",
         "|---|---|---|" + "---|" * len(KINDS),
     ]
     for name, row in found.items():
-        interval = (
-            "" if row.interval is None else f" ({row.interval[0]:.1f} to {row.interval[1]:.1f})"
-        )
-        cases = " | ".join(f"{row.by_case[kind].accuracy:.1f}" for kind in KINDS)
-        lines.append(f"| {name} | {row.map:.1f}{interval} | {row.accuracy:.1f} | {cases} |")
+        every, ends = row["all"], row["all"].interval()
+        interval = "" if ends is None else f" ({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+        rates = [every.accuracy, *(row[kind].accuracy for kind in KINDS)]
+        cells = [f"{100 * rate:.1f}" for rate in rates if rate is not None]
+        ap = 100 * (every.average_precision or 0.0)
+        lines.append(f"| {name} | {ap:.1f}{interval} | " + " | ".join(cells) + " |")
     if failures:
         lines += ["", "Left out, with the reason said by the command: " + ", ".join(failures) + "."]
     return "\n".join(lines)

@@ -114,7 +114,7 @@ def baselines(run: Path, seeds: int) -> list[dict[str, float]]:
             scores["truth"].append(batch.speaking[0].numpy().astype(bool))
         truth = np.concatenate(scores.pop("truth"))
         rows.append(
-            {name: average_precision(np.concatenate(s), truth) for name, s in scores.items()}
+            {name: 100 * average_precision(np.concatenate(s), truth) for name, s in scores.items()}
             | {"chance": 100 * float(truth.mean())}
         )
     return rows

@@ -8,63 +8,103 @@ import torch
 
 from pushpull.data import open_tracks
 from pushpull.errors import DatasetError, PushPullError
-from pushpull.evaluation import TrackScore, attacker, score_tracks, summarised
+from pushpull.evaluation import (
+    Evaluation,
+    TrackInfo,
+    TrackScores,
+    attacker,
+    pooled,
+    score_tracks,
+)
 from pushpull.models.checkpoints import load
-from pushpull.schema import Batch
+from pushpull.schema import Batch, FrameScores
 
 
-def track(number, score, speaking, case="") -> TrackScore:
+def track(number, score, speaking, case="") -> TrackScores:
     n = len(score)
-    return TrackScore(
+    info = TrackInfo(
         number=number,
         track_id=f"t{number}",
         video_id="v",
         case=case,
         timestamps_s=np.arange(n) / 25,
         boxes=np.tile([0.0, 0.0, 1.0, 1.0], (n, 1)),
-        speaking=np.array(speaking, bool),
-        score=np.array(score, float),
+    )
+    return TrackScores(
+        info=info, scores=FrameScores.of_tracks([score], [speaking], numbers=[number])
     )
 
 
-def test_frames_are_pooled_and_cases_told_apart() -> None:
-    rows = [
-        track(1, [-1.0, -2.0], [0, 0], "silent"),
-        track(0, [3.0, 1.0, -0.5], [1, 0, 1], "turns"),
-    ]
-    found = summarised(rows)
+def evaluation(rows, attacked=None) -> Evaluation:
+    return Evaluation(
+        tracks=tuple(sorted((t.info for t in rows), key=lambda info: info.number)),
+        clean=pooled(rows),
+        adversarial=None if attacked is None else pooled(attacked),
+        detector={"name": "a <b>"},
+    )
+
+
+ROWS = [
+    track(4, [-1.0, -2.0], [0, 0], "silent"),
+    track(0, [3.0, 1.0, -0.5], [1, 0, 1], "turns"),
+]
+
+
+def test_frames_are_pooled_in_the_order_of_the_split_and_cases_told_apart() -> None:
+    found = evaluation(ROWS)
+    assert found.clean.score.tolist() == [3.0, 1.0, -0.5, -1.0, -2.0]
+    assert found.clean.track.tolist() == [0, 0, 0, 4, 4]
     # Ranked: speaking, silent, speaking, and two silent: precision 1 and 2/3.
-    assert found.map == pytest.approx(100 * (1 + 2 / 3) / 2)
-    assert found.accuracy == pytest.approx(60)
-    assert (found.tracks, found.frames) == (2, 5)
-    assert found.by_case["silent"].map is None
-    assert found.by_case["silent"].accuracy == 100
-    assert found.by_case["turns"].speaking == pytest.approx(2 / 3)
-    assert found.interval[0] <= found.map <= found.interval[1]
-    alone = summarised(rows[:1])
-    assert (alone.map, alone.interval, alone.accuracy) == (None, None, 100)
+    assert found.clean.average_precision == pytest.approx((1 + 2 / 3) / 2)
+    assert found.clean.accuracy == 0.6
+    cases = found.by_case()
+    assert list(cases) == ["silent", "turns"]
+    assert (cases["silent"].average_precision, cases["silent"].accuracy) == (None, 1)
+    assert cases["turns"].speaking_share == pytest.approx(2 / 3)
+    assert evaluation([track(0, [1.0], [1])]).by_case() == {}
+
+
+def test_a_record_holds_shares_and_intervals() -> None:
+    record = evaluation(ROWS, [track(4, [1.0, 2.0], [0, 0]), track(0, [-3.0] * 3, [1, 0, 1])])
+    record = record.as_dict(draws=50)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    low, high = record["clean"]["interval"]
+    assert 0 <= low <= record["clean"]["average_precision"] <= high <= 1
+    assert record["clean"]["by_case"]["silent"] == {
+        "tracks": 1, "frames": 2, "speaking": 0, "accuracy": 1, "average_precision": None,
+    }  # fmt: skip
+    assert record["adversarial"]["accuracy"] == pytest.approx(1 / 5)
+    assert "adversarial" not in evaluation(ROWS).as_dict(draws=0)
+
+
+def test_a_notebook_shows_escaped_percent() -> None:
+    text = evaluation(ROWS)._repr_html_()
+    assert "<b>" not in text
+    assert "a &lt;b&gt;" in text
+    assert "<td>60.0 %</td>" in text
 
 
 def test_each_track_gets_what_it_gets_alone(dataset, checkpoint) -> None:
     detector, tracks = load(checkpoint), open_tracks(dataset, "train")
-    scored = {s.number: s for s in score_tracks(detector, tracks, batch_frames=40)}
+    scored = {s.info.number: s for s in score_tracks(detector, tracks, batch_frames=40)}
     assert sorted(scored) == list(range(len(tracks)))
     for number in (0, 3, 9):
         example = tracks[number]
         with torch.no_grad():
             output = detector(**Batch.from_clips([example.clip]).inputs)
-        assert scored[number].score == pytest.approx(output.score[0].numpy(), abs=1e-4)
-        assert scored[number].speaking.tolist() == example.clip.speaking.tolist()
-        assert scored[number].case == example.case
+        found = scored[number]
+        assert found.scores.score == pytest.approx(output.score[0].numpy(), abs=1e-4)
+        assert found.scores.truth.tolist() == example.clip.speaking.tolist()
+        assert set(found.scores.track.tolist()) == {number}
+        assert found.info.case == example.case
 
 
 def test_an_attack_lowers_what_it_attacks(dataset, checkpoint) -> None:
     detector, tracks = load(checkpoint), open_tracks(dataset, "val")
 
     def loss(perturb) -> float:
-        rows = list(score_tracks(detector, tracks, perturb=perturb))
-        signed = [np.where(r.speaking, r.score, -r.score) for r in rows]
-        return float(np.logaddexp(0, -np.concatenate(signed)).mean())
+        scores = pooled(score_tracks(detector, tracks, perturb=perturb))
+        return float(np.logaddexp(0, -scores.margin).mean())
 
     assert loss(attacker("bim", eps=20, steps=3)) > loss(None)
 
@@ -86,9 +126,10 @@ def test_the_command_and_the_official_score_agree(dataset, checkpoint, pushpull,
         assert record[kind]["tracks"] == 4
         code, text, _ = pushpull("score", out / "truth.csv", out / f"{kind}.csv", "--json")
         assert code == 0
-        assert 100 * json.loads(text)["average_precision"] == pytest.approx(
-            record[kind]["map"], abs=1e-9
-        )
+        score = json.loads(text)["average_precision"]
+        assert score == pytest.approx(record[kind]["average_precision"], abs=1e-11)
+    assert record["data"]["name"] == dataset.name
+    assert str(dataset) not in (out / "results.json").read_text()
     code, text, _ = pushpull("evaluate", checkpoint, dataset, "--out", out)
     assert code == 0
     assert text.startswith("clean        accuracy ")

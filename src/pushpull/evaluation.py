@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,23 @@ from pushpull.data import Tracks, open_tracks, read_about
 from pushpull.data.loading import batches_of
 from pushpull.errors import DatasetError
 from pushpull.losses import log_odds
-from pushpull.metrics import average_precision, bootstrap_precision
 from pushpull.models.detector import Detector
 from pushpull.models.weights import LoadedWeights
+from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import versions
-from pushpull.schema import Batch
+from pushpull.schema import Batch, FrameScores
 
 __all__ = [
-    "CaseScore",
     "Evaluation",
     "Perturb",
-    "TrackScore",
+    "TrackInfo",
+    "TrackScores",
     "attacker",
     "evaluate",
+    "pooled",
     "score_tracks",
-    "summarised",
-    "write_scores",
 ]
 
 Perturb = Callable[[Detector, Batch, int], Batch]
@@ -44,8 +44,8 @@ Perturb = Callable[[Detector, Batch, int], Batch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrackScore:
-    """Scores of one track.
+class TrackInfo:
+    """A track of a split, without its clip.
 
     Attributes:
         number: Its place in the split.
@@ -54,8 +54,6 @@ class TrackScore:
         case: Relation of mouth and sound, where that is known.
         timestamps_s: Time of each frame (T,).
         boxes: In shares of the picture (T, 4).
-        speaking: Truth (T,) bool.
-        score: Log-odds of speaking (T,).
     """
 
     number: int
@@ -64,52 +62,112 @@ class TrackScore:
     case: str
     timestamps_s: NDArray[np.float64]
     boxes: NDArray[np.float64]
-    speaking: NDArray[np.bool_]
-    score: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseScore:
-    """The tracks of one case.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrackScores:
+    """A track of a split with its scores.
 
     Attributes:
-        tracks: How many.
-        frames: Their frames.
-        speaking: Share of frames that speak.
-        accuracy: Share of frames that are right, in percent.
-        map: Average precision in percent; None where nothing speaks.
+        info: The track.
+        scores: Of its frames; the track has the number of its place in the split.
     """
 
-    tracks: int
-    frames: int
-    speaking: float
-    accuracy: float
-    map: float | None
+    info: TrackInfo
+    scores: FrameScores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """What a split's scores come to.
+    """Scores of a detector on a split, as it is and under an attack.
 
     Attributes:
-        map: AVA's average precision over all frames, in percent; None where nothing speaks.
-        interval: Its 95 % interval over tracks drawn again.
-        accuracy: Share of frames that are right, in percent.
-        tracks: How many.
-        frames: Their frames.
-        by_case: The same for each case, where cases are known.
+        tracks: What was scored, in the order of the split.
+        clean: Scores of their frames, in that order.
+        adversarial: Scores of the same frames under the attack; None without one.
+        detector: Name, checksum and model of the detector.
+        data: Name of the data set, its split, and how it was made.
+        attack: Name and settings of the attack; None without one.
+        seconds: Wall time, clean and adversarial.
     """
 
-    map: float | None
-    interval: tuple[float, float] | None
-    accuracy: float
-    tracks: int
-    frames: int
-    by_case: dict[str, CaseScore]
+    tracks: tuple[TrackInfo, ...]
+    clean: FrameScores
+    adversarial: FrameScores | None = None
+    detector: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    attack: Mapping[str, Any] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+    @property
+    def scores(self) -> dict[str, FrameScores]:
+        """Clean and, under attack, adversarial scores by these names."""
+        found = {"clean": self.clean}
+        return found if self.adversarial is None else {**found, "adversarial": self.adversarial}
+
+    def by_case(self, kind: str = "clean") -> dict[str, FrameScores]:
+        """Scores of the tracks of each case, where cases are known."""
+        scores = self.scores[kind]
+        cases = sorted({t.case for t in self.tracks if t.case})
+        numbers = {c: [t.number for t in self.tracks if t.case == c] for c in cases}
+        return {c: scores.subset(np.isin(scores.track, of)) for c, of in numbers.items()}
+
+    def as_dict(self, *, draws: int = 1000) -> dict[str, Any]:
+        """Plain values for JSON; intervals of 95 % are over so many draws of tracks."""
+        return {
+            "detector": dict(self.detector),
+            "data": dict(self.data),
+            "attack": None if self.attack is None else dict(self.attack),
+            "versions": versions(),
+            **{
+                kind: {
+                    **scores.as_dict(draws=draws),
+                    "seconds": self.seconds.get(kind),
+                    "by_case": {c: s.as_dict() for c, s in self.by_case(kind).items()},
+                }
+                for kind, scores in self.scores.items()
+            },
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+        """Write results.json, and truth.csv with clean.csv and adversarial.csv for `score`.
+
+        Args:
+            folder: Made if it is not there.
+
+        Returns:
+            Files by name.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+        root = output_dir(Path(folder))
+        names = ["truth.csv", *(f"{kind}.csv" for kind in self.scores), "results.json"]
+        paths = {name: root / name for name in names}
+        columns: dict[str, Any] = {
+            "video_id": [t.video_id for t in self.tracks for _ in t.timestamps_s],
+            "entity_ids": [t.track_id for t in self.tracks for _ in t.timestamps_s],
+            "timestamps_s": np.concatenate([t.timestamps_s for t in self.tracks]),
+            "boxes": np.concatenate([t.boxes for t in self.tracks]),
+        }
+        with written_whole(paths["truth.csv"]) as temporary:
+            write_truth(temporary, **columns, speaking=self.clean.truth)
+        for kind, scores in self.scores.items():
+            with written_whole(paths[f"{kind}.csv"]) as temporary:
+                write_predictions(temporary, **columns, scores=scores.score)
+        with written_whole(paths["results.json"]) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n")
+        return paths
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for kind, scores in self.scores.items():
+            for case, of in {"all": scores, **self.by_case(kind)}.items():
+                rates = (percent(of.accuracy), percent(of.average_precision))
+                rows.append((kind, case, *rates, of.tracks, len(of)))
+        title = f"{self.detector.get('name', 'detector')} on {self.data.get('name', 'data')}"
+        header = ("scores", "case", "accuracy", "average precision", "tracks", "frames")
+        return html_table(title, header, rows)
 
 
 def attacker(method: str, *, seed: int = 0, **settings: Any) -> Perturb:
@@ -136,7 +194,7 @@ def score_tracks(
     numbers: Sequence[int] | None = None,
     perturb: Perturb | None = None,
     device: torch.device | None = None,
-) -> Iterator[TrackScore]:
+) -> Iterator[TrackScores]:
     """Scores of each track, longest first.
 
     Args:
@@ -170,43 +228,29 @@ def score_tracks(
         scores = log_odds(output.logits).double().cpu().numpy()
         for place, example, score in zip(places, examples, scores, strict=True):
             assert example.clip.speaking is not None  # noqa: S101
-            speaking = example.clip.speaking.numpy().astype(bool)
-            yield TrackScore(
+            speaking = example.clip.speaking.numpy()
+            info = TrackInfo(
                 number=place,
                 track_id=example.track_id,
                 video_id=example.video_id,
                 case=example.case,
                 timestamps_s=example.timestamps_s,
                 boxes=example.boxes,
-                speaking=speaking,
-                score=score[: len(speaking)],
             )
+            scored = FrameScores.of_tracks([score[: len(speaking)]], [speaking], numbers=[place])
+            yield TrackScores(info=info, scores=scored)
 
 
-def summarised(scores: Iterable[TrackScore], *, draws: int = 1000) -> Evaluation:
-    """What the scores of a split come to; without draws there is no interval."""
-    rows = sorted(scores, key=lambda s: s.number)
-    score = np.concatenate([r.score for r in rows])
-    speaking = np.concatenate([r.speaking for r in rows])
-    track = np.repeat(np.arange(len(rows)), [len(r.score) for r in rows])
-    some = bool(speaking.any())
-    cases = sorted({r.case for r in rows if r.case})
-    return Evaluation(
-        map=100 * average_precision(score, speaking) if some else None,
-        interval=percent(bootstrap_precision(score, speaking, track, draws=draws))
-        if some and draws
-        else None,
-        accuracy=accuracy(score, speaking),
-        tracks=len(rows),
-        frames=len(score),
-        by_case={case: _of_case([r for r in rows if r.case == case]) for case in cases},
-    )
+def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
+    """The scores of some tracks together, in the order of the split."""
+    rows = sorted(tracks, key=lambda t: t.info.number)
+    return FrameScores.concatenated([t.scores for t in rows])
 
 
 def evaluate(
     weights: LoadedWeights,
     root: Path,
-    out: Path,
+    out: Path | None = None,
     *,
     split: str = "test",
     method: str | None = None,
@@ -215,15 +259,13 @@ def evaluate(
     batch_frames: int = 2500,
     seed: int = 0,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Score a detector on a split, as it is and under an attack, and write what came out.
-
-    Writes into `out`: results.json, truth.csv, clean.csv and, under attack, adversarial.csv.
+) -> Evaluation:
+    """Score a detector on a split, as it is and under an attack.
 
     Args:
         weights: The detector.
         root: Folder of the data set.
-        out: Folder for results.
+        out: Folder to save the results in; see `Evaluation.save`.
         split: Of the data set.
         method: Attack, a name from `pushpull.attacks.ATTACKS`; None for none.
         settings: Of the attack: eps, steps, modality, objective, ...
@@ -231,9 +273,6 @@ def evaluate(
         batch_frames: Frames run at once.
         seed: Of the attack.
         progress: Called with "clean" or "adversarial", tracks done and in all.
-
-    Returns:
-        What results.json holds: "clean" and "adversarial" (see `Evaluation`), settings, versions.
 
     Raises:
         DatasetError: If the data cannot be used.
@@ -246,21 +285,14 @@ def evaluate(
     kinds: dict[str, Perturb | None] = {"clean": None}
     if method is not None:
         kinds["adversarial"] = attacker(method, seed=seed, **(settings or {}))
-    output_dir(out)
+    if out is not None:
+        output_dir(out)
     about = read_about(root)
-    record: dict[str, Any] = {
-        "weights": {"name": weights.name, "sha256": weights.sha256, "model": weights.model},
-        "data": {
-            "root": str(root),
-            "split": split,
-            "made": None if about is None else about["made"],
-        },
-        "attack": None if method is None else {"method": method, "seed": seed, **(settings or {})},
-        "versions": versions(),
-    }
+    found: dict[str, list[TrackScores]] = {}
+    seconds: dict[str, float] = {}
     for kind, perturb in kinds.items():
         start = time.perf_counter()
-        scores = []
+        rows = found[kind] = []
         for scored in score_tracks(
             weights.detector,
             tracks,
@@ -269,52 +301,24 @@ def evaluate(
             perturb=perturb,
             device=weights.device,
         ):
-            scores.append(scored)
-            progress(kind, len(scores), len(numbers))
-        record[kind] = summarised(scores).as_dict()
-        record[kind]["seconds"] = round(time.perf_counter() - start, 3)
-        write_scores(scores, out / f"{kind}.csv", out / "truth.csv")
-    with written_whole(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-    return record
-
-
-def write_scores(scores: Iterable[TrackScore], predictions: Path, truth: Path) -> None:
-    """Write the scores, and the truth that `pushpull score` compares them with, as AVA tables.
-
-    Raises:
-        OutputError: If a file cannot be written.
-    """
-    rows = sorted(scores, key=lambda s: s.number)
-    columns: dict[str, Any] = {
-        "video_id": [r.video_id for r in rows for _ in r.score],
-        "entity_ids": [r.track_id for r in rows for _ in r.score],
-        "timestamps_s": np.concatenate([r.timestamps_s for r in rows]),
-        "boxes": np.concatenate([r.boxes for r in rows]),
-    }
-    with written_whole(predictions) as temporary:
-        write_predictions(temporary, **columns, scores=np.concatenate([r.score for r in rows]))
-    with written_whole(truth) as temporary:
-        write_truth(temporary, **columns, speaking=np.concatenate([r.speaking for r in rows]))
-
-
-def percent(interval: tuple[float, float]) -> tuple[float, float]:
-    """An interval in percent."""
-    return 100 * interval[0], 100 * interval[1]
-
-
-def accuracy(score: NDArray[np.float64], speaking: NDArray[np.bool_]) -> float:
-    """Share of frames whose decision is right, in percent."""
-    return float(100 * np.mean((score > 0) == speaking))
-
-
-def _of_case(rows: Sequence[TrackScore]) -> CaseScore:
-    score = np.concatenate([r.score for r in rows])
-    speaking = np.concatenate([r.speaking for r in rows])
-    return CaseScore(
-        tracks=len(rows),
-        frames=len(score),
-        speaking=float(speaking.mean()),
-        accuracy=accuracy(score, speaking),
-        map=100 * average_precision(score, speaking) if speaking.any() else None,
+            rows.append(scored)
+            progress(kind, len(rows), len(numbers))
+        seconds[kind] = round(time.perf_counter() - start, 3)
+    scores = {kind: pooled(rows) for kind, rows in found.items()}
+    evaluation = Evaluation(
+        tracks=tuple(sorted((t.info for t in found["clean"]), key=lambda info: info.number)),
+        clean=scores["clean"],
+        adversarial=scores.get("adversarial"),
+        detector={"name": weights.name, "sha256": weights.sha256, "model": weights.model},
+        data={
+            # Its name only: where it lies says something of the machine, not of the result.
+            "name": root.resolve().name,
+            "split": split,
+            "made": None if about is None else about["made"],
+        },
+        attack=None if method is None else {"method": method, "seed": seed, **(settings or {})},
+        seconds=seconds,
     )
+    if out is not None:
+        evaluation.save(out)
+    return evaluation

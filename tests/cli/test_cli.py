@@ -53,7 +53,7 @@ def test_score_says_what_ties_allow_and_what_was_left_out(pushpull, tmp_path):
     code, out, err = pushpull("score", truth, guess, "--allow-missing")
     assert code == 0
     assert "mAP 100.0000 %   2 rows, 1 speaking" in out
-    assert "ties alone allow 50.0000 to 100.0000 %" in out
+    assert "ties alone allow 50.0000 % to 100.0000 %" in out
     assert "1 rows stand in one file only" in err
 
 

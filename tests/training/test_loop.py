@@ -125,7 +125,7 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
     assert result.frames == sum(_frames(dataset, "train"))
     assert json.loads((out / "config.json").read_text())["config"] == config.as_dict()
     (epoch,) = rows(out / "epochs.csv")
-    assert float(epoch["val_map"]) == pytest.approx(result.progress.best)
+    assert float(epoch["val_average_precision"]) == pytest.approx(result.progress.best)
     assert {"total", "ce_all", "l1", "l4", "norm_a", "margin", "lr"} <= set(
         rows(out / "steps.csv")[0]
     )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pushpull.runtime.progress import Progress
 
-__all__ = ["complain", "decibels", "note", "percent", "progress_bar", "say"]
+__all__ = ["complain", "decibels", "note", "progress_bar", "say"]
 
 
 def complain(message: object) -> None:
@@ -48,11 +48,6 @@ def progress_bar(title: str) -> Iterator[Progress]:
             p.update(task, description=stage, completed=done, total=total)
 
         yield report
-
-
-def percent(share: float | None) -> str:
-    """A share in percent."""
-    return "none" if share is None else f"{100 * share:.1f} %"
 
 
 def decibels(value: float | None) -> str:

@@ -17,6 +17,7 @@ from pushpull.cli.options import (
     NormChoice,
     budget_of,
 )
+from pushpull.report.tables import percent
 
 __all__ = ["audit", "configs", "evaluate", "export", "reproduce", "score", "train", "weights"]
 
@@ -53,7 +54,7 @@ def train(
         return
     at = result.progress
     say(
-        f"{at.epoch} epochs, {at.step} steps; best validation mAP {at.best:.2f} % in epoch "
+        f"{at.epoch} epochs, {at.step} steps; best validation mAP {percent(at.best, 2)} in epoch "
         f"{at.best_epoch + 1}"
     )
     if result.frames:
@@ -134,7 +135,7 @@ def evaluate(
         settings["steps"] = steps
     loaded = load_weights(weights, device=device.value)
     with progress_bar(data.name) as report:
-        record = evaluate_weights(
+        evaluate_weights(
             loaded,
             data,
             out,
@@ -146,10 +147,11 @@ def evaluate(
             seed=seed,
             progress=report,
         )
+    text = (out / "results.json").read_text()
     if as_json:
-        say(json.dumps(record, indent=1))
+        say(text.rstrip())
         return
-    for line in evaluation_lines(record):
+    for line in evaluation_lines(json.loads(text)):
         say(line)
     say(str(out / "results.json"))
 
@@ -237,7 +239,7 @@ def reproduce(
 
     The same command again goes on where it was stopped.
     """
-    from pushpull.report import opening
+    from pushpull.report.page import opening
     from pushpull.reproduce import preset_of
     from pushpull.reproduce import reproduce as run
 
@@ -284,12 +286,10 @@ def score(
     if as_json:
         say(json.dumps(asdict(result)))
         return
-    say(
-        f"mAP {100 * result.average_precision:.4f} %   {result.rows} rows, {result.positives} "
-        "speaking"
-    )
+    ap = percent(result.average_precision, 4)
+    say(f"mAP {ap}   {result.rows} rows, {result.positives} speaking")
     if result.high > result.low:
-        say(f"ties alone allow {100 * result.low:.4f} to {100 * result.high:.4f} %")
+        say(f"ties alone allow {percent(result.low, 4)} to {percent(result.high, 4)}")
     missing = result.missing_predictions + result.missing_ground_truth
     if missing:
         note(f"{missing} rows stand in one file only and were left out")
@@ -343,13 +343,14 @@ def evaluation_lines(record: dict[str, Any]) -> Iterator[str]:
         if kind not in record:
             continue
         row = record[kind]
-        line = f"{kind:12} accuracy {row['accuracy']:.2f} %"
-        if row["map"] is not None:
-            line += f", mAP {row['map']:.2f} %"
-        if row["interval"] is not None:
-            low, high = row["interval"]
-            line += f" ({low:.2f} to {high:.2f} over tracks drawn again)"
+        line = f"{kind:12} accuracy {percent(row['accuracy'], 2)}"
+        if row["average_precision"] is not None:
+            low, high = (percent(end, 2) for end in row["interval"])
+            line += f", mAP {percent(row['average_precision'], 2)}"
+            line += f" ({low} to {high} over tracks drawn again)"
         yield f"{line}, {row['tracks']} tracks, {row['frames']} frames"
         for case, part in row["by_case"].items():
-            ap = "" if part["map"] is None else f", mAP {part['map']:.1f} %"
-            yield f"  {case:10} accuracy {part['accuracy']:.1f} %{ap}, {part['tracks']} tracks"
+            said = f"  {case:10} accuracy {percent(part['accuracy'])}"
+            if part["average_precision"] is not None:
+                said += f", mAP {percent(part['average_precision'])}"
+            yield f"{said}, {part['tracks']} tracks"

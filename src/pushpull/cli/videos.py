@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pushpull.cli.console import complain, decibels, note, percent, progress_bar, say
+from pushpull.cli.console import complain, decibels, note, progress_bar, say
 from pushpull.cli.options import (
     CropChoice,
     DeviceChoice,
@@ -26,6 +26,7 @@ from pushpull.cli.options import (
     videos_of,
 )
 from pushpull.errors import PushPullError
+from pushpull.report.tables import percent
 
 __all__ = ["attack", "demo", "detect", "web_app"]
 

@@ -1,5 +1,1 @@
-"""Reports of experiments as one HTML page."""
-
-from pushpull.report.page import opening, write_page
-
-__all__ = ["opening", "write_page"]
+"""Reports of experiments: drawings, one HTML page, small tables."""

@@ -17,7 +17,7 @@ from pushpull.attacks import attack
 from pushpull.auditing import AuditConfig, audit
 from pushpull.data import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
 from pushpull.errors import DatasetError
-from pushpull.evaluation import Perturb, attacker, score_tracks
+from pushpull.evaluation import Perturb, attacker, pooled, score_tracks
 from pushpull.losses import Centres, log_odds
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
@@ -70,7 +70,7 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
     _write_json(
         folder / "training.json",
         {
-            "val_map": done.progress.best,
+            "val_average_precision": done.progress.best,
             "best_epoch": done.progress.best_epoch,
             "epochs": done.progress.epoch,
             "seconds": done.seconds,
@@ -99,15 +99,9 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> N
     ):
         rows.append(row)
         report("tracks", len(rows), len(numbers))
-    rows.sort(key=lambda r: r.number)
+    found = pooled(rows)
     with written_whole(folder / "scores.npz") as temporary:
-        np.savez(
-            temporary,
-            score=np.concatenate([r.score for r in rows]),
-            speaking=np.concatenate([r.speaking for r in rows]),
-            track=np.repeat([r.number for r in rows], [len(r.score) for r in rows]),
-            case=np.repeat([r.case for r in rows], [len(r.score) for r in rows]),
-        )
+        np.savez(temporary, score=found.score, speaking=found.truth, track=found.track)
 
 
 def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:

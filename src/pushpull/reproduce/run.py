@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pushpull.auditing import FIGURES
 from pushpull.errors import ConfigError, UnknownName
-from pushpull.report import write_page
+from pushpull.report.page import write_page
 from pushpull.reproduce.plan import PARTS, build_plan
 from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
 from pushpull.errors import CheckpointError, ConfigError, GradientError, MissingExtra
-from pushpull.evaluation import Evaluation, score_tracks, summarised
+from pushpull.evaluation import pooled, score_tracks
 from pushpull.models import build
 from pushpull.models.checkpoints import save
 from pushpull.models.detector import Detector
@@ -34,7 +34,7 @@ from pushpull.models.weights import choose_device, load_weights
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import versions
-from pushpull.schema import Batch, Output
+from pushpull.schema import Batch, FrameScores, Output
 from pushpull.training.config import TrainConfig
 from pushpull.training.logs import Logs
 from pushpull.training.regimes import Regime, build_regime
@@ -314,13 +314,14 @@ class _Run:
     def _end_epoch(self, log: Logs | None) -> None:
         optim, at = self.config.optim, self.progress
         found = self._validated() if self.leads else None
-        score = self.fabric.broadcast(-1.0 if found is None else (found.map or 0.0))
+        best = -1.0 if found is None else (found.average_precision or 0.0)
+        score = self.fabric.broadcast(best)
         better = score > at.best
         epoch = at.epoch + 1
         best_epoch = at.epoch if better else at.best_epoch
         waited = at.epoch - best_epoch
         if better and self.leads:
-            self._save_detector(self.best_path, val_map=score, epoch=epoch)
+            self._save_detector(self.best_path, val_average_precision=score, epoch=epoch)
         self.progress = replace(
             at,
             epoch=epoch,
@@ -333,11 +334,15 @@ class _Run:
             log.add(
                 "epoch",
                 epoch,
-                {"val_map": score, "val_accuracy": found.accuracy, "best": self.progress.best},
+                {
+                    "val_average_precision": score,
+                    "val_accuracy": found.accuracy or 0.0,
+                    "best": self.progress.best,
+                },
             )
         self._save()
 
-    def _validated(self) -> Evaluation:
+    def _validated(self) -> FrameScores:
         done = []
         for scored in score_tracks(
             self._in_single().eval(),
@@ -347,7 +352,7 @@ class _Run:
         ):
             done.append(scored)
             self.report("validation", len(done), len(self.val_tracks))
-        return summarised(done, draws=0)
+        return pooled(done)
 
     def _in_single(self) -> Detector:
         """The detector in float32; a copy if it is trained in float64."""

@@ -31,7 +31,7 @@ class TrainingProgress:
         epoch: Epoch under way, from 0.
         batch: Batches of it that are done.
         step: Steps of the optimiser so far.
-        best: Best validation mAP so far, in percent; below 0 before the first.
+        best: Best validation average precision so far, a share; below 0 before the first.
         best_epoch: Where it was.
         stopped: Whether patience ran out.
     """
