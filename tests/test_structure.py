@@ -35,7 +35,6 @@ PENDING = {
 """Rooms whose examples are still to be written."""
 
 OF_SEVERAL_MODULES = {
-    "test_extras.py": "what is there without the packages of the extras",
     "test_structure.py": "is about the package as a whole",
     "attacks/test_linear_optimum.py": "every attack against an optimum known in closed form",
     "attacks/test_peers.py": "every attack against other libraries",
@@ -44,6 +43,7 @@ OF_SEVERAL_MODULES = {
     "models/test_bad_weights.py": "what a user sees of weights that cannot be used",
     "models/test_detector_laws.py": "laws that every detector obeys",
     "models/test_light_and_lr_asd.py": "two modules with one build and one reference",
+    "cli/test_extras.py": "what is there without the packages of the extras",
     "app/test_browser.py": "the pages in a browser, through the whole app",
 }
 """Test modules that mirror no module, each with the reason."""
