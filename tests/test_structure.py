@@ -28,7 +28,7 @@ WITHOUT_EXAMPLE: dict[str, str] = {}
 """Functions and classes that need no example, each with the reason."""
 
 PENDING = {
-    "app", "attacks", "auditing", "cli", "data", "defences", "detection", "evaluation",
+    "app", "attacks", "auditing", "cli", "data", "detection", "evaluation",
     "metrics", "models", "report", "reproduce", "runtime", "schema", "training",
     "video_attacks",
 }  # fmt: skip

@@ -49,6 +49,11 @@ class Smoothing:
         sigma_audio: Standard deviation of the noise in samples of [-1, 1], from 0.
         sigma_visual: The same in grey levels of 0..255, from 0.
         seed: Of the noise.
+
+    Examples:
+        >>> from pushpull.defences import Smoothing
+        >>> Smoothing(copies=4, sigma_visual=8.0)
+        Smoothing(copies=4, sigma_audio=0.001, sigma_visual=8.0, seed=0)
     """
 
     copies: int = 8
@@ -78,6 +83,15 @@ class Purification:
         audio_cutoff_hz: Half-amplitude frequency of a linear-phase low-pass, up to 8000.
         straight_through: Gradients pass a rounding as if it were not there (BPDA), as an attacker
             who knows the defence takes them; otherwise they end there.
+
+    Examples:
+        >>> from pushpull.defences import Purification
+        >>> Purification(jpeg_quality=None, audio_bits=8).visual_bits
+        7
+        >>> Purification(visual_bits=9)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: visual_bits is 9; expected 1 to 8, or None
     """
 
     visual_bits: int | None = 7
@@ -116,6 +130,14 @@ class Smoothed(Detector):
     Args:
         detector: What is defended; its mode and device are kept.
         settings: Noise and copies.
+
+    Examples:
+        >>> from pushpull.defences import Smoothed, Smoothing
+        >>> from pushpull.models import build
+        >>> defended = Smoothed(build("light_asd").eval(), Smoothing(copies=2))
+        >>> output = defended(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> output.score.shape, output.e_v.shape  # the embeddings of both copies
+        (torch.Size([1, 5]), torch.Size([1, 5, 256]))
     """
 
     def __init__(self, detector: Detector, settings: Smoothing | None = None) -> None:
@@ -212,6 +234,13 @@ class Purified(Detector):
     Args:
         detector: What is defended; its mode and device are kept.
         settings: Which steps, how strong.
+
+    Examples:
+        >>> from pushpull.defences import Purification, Purified
+        >>> from pushpull.models import build
+        >>> defended = Purified(build("light_asd").eval(), Purification(visual_bits=5))
+        >>> defended(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112)).score.shape
+        torch.Size([1, 5])
     """
 
     def __init__(self, detector: Detector, settings: Purification | None = None) -> None:
@@ -247,7 +276,18 @@ class Purified(Detector):
         return self.detector.fuse(e_a, e_v, n_frames)
 
     def purify_audio(self, waveform: Tensor, n_samples: Tensor) -> Tensor:
-        """Waveforms (B, S) as the detector hears them; zeros beyond a clip's end do not leak in."""
+        """Waveforms (B, S) in [-1, 1] as the detector hears them.
+
+        What lies beyond a clip's `n_samples` (B,) does not leak in.
+
+        Examples:
+            >>> from pushpull.defences import Purification, Purified
+            >>> from pushpull.models import build
+            >>> coarse = Purification(audio_bits=2, audio_cutoff_hz=None)
+            >>> defended = Purified(build("light_asd"), coarse)
+            >>> defended.purify_audio(torch.tensor([[0.1, 0.3, -0.9]]), torch.tensor([3]))
+            tensor([[ 0.0000,  0.5000, -1.0000]])
+        """
         s, x = self.settings, waveform
         if s.audio_cutoff_hz is not None:
             inside = length_mask(n_samples, x.shape[1])
@@ -260,7 +300,16 @@ class Purified(Detector):
         return x
 
     def purify_faces(self, faces: Tensor) -> Tensor:
-        """Faces (B, T, 112, 112) in grey levels 0..255 as the detector sees them."""
+        """Faces (B, T, 112, 112) in grey levels 0..255 as the detector sees them.
+
+        Examples:
+            >>> from pushpull.defences import Purification, Purified
+            >>> from pushpull.models import build
+            >>> coarse = Purification(visual_bits=1, jpeg_quality=None, visual_blur=0.0)
+            >>> defended = Purified(build("light_asd"), coarse)
+            >>> defended.purify_faces(255 * torch.rand(1, 1, 112, 112)).unique()
+            tensor([  0., 255.])
+        """
         s, x = self.settings, faces
         if s.visual_bits is not None:
             step = 255 / (2**s.visual_bits - 1)
@@ -311,6 +360,17 @@ def defend(detector: Detector, name: str, **settings: Any) -> Detector:
     Raises:
         UnknownName: If there is no such defence.
         ConfigError: If it has no such setting, or one cannot be.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.defences import defend
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> defended = defend(build("light_asd"), "smoothed", copies=2)
+        >>> attack(defended, Batch.from_clips([clip]), "fgsm", eps=5).score.shape
+        torch.Size([1, 2])
     """
     if name not in DEFENCES:
         raise UnknownName("defence", name, DEFENCES)

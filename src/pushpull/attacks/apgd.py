@@ -43,6 +43,16 @@ def apgd(
 
     Raises:
         ConfigError: If a count is not positive.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "apgd", eps=5, steps=3)
+        >>> attacked.curve.shape  # the random start and where each step led
+        torch.Size([4, 1])
     """
     at_least_one("steps", steps)
     at_least_one("n_restarts", n_restarts)

@@ -39,6 +39,24 @@ def ascend(
 
     Raises:
         ConfigError: If a count is not positive, or starts would all be the same.
+
+    Examples:
+        >>> from pushpull.attacks.gradient import ascend
+        >>> from pushpull.attacks.search import Search, held_still
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> batch, detector = Batch.from_clips([clip]), build("light_asd")
+        >>> objective = build_objective("margin", Goal(labels=batch.speaking))
+        >>> with held_still(detector):
+        ...     search = Search(detector, CropSpace(batch, Threat.of(5)), objective)
+        ...     ascend(search, torch.Generator(), steps=2)
+        >>> bool(search.best_loss > search.curve[0].sum()), len(search.curve)
+        (False, 3)
     """
     at_least_one("steps", steps)
     at_least_one("n_restarts", n_restarts)
@@ -66,6 +84,16 @@ def fgsm(search: Search, generator: torch.Generator) -> None:
     Args:
         search: What is attacked.
         generator: Not used.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "fgsm", eps=5)
+        >>> attacked.backwards, float(attacked.linf["visual"]) <= 0.5
+        (1, True)
     """
     ascend(search, generator, steps=1)
 

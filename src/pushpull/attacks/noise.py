@@ -19,6 +19,16 @@ def noise(search: Search, generator: torch.Generator, *, steps: int = 1) -> None
 
     Raises:
         ConfigError: If `steps` is not positive.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "noise", eps=5, steps=3)
+        >>> attacked.forwards, attacked.backwards
+        (3, 0)
     """
     at_least_one("steps", steps)
     for _ in range(steps):

@@ -39,6 +39,23 @@ class Search:
         curve: Mean loss of each clip's valid frames (B,) at each evaluation.
         forwards: Evaluations, each of the whole batch.
         backwards: Those of them with a gradient.
+
+    Examples:
+        >>> from pushpull.attacks.search import Search, held_still
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> batch, detector = Batch.from_clips([clip]), build("light_asd")
+        >>> objective = build_objective("margin", Goal(labels=batch.speaking))
+        >>> with held_still(detector):
+        ...     search = Search(detector, CropSpace(batch, Threat.of(5)), objective)
+        ...     loss, gradients = search.gradient(search.start)
+        >>> list(gradients), search.forwards, search.backwards
+        (['audio', 'visual'], 1, 1)
     """
 
     def __init__(
@@ -185,6 +202,13 @@ def at_least_one(name: str, value: int) -> None:
 
     Raises:
         ConfigError: If it is, or is no whole number.
+
+    Examples:
+        >>> from pushpull.attacks.search import at_least_one
+        >>> at_least_one("steps", 0)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: steps is 0; expected a whole number, 1 or more
     """
     if value != int(value) or value < 1:
         raise ConfigError(f"{name} is {value}; expected a whole number, 1 or more")
@@ -192,7 +216,18 @@ def at_least_one(name: str, value: int) -> None:
 
 @contextmanager
 def held_still(model: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters for a while; then everything as it was, module by module."""
+    """Eval mode and frozen parameters for a while; then everything as it was, module by module.
+
+    Examples:
+        >>> from pushpull.attacks.search import held_still
+        >>> from pushpull.models import build
+        >>> detector = build("light_asd").train()
+        >>> with held_still(detector):
+        ...     print(detector.training)
+        False
+        >>> detector.training
+        True
+    """
     modes = [(module, module.training) for module in model.modules()]
     needing = [p for p in model.parameters() if p.requires_grad]
     recurrent = [m for m in model.modules() if isinstance(m, nn.RNNBase)]

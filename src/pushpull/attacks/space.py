@@ -42,7 +42,18 @@ Deltas: TypeAlias = dict[str, Tensor]
 
 
 class Space(Protocol):
-    """Tensors to move and the batch that they make."""
+    """Tensors to move and the batch that they make.
+
+    Examples:
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> space = CropSpace(Batch.from_clips([clip]), Threat.of(5))  # one of them
+        >>> points = {name: region.clean for name, region in space.regions.items()}
+        >>> space.to_batch(points).faces.shape, space.clip_groups
+        (torch.Size([1, 1, 112, 112]), tensor([0]))
+    """
 
     @property
     def clean(self) -> Batch:
@@ -74,7 +85,14 @@ class Space(Protocol):
 
 
 class SpaceBuilder(Protocol):
-    """What makes the space of a batch."""
+    """What makes the space of a batch.
+
+    Examples:
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> def faces_only(batch, threat):  # what `attack` takes as `space`
+        ...     return CropSpace(batch, Threat(balls={"visual": threat.balls["visual"]}))
+    """
 
     def __call__(self, batch: Batch, threat: Threat) -> Space:
         """The space of `batch` in which `threat` holds."""
@@ -82,7 +100,24 @@ class SpaceBuilder(Protocol):
 
 
 class CropSpace:
-    """The waveform and the face crops of each clip, as in Push-Pull."""
+    """The waveform and the face crops of each clip, as in Push-Pull.
+
+    Args:
+        batch: Clips, float.
+        threat: Budgets and ranges of the modalities that are moved.
+
+    Raises:
+        ShapeError: If an input is no float, out of range, or off the threat's grid.
+
+    Examples:
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> space = CropSpace(Batch.from_clips([clip] * 2), Threat.of(5, modality="audio"))
+        >>> list(space.regions), space.clip_groups
+        (['audio'], tensor([0, 1]))
+    """
 
     def __init__(self, batch: Batch, threat: Threat) -> None:
         self.clean = batch
@@ -118,6 +153,18 @@ class Soundtracks:
         n_samples: Valid samples of each video (V,).
         video: Video of each clip (B,).
         starts: First sample of each clip in its video (B,).
+
+    Examples:
+        >>> from pushpull.attacks import Soundtracks, attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> batch = Batch.from_clips([clip] * 2)  # two faces that hear the same
+        >>> heard = Soundtracks.of_one(clip.waveform, starts=torch.tensor([0, 0]))
+        >>> attacked = attack(build("light_asd"), batch, "fgsm", modality="audio", space=heard)
+        >>> torch.equal(attacked.waveform[0], attacked.waveform[1])
+        True
     """
 
     waveform: Tensor
@@ -127,7 +174,12 @@ class Soundtracks:
 
     @classmethod
     def of_one(cls, waveform: Tensor, starts: Tensor) -> Soundtracks:
-        """All clips from one video with the sound (S,)."""
+        """All clips from one video.
+
+        Args:
+            waveform: Sound of the video (S,) in [-1, 1] at 16 kHz.
+            starts: First sample of each clip (B,).
+        """
         return cls(
             waveform=waveform[None],
             n_samples=torch.tensor([len(waveform)]),
@@ -145,6 +197,25 @@ class VideoSpace:
 
     The budget of the audio is one for the whole video. Where only faces are attacked, clips do not
     touch each other.
+
+    Args:
+        batch: Clips, float.
+        threat: Budgets and ranges of the modalities that are moved.
+        sound: Which part of which video's sound each clip hears.
+
+    Raises:
+        ShapeError: If a clip's waveform is not its part of the sound, or an input is no float, out
+            of range, or off the threat's grid.
+
+    Examples:
+        >>> from pushpull.attacks.space import Soundtracks, VideoSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> heard = Soundtracks.of_one(torch.zeros(16_000), starts=torch.tensor([0, 8000]))
+        >>> space = VideoSpace(Batch.from_clips([clip] * 2), Threat.of(5), heard)
+        >>> space.regions["audio"].clean.shape, space.clip_groups  # one sound, one group
+        (torch.Size([1, 16000]), tensor([0, 0]))
     """
 
     def __init__(self, batch: Batch, threat: Threat, sound: Soundtracks) -> None:
@@ -213,7 +284,16 @@ class VideoSpace:
 
 
 def on_grid(batch: Batch) -> Batch:
-    """The batch as a file holds it: 8-bit pixels and int16 samples, as floats."""
+    """The batch as a file holds it: 8-bit pixels and int16 samples, as floats.
+
+    Examples:
+        >>> from pushpull.attacks.space import on_grid
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.ones(640), faces=torch.full((1, 112, 112), 99.6), fps=25.0)
+        >>> batch = on_grid(Batch.from_clips([clip]))
+        >>> float(batch.faces.max()), float(batch.waveform.max())
+        (100.0, 0.999969482421875)
+    """
     step = GRID["audio"]
     return replace(
         batch,

@@ -44,6 +44,16 @@ def square(
 
     Raises:
         ConfigError: If a count is not positive or `p_init` is not in 0..1.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "square", eps=5, steps=4)
+        >>> attacked.queries, attacked.backwards
+        (4, 0)
     """
     at_least_one("steps", steps)
     at_least_one("n_restarts", n_restarts)
