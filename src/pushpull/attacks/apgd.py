@@ -50,7 +50,8 @@ def apgd(
         >>> from pushpull.schema import Batch
         >>> from pushpull.synthetic import Case, draw_clip
         >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
-        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "apgd", eps=5, steps=3)
+        >>> batch = Batch.from_clips([clip])
+        >>> attacked = attack(build("light_asd"), batch, "apgd", eps=5, steps=3)
         >>> attacked.curve.shape  # the random start and where each step led
         torch.Size([4, 1])
     """

@@ -91,7 +91,8 @@ def fgsm(search: Search, generator: torch.Generator) -> None:
         >>> from pushpull.schema import Batch
         >>> from pushpull.synthetic import Case, draw_clip
         >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
-        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "fgsm", eps=5)
+        >>> batch = Batch.from_clips([clip])
+        >>> attacked = attack(build("light_asd"), batch, "fgsm", eps=5)
         >>> attacked.backwards, float(attacked.linf["visual"]) <= 0.5
         (1, True)
     """

@@ -26,7 +26,8 @@ def noise(search: Search, generator: torch.Generator, *, steps: int = 1) -> None
         >>> from pushpull.schema import Batch
         >>> from pushpull.synthetic import Case, draw_clip
         >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
-        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "noise", eps=5, steps=3)
+        >>> batch = Batch.from_clips([clip])
+        >>> attacked = attack(build("light_asd"), batch, "noise", eps=5, steps=3)
         >>> attacked.forwards, attacked.backwards
         (3, 0)
     """

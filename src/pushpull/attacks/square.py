@@ -51,7 +51,8 @@ def square(
         >>> from pushpull.schema import Batch
         >>> from pushpull.synthetic import Case, draw_clip
         >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
-        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "square", eps=5, steps=4)
+        >>> batch = Batch.from_clips([clip])
+        >>> attacked = attack(build("light_asd"), batch, "square", eps=5, steps=4)
         >>> attacked.queries, attacked.backwards
         (4, 0)
     """
