@@ -29,7 +29,7 @@ WITHOUT_EXAMPLE: dict[str, str] = {}
 
 PENDING = {
     "app", "attacks", "auditing", "cli", "data", "detection", "evaluation",
-    "metrics", "models", "report", "reproduce", "runtime", "schema", "training",
+    "models", "report", "reproduce", "runtime", "training",
     "video_attacks",
 }  # fmt: skip
 """Rooms whose examples are still to be written."""

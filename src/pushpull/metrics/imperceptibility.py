@@ -33,6 +33,16 @@ class Imperceptibility:
         ssim: Mean structural similarity of the frames.
         audio_linf: Largest change of a sample.
         visual_linf: Largest change of a pixel, in grey levels.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pushpull.metrics.imperceptibility import imperceptibility
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.ones(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> batch = Batch.from_clips([clip])
+        >>> found = imperceptibility(batch, replace(batch, faces=batch.faces + 2.0))
+        >>> float(found.visual_linf), float(found.psnr_db), float(found.snr_db)
+        (2.0, 42.1, inf)
     """
 
     snr_db: Tensor
@@ -47,6 +57,18 @@ def imperceptibility(clean: Batch, adversarial: Batch) -> Imperceptibility:
 
     Raises:
         ShapeError: If the batches have different shapes or lengths.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.metrics.imperceptibility import imperceptibility
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> attacked = attack(build("light_asd"), Batch.from_clips([clip]), "fgsm", eps=5)
+        >>> found = imperceptibility(attacked.clean, attacked.batch)
+        >>> bool(found.psnr_db > 50), bool(found.ssim > 0.99)
+        (True, True)
     """
     for name in ("waveform", "faces", "n_samples", "n_frames"):
         before, after = getattr(clean, name), getattr(adversarial, name)
@@ -78,12 +100,18 @@ def imperceptibility(clean: Batch, adversarial: Batch) -> Imperceptibility:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity (N,) of grey pictures (N, H, W) in 0..255.
+    """Structural similarity (N,) of grey pictures (N, H, W) in 0..255, at least 11 x 11 pixels.
 
     Gaussian window of 11 x 11 with sigma 1.5, K1 = 0.01, K2 = 0.03, mean over all whole windows.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity",
     IEEE TIP 2004.
+
+    Examples:
+        >>> from pushpull.metrics.imperceptibility import ssim
+        >>> picture = 255 * torch.rand(1, 32, 32)
+        >>> float(ssim(picture, picture)), bool(ssim(picture, 255 - picture) < 0)
+        (1.0, True)
     """
     parts = zip(torch.split(a, FRAMES_AT_ONCE), torch.split(b, FRAMES_AT_ONCE), strict=True)
     return torch.cat([_ssim(x, y) for x, y in parts])

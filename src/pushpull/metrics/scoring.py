@@ -35,6 +35,11 @@ class ScoreResult:
         positives: Matched rows whose label is SPEAKING_AUDIBLE.
         missing_predictions: Ground truth rows without a prediction, left out.
         missing_ground_truth: Predictions without a ground truth row, left out.
+
+    Examples:
+        >>> from pushpull.metrics.scoring import ScoreResult
+        >>> ScoreResult(0.9, 0.9, 0.9, 200, 80, 0, 0).average_precision
+        0.9
     """
 
     average_precision: float
@@ -49,7 +54,7 @@ class ScoreResult:
 def score_files(
     ground_truth: str | Path, predictions: str | Path, *, allow_missing: bool = False
 ) -> ScoreResult:
-    """Score a predictions csv.
+    r"""Score a predictions csv.
 
     Args:
         ground_truth: Official AVA csv, with or without header; labels of all three kinds.
@@ -59,6 +64,21 @@ def score_files(
     Raises:
         AnnotationError: If a file cannot be read, rows are doubled, do not match or have other
             boxes, or nothing speaks.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.metrics.scoring import score_files
+        >>> row = "vid,{},0.1,0.1,0.4,0.6,{},vid:1{}\n"
+        >>> _ = Path("truth.csv").write_text(
+        ...     row.format(900.0, "NOT_SPEAKING", "") + row.format(900.04, "SPEAKING_AUDIBLE", "")
+        ... )
+        >>> _ = Path("scores.csv").write_text(
+        ...     row.format(900.0, "SPEAKING_AUDIBLE", ",-1.5")
+        ...     + row.format(900.04, "SPEAKING_AUDIBLE", ",2.0")
+        ... )
+        >>> result = score_files("truth.csv", "scores.csv")
+        >>> result.average_precision, result.rows
+        (1.0, 2)
     """
     # Parsing leaves Python free, so two files take little longer than one.
     with ThreadPoolExecutor(2) as pool:

@@ -20,10 +20,12 @@ class AVAAveragePrecision(Metric):
 
     Tied scores keep the order in which they came; over processes, that of the ranks.
 
-    >>> metric = AVAAveragePrecision()
-    >>> metric.update(torch.tensor([2.0, 1.0, -0.5]), torch.tensor([1, 0, 1]))
-    >>> metric.compute()
-    tensor(0.8333, dtype=torch.float64)
+    Examples:
+        >>> from pushpull.metrics import AVAAveragePrecision
+        >>> metric = AVAAveragePrecision()
+        >>> metric.update(torch.tensor([2.0, 1.0, -0.5]), torch.tensor([1, 0, 1]))
+        >>> float(metric.compute())
+        0.833
     """
 
     is_differentiable = False

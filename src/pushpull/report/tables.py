@@ -11,8 +11,10 @@ __all__ = ["html_table", "percent"]
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table as HTML, every cell escaped.
 
-    >>> html_table("a < b", ["x"], [[1]])
-    '<table><caption>a &lt; b</caption><tr><th>x</th></tr><tr><td>1</td></tr></table>'
+    Examples:
+        >>> from pushpull.report.tables import html_table
+        >>> html_table("a < b", ["x"], [[1]])
+        '<table><caption>a &lt; b</caption><tr><th>x</th></tr><tr><td>1</td></tr></table>'
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
@@ -24,7 +26,9 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
 def percent(share: float | None, digits: int = 1) -> str:
     """A share in percent.
 
-    >>> percent(0.9258), percent(None)
-    ('92.6 %', 'none')
+    Examples:
+        >>> from pushpull.report.tables import percent
+        >>> percent(0.9258), percent(None)
+        ('92.6 %', 'none')
     """
     return "none" if share is None else f"{100 * share:.{digits}f} %"

@@ -18,8 +18,10 @@ def versions() -> dict[str, str]:
 
     Those that are not installed are left out, and none is imported.
 
-    >>> list(versions())[:2]
-    ['pushpull', 'python']
+    Examples:
+        >>> from pushpull.runtime.version import versions
+        >>> list(versions())[:2]
+        ['pushpull', 'python']
     """
     found = {"pushpull": __version__, "python": platform.python_version()}
     for name in VERSIONED:

@@ -35,8 +35,11 @@ def bootstrap_precision(
     Raises:
         ShapeError: If the lengths differ, or no draw has a speaking row.
 
-    >>> bootstrap_precision([2.0, 1.0, 1.5, -1.0], [True, False, True, False], [0, 0, 1, 1])
-    (1.0, 1.0)
+    Examples:
+        >>> from pushpull.metrics import bootstrap_precision
+        >>> scores, speaking = [2.0, 1.0, 1.5, 0.5], [True, False, False, True]
+        >>> bootstrap_precision(scores, speaking, track=[0, 0, 1, 1], draws=100)
+        (0.5, 1.0)
     """
     return _interval(_drawn(scores, speaking, track, draws, seed), level)
 
@@ -57,9 +60,11 @@ def bootstrap_difference(
 
     Args and errors as `bootstrap_precision`.
 
-    >>> same = [2.0, 1.0, 1.5, -1.0]
-    >>> bootstrap_difference(same, same, [True, False, True, False], [0, 0, 1, 1])
-    (0.0, 0.0)
+    Examples:
+        >>> from pushpull.metrics import bootstrap_difference
+        >>> clean, attacked = [2.0, -1.0, 1.5, -0.5], [-2.0, -1.0, -1.5, -0.5]
+        >>> bootstrap_difference(clean, attacked, [1, 0, 1, 0], track=[0, 0, 1, 1], draws=100)
+        (0.5, 0.5)
     """
     both = (_drawn(one, speaking, track, draws, seed) for one in (scores, others))
     return _interval(np.subtract(*both), level)

@@ -36,6 +36,12 @@ class PrecisionRange:
         average_precision: With tied rows in the order given.
         low: Smallest value over all orders of tied rows.
         high: Largest value over all orders of tied rows.
+
+    Examples:
+        >>> from pushpull.metrics import precision_range
+        >>> found = precision_range([1.0, 1.0], [True, False])
+        >>> found.low, found.high
+        (0.5, 1.0)
     """
 
     average_precision: float
@@ -53,8 +59,10 @@ def average_precision(scores: ArrayLike, speaking: ArrayLike) -> float:
     Raises:
         ShapeError: If the lengths differ, a score is NaN, or nothing is positive.
 
-    >>> average_precision([2.0, 1.0, -0.5], [True, False, True])
-    0.8333333333333333
+    Examples:
+        >>> from pushpull.metrics import average_precision
+        >>> average_precision([2.0, 1.0, -0.5], [True, False, True])
+        0.833
     """
     return precision_range(scores, speaking).average_precision
 
@@ -64,8 +72,10 @@ def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
 
     Args and errors as `average_precision`.
 
-    >>> precision_range([1.0, 1.0], [True, False])
-    PrecisionRange(average_precision=1.0, low=0.5, high=1.0)
+    Examples:
+        >>> from pushpull.metrics import precision_range
+        >>> precision_range([1.0, 1.0], [True, False])
+        PrecisionRange(average_precision=1.0, low=0.5, high=1.0)
     """
     s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
     if s.ndim != 1 or s.shape != y.shape:

@@ -32,11 +32,13 @@ class FrameScores:
     Raises:
         ShapeError: If the lengths differ, or a number is below 0.
 
-    >>> scores = FrameScores.of_tracks([[2.0, 1.0], [-0.5]], [[True, False], [True]])
-    >>> round(scores.accuracy, 3), round(scores.average_precision, 3)
-    (0.333, 0.833)
-    >>> {number: one.accuracy for number, one in scores.by_track().items()}
-    {0: 0.5, 1: 0.0}
+    Examples:
+        >>> from pushpull.schema import FrameScores
+        >>> scores = FrameScores.of_tracks([[2.0, 1.0], [-0.5]], [[True, False], [True]])
+        >>> scores.accuracy, scores.average_precision
+        (0.333, 0.833)
+        >>> {number: one.accuracy for number, one in scores.by_track().items()}
+        {0: 0.5, 1: 0.0}
     """
 
     score: NDArray[np.float64]
@@ -75,6 +77,12 @@ class FrameScores:
 
         Raises:
             ShapeError: If the lengths differ.
+
+        Examples:
+            >>> from pushpull.schema import FrameScores
+            >>> scores = FrameScores.of_tracks([[2.0, 1.0], [-0.5]], numbers=[4, 7])
+            >>> scores.track, scores.speaking
+            (array([4, 4, 7]), None)
         """
         rows = [np.asarray(one, np.float64) for one in scores]
         of = np.arange(len(rows)) if numbers is None else np.asarray(numbers, np.int64)
@@ -95,6 +103,14 @@ class FrameScores:
 
         Raises:
             ShapeError: If some have truth and others have none.
+
+        Examples:
+            >>> from pushpull.schema import FrameScores
+            >>> one = FrameScores(score=[2.0, -1.0], speaking=[True, False], track=[0, 0])
+            >>> other = FrameScores(score=[-0.5], speaking=[True], track=[1])
+            >>> both = FrameScores.concatenated([one, other])
+            >>> len(both), both.tracks
+            (3, 2)
         """
         known = [one.speaking for one in parts if one.speaking is not None]
         if known and len(known) < len(parts):
@@ -178,9 +194,11 @@ class FrameScores:
         Raises:
             ShapeError: If the lengths differ, or a score is NaN.
 
-        >>> scores = FrameScores.of_tracks([[2.0, -1.0], [1.0, -2.0]], [[1, 0], [1, 0]])
-        >>> scores.interval(draws=20)
-        (1.0, 1.0)
+        Examples:
+            >>> from pushpull.schema import FrameScores
+            >>> scores = FrameScores.of_tracks([[2.0, -1.0], [1.0, -2.0]], [[1, 0], [1, 0]])
+            >>> scores.interval(draws=20)
+            (1.0, 1.0)
         """
         if self.speaking is None or not self.speaking.any():
             return None
@@ -200,7 +218,14 @@ class FrameScores:
         }
 
     def subset(self, frames: NDArray[np.bool_] | NDArray[np.int64]) -> FrameScores:
-        """Some of the frames: a mask (N,) bool, or their places."""
+        """Some of the frames: a mask (N,) bool, or their places.
+
+        Examples:
+            >>> from pushpull.schema import FrameScores
+            >>> scores = FrameScores(score=[2.0, -1.0, 0.5], track=[0, 0, 1])
+            >>> scores.subset(scores.score > 0).track
+            array([0, 1])
+        """
         return FrameScores(
             score=self.score[frames],
             speaking=None if self.speaking is None else self.speaking[frames],
@@ -210,8 +235,10 @@ class FrameScores:
     def as_dict(self, *, draws: int = 0, seed: int = 0) -> dict[str, Any]:
         """Sizes and rates, as plain values for JSON; with draws, the interval too.
 
-        >>> FrameScores.of_tracks([[2.0, -1.0]], [[True, True]]).as_dict()
-        {'tracks': 1, 'frames': 2, 'speaking': 1.0, 'accuracy': 0.5, 'average_precision': 1.0}
+        Examples:
+            >>> from pushpull.schema import FrameScores
+            >>> FrameScores.of_tracks([[2.0, -1.0]], [[True, True]]).as_dict()
+            {'tracks': 1, 'frames': 2, 'speaking': 1.0, 'accuracy': 0.5, 'average_precision': 1.0}
         """
         found: dict[str, Any] = {
             "tracks": self.tracks,
@@ -234,9 +261,11 @@ def worst_case(scores: Sequence[FrameScores]) -> FrameScores:
     Raises:
         ShapeError: If they are not of the same frames, or have no truth.
 
-    >>> one, two = (FrameScores.of_tracks([s], [[True, False]]) for s in ([2.0, -1.0], [1.0, -3.0]))
-    >>> worst_case([one, two]).score.tolist()
-    [1.0, -1.0]
+    Examples:
+        >>> from pushpull.schema import FrameScores, worst_case
+        >>> one, two = (FrameScores.of_tracks([s], [[1, 0]]) for s in ([2.0, -1.0], [1.0, -3.0]))
+        >>> worst_case([one, two]).score
+        array([ 1., -1.])
     """
     stacked = _stacked(scores)
     lowest = np.stack([one.margin for one in scores]).argmin(0)
@@ -248,6 +277,12 @@ def worst_by_track(scores: Sequence[FrameScores]) -> FrameScores:
 
     Raises:
         ShapeError: If they are not of the same frames, or have no truth.
+
+    Examples:
+        >>> from pushpull.schema import FrameScores, worst_by_track
+        >>> one, two = (FrameScores.of_tracks([s], [[1, 0]]) for s in ([2.0, -1.0], [1.0, -3.0]))
+        >>> worst_by_track([one, two]).score  # both frames of the first: 3 in sum, against 4
+        array([ 2., -1.])
     """
     stacked, track = _stacked(scores), scores[0].track
     sums = np.stack([np.bincount(track, one.margin) for one in scores])

@@ -29,7 +29,14 @@ GRID = {"audio": 2.0**-15, "visual": 1.0}
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Mask (B, size), true where an element lies inside its clip."""
+    """Mask (B, size) bool of lengths (B,), true where an element lies inside its clip.
+
+    Examples:
+        >>> from pushpull.schema import length_mask
+        >>> length_mask(torch.tensor([3, 1]), 3)
+        tensor([[ True,  True,  True],
+                [ True, False, False]])
+    """
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
@@ -43,6 +50,18 @@ class Track:
         timestamps_s: Presentation time of each frame (N,) float64.
         boxes: Smoothed boxes (N, 4) float64, pixels of the upright picture.
         detected: True where a detector saw the face (N,) bool; false where interpolated or tracked.
+
+    Examples:
+        >>> from pushpull.schema import Track
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.array([5, 6]),
+        ...     timestamps_s=np.array([0.2, 0.24]),
+        ...     boxes=np.array([[10.0, 10.0, 60.0, 70.0]] * 2),
+        ...     detected=np.array([True, False]),
+        ... )
+        >>> len(track)
+        2
     """
 
     track_id: int
@@ -74,6 +93,16 @@ class Clip:
         faces: Grey face crops (T, 112, 112), uint8 or float 0..255.
         fps: Video frames per second.
         speaking: Labels (T,) int64, 1 where the face speaks audibly; None if not known.
+
+    Examples:
+        >>> from pushpull.schema import Clip
+        >>> faces = torch.zeros(2, 112, 112, dtype=torch.uint8)
+        >>> labels = torch.tensor([0, 1])
+        >>> clip = Clip(waveform=torch.zeros(1280), faces=faces, fps=25.0, speaking=labels)
+        >>> Clip(waveform=torch.zeros(1280), faces=faces[0], fps=25.0)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ShapeError: faces is (112, 112); expected (T, H, W) with T > 0
     """
 
     waveform: Tensor
@@ -105,6 +134,19 @@ class Batch:
         n_frames: Valid frames of each clip (B,) int64.
         fps: Video frames per second of each clip (B,) float64.
         speaking: Labels (B, T) int64 or None; padded frames are 0.
+
+    Examples:
+        >>> from pushpull.schema import Batch, Clip
+        >>> clips = [
+        ...     Clip(waveform=torch.zeros(640 * n), faces=torch.zeros(n, 112, 112), fps=25.0)
+        ...     for n in (2, 3)
+        ... ]
+        >>> batch = Batch.from_clips(clips)
+        >>> batch.faces.shape, batch.waveform.shape
+        (torch.Size([2, 3, 112, 112]), torch.Size([2, 1920]))
+        >>> batch.mask
+        tensor([[ True,  True, False],
+                [ True,  True,  True]])
     """
 
     waveform: Tensor
@@ -121,6 +163,21 @@ class Batch:
         Args:
             clips: At least one.
             keep_bytes: Leave uint8 faces as they are, a quarter of the size, for `as_float` later.
+
+        Returns:
+            With labels where every clip has some.
+
+        Raises:
+            ShapeError: If there is no clip.
+
+        Examples:
+            >>> from pushpull.schema import Batch
+            >>> from pushpull.synthetic import Case, draw_clip
+            >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+            >>> Batch.from_clips([clip]).faces.dtype
+            torch.float32
+            >>> Batch.from_clips([clip], keep_bytes=True).faces.dtype
+            torch.uint8
         """
         if not clips:
             raise ShapeError("no clips; expected at least one")
@@ -181,7 +238,16 @@ class Batch:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What a detector is called with: `detector(**batch.inputs)`."""
+        """What a detector is called with: `detector(**batch.inputs)`.
+
+        Examples:
+            >>> from pushpull.models import build
+            >>> from pushpull.schema import Batch
+            >>> from pushpull.synthetic import Case, draw_clip
+            >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+            >>> build("light_asd")(**Batch.from_clips([clip]).inputs).score.shape
+            torch.Size([1, 2])
+        """
         return {
             "waveform": self.waveform,
             "faces": self.faces,
@@ -204,6 +270,12 @@ class Output:
         e_v: Visual embeddings (B, T, D) before fusion.
         z_a: Audio embeddings after cross-attention, where the model has it.
         z_v: Visual embeddings after cross-attention, where the model has it.
+
+    Examples:
+        >>> from pushpull.schema import Output
+        >>> output = Output(logits=torch.tensor([[[0.0, 2.0]]]), mask=torch.tensor([[True]]))
+        >>> output.score
+        tensor([[2.]])
     """
 
     logits: Tensor
