@@ -33,6 +33,12 @@ class Crop:
         top: As left.
         right: As left.
         bottom: As left.
+
+    Examples:
+        >>> from pushpull.detection.clips import CROPS
+        >>> box = np.array([[100.0, 100.0, 160.0, 180.0]])
+        >>> CROPS["ava"].windows(box), CROPS["demo"].windows(box)
+        (array([[100., 100., 160., 180.]]), array([[102., 128., 158., 184.]]))
     """
 
     name: str
@@ -43,7 +49,7 @@ class Crop:
     bottom: float
 
     def windows(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Windows (N, 4) of boxes (N, 4)."""
+        """Windows (N, 4) of boxes (N, 4), both x1, y1, x2, y2 in pixels."""
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         half = (boxes[:, 2:] - boxes[:, :2]) / 2
         if self.square:
@@ -66,9 +72,15 @@ CROPS = {
 def crop_faces(
     image: NDArray[np.uint8], boxes: NDArray[np.float64], crop: Crop
 ) -> NDArray[np.uint8]:
-    """Crops (N, 112, 112) of a grey picture (H, W) around boxes (N, 4).
+    """Crops (N, 112, 112) uint8 of a grey picture (H, W) around boxes (N, 4) in its pixels.
 
     Windows larger than the crop are averaged over pixels, smaller ones interpolated linearly.
+
+    Examples:
+        >>> from pushpull.detection.clips import CROPS, crop_faces
+        >>> picture = np.zeros((120, 160), np.uint8)
+        >>> crop_faces(picture, np.array([[40.0, 20.0, 90.0, 85.0]]), CROPS["ava"]).shape
+        (1, 112, 112)
     """
     import cv2
 
@@ -104,6 +116,22 @@ def crop_tracks(
         frames: The video from its first frame.
         tracks: Faces to cut out.
         crop: Which part of the box.
+
+    Examples:
+        >>> from pushpull.detection.clips import CROPS, crop_tracks
+        >>> from pushpull.media import Frame
+        >>> from pushpull.schema import Track
+        >>> picture = np.zeros((120, 160, 3), np.uint8)
+        >>> frames = [Frame.from_rgb(i, i / 25, picture) for i in range(3)]
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.array([1, 2]),
+        ...     timestamps_s=np.array([0.04, 0.08]),
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 2),
+        ...     detected=np.array([True, True]),
+        ... )
+        >>> [(number, frame) for number, frame, face in crop_tracks(frames, [track], CROPS["ava"])]
+        [(0, 1), (0, 2)]
     """
     by_frame: dict[int, list[tuple[int, NDArray[np.float64]]]] = {}
     for track in tracks:
@@ -128,6 +156,12 @@ class ClipGrid:
         fps: Frames per second of the grid.
         frame_of_grid: For each grid frame the track frame that it shows (T,), never falling.
         grid_of_frame: For each track frame the grid frame whose score it takes (N,).
+
+    Examples:
+        >>> from pushpull.detection.clips import clip_grid
+        >>> grid = clip_grid(np.arange(4) / 60)  # too fast for the detectors
+        >>> grid.fps, grid.frame_of_grid, grid.grid_of_frame
+        (25.0, array([0, 2]), array([0, 0, 1, 1]))
     """
 
     fps: float
@@ -148,6 +182,13 @@ def clip_grid(timestamps_s: NDArray[np.float64]) -> ClipGrid:
     audio front end is told the rate, as the published models take AVA. Anything else, variable
     rates and those far from what the models were trained on, is shown at 25 frames a second, each
     grid frame the nearest real one.
+
+    Examples:
+        >>> from pushpull.detection.clips import clip_grid
+        >>> clip_grid(np.arange(3) / 29.97).fps
+        29.97
+        >>> clip_grid(np.array([0.0, 0.04, 0.2])).frame_of_grid  # a frame that stands still
+        array([0, 1, 1, 1, 2, 2, 2, 2])
     """
     n = len(timestamps_s)
     if n == 1:

@@ -23,6 +23,21 @@ class Overlay:
     Args:
         tracks: Faces with their scores.
         height: Picture height in pixels; sets the size of lines and letters.
+
+    Examples:
+        >>> from pushpull.detection import Overlay, ScoredTrack
+        >>> from pushpull.schema import Track
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.array([0]),
+        ...     timestamps_s=np.array([0.0]),
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]]),
+        ...     detected=np.array([True]),
+        ... )
+        >>> overlay = Overlay([ScoredTrack(track=track, scores=np.array([2.0]))], height=120)
+        >>> picture = np.zeros((120, 160, 3), np.uint8)
+        >>> bool(overlay.draw(picture, 0).any()), bool(picture.any())
+        (True, False)
     """
 
     def __init__(self, tracks: Sequence[ScoredTrack], height: int) -> None:

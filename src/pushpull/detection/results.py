@@ -21,7 +21,13 @@ LONGEST_PAUSE_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A stretch in which one face speaks, in seconds of the video."""
+    """A stretch in which one face speaks, in seconds of the video.
+
+    Examples:
+        >>> from pushpull.detection import Turn
+        >>> Turn(0.4, 2.0).end_s
+        2.0
+    """
 
     start_s: float
     end_s: float
@@ -34,6 +40,22 @@ class ScoredTrack:
     Attributes:
         track: The face: frames, timestamps, boxes.
         scores: Log-odds of speaking (N,) float64; above 0 the face speaks.
+
+    Examples:
+        >>> from pushpull.detection import ScoredTrack
+        >>> from pushpull.schema import Track
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.arange(10),
+        ...     timestamps_s=np.arange(10) / 25,
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 10),
+        ...     detected=np.ones(10, bool),
+        ... )
+        >>> scored = ScoredTrack(track=track, scores=np.array([2.0] * 7 + [-3.0] * 3))
+        >>> float(scored.probabilities[0]), int(scored.speaking.sum())
+        (0.88, 7)
+        >>> scored.turns
+        [Turn(start_s=0.0, end_s=0.24)]
     """
 
     track: Track
@@ -101,6 +123,11 @@ def turns_of(timestamps_s: NDArray[np.float64], scores: NDArray[np.float64]) -> 
     Args:
         timestamps_s: Start of each frame (N,), increasing.
         scores: Log-odds per frame (N,).
+
+    Examples:
+        >>> from pushpull.detection import turns_of
+        >>> turns_of(np.arange(10) / 25, np.array([2.0] * 7 + [-3.0] * 3))
+        [Turn(start_s=0.0, end_s=0.24)]
     """
     n = len(scores)
     frame_s = float(np.median(np.diff(timestamps_s))) if n > 1 else 0.04

@@ -189,6 +189,16 @@ def find_tracks(
 
     Returns:
         Tracks by first frame, then from left to right, numbered from 0.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import DlibHog
+        >>> from pushpull.detection.tracking import find_tracks
+        >>> from pushpull.media import read_frames
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> [track] = find_tracks(read_frames("talk.mp4"), DlibHog())
+        >>> len(track), track.boxes.shape
+        (10, (10, 4))
     """
     tracker = Tracker(face_finder)
     for frame in frames:

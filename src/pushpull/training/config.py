@@ -53,6 +53,11 @@ class DataConfig:
         augment: TalkNet's augmentation of sound and faces.
         workers: Processes that load ahead.
         limit: Use the first so many tracks of each split; 0 for all.
+
+    Examples:
+        >>> from pushpull.training.config import DataConfig
+        >>> DataConfig(root="data/ava", limit=100).batch_frames
+        2500
     """
 
     root: str
@@ -75,6 +80,12 @@ class OptimConfig:
         accumulate: Batches of one step.
         clip_norm: Longest gradient; 0 for any.
         patience: Epochs without a better validation mAP before training stops; 0 for no stop.
+
+    Examples:
+        >>> from pushpull.training.config import OptimConfig
+        >>> optim = OptimConfig(epochs=10)
+        >>> optim.lr * optim.decay  # of the second epoch
+        9.5e-05
     """
 
     lr: float = 1e-4
@@ -99,6 +110,11 @@ class HardenConfig:
         objective: What the attack maximises.
         mix: Share of the adversarial loss; 0.5 as Push-Pull, 1 for adversarial examples only.
         beta: Weight of the consistency term of TRADES.
+
+    Examples:
+        >>> from pushpull.training.config import HardenConfig
+        >>> HardenConfig(regime="mix", eps=5.0, steps=5).mix
+        0.5
     """
 
     regime: str = "none"
@@ -125,6 +141,11 @@ class RunConfig:
         nodes: Machines.
         checkpoint_s: Seconds between checkpoints within an epoch.
         init: Weights to start from, a known name or a path; "" for fresh ones.
+
+    Examples:
+        >>> from pushpull.training.config import RunConfig
+        >>> RunConfig(out="runs/mine", seed=1).precision
+        '32-true'
     """
 
     out: str = "pushpull-train"
@@ -152,7 +173,18 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides a training run; the sections of the TOML file."""
+    """Everything that decides a training run; the sections of the TOML file.
+
+    Examples:
+        >>> from pushpull.training.config import DataConfig, OptimConfig, TrainConfig
+        >>> config = TrainConfig(data=DataConfig(root="data/ava"), optim=OptimConfig(epochs=10))
+        >>> config.model.name, config.as_dict()["optim"]["epochs"]
+        ('talknet', 10)
+        >>> TrainConfig(data=DataConfig(root="data/ava"), optim=OptimConfig(epochs=0))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: optim.epochs is 0; expected at least 1
+    """
 
     data: DataConfig
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -196,8 +228,10 @@ def config_file(source: str | PathLike[str]) -> Path:
     Raises:
         UnknownName: If a name without folder and suffix is neither known nor a file.
 
-    >>> config_file("talknet").name, config_file("mine.toml").name
-    ('talknet.toml', 'mine.toml')
+    Examples:
+        >>> from pushpull.training.config import config_file
+        >>> config_file("talknet").name, config_file("mine.toml").name
+        ('talknet.toml', 'mine.toml')
     """
     name = fspath(source)
     if name in CONFIGS:
@@ -211,8 +245,10 @@ def config_file(source: str | PathLike[str]) -> Path:
 def title_of(name: str) -> str:
     """What a configuration in the package is, in a sentence.
 
-    >>> title_of("talknet").split(":")[0]
-    'TalkNet as its authors train it on AVA-ActiveSpeaker'
+    Examples:
+        >>> from pushpull.training.config import title_of
+        >>> title_of("talknet").split(":")[0]
+        'TalkNet as its authors train it on AVA-ActiveSpeaker'
     """
     lines = CONFIGS[name].read_text(encoding="utf-8").splitlines()
     said = " ".join(line.lstrip("# ") for line in takewhile(lambda at: at.startswith("#"), lines))
@@ -230,8 +266,11 @@ def read_config(source: str | PathLike[str], changes: Sequence[str] = ()) -> Tra
         ConfigError: If the file cannot be read, or a key or value cannot be.
         UnknownName: If a named thing is in no table.
 
-    >>> read_config("talknet", ["data.root=faces", "optim.lr=3e-4"]).optim.lr
-    0.0003
+    Examples:
+        >>> from pushpull.training import read_config
+        >>> config = read_config("talknet", ["data.root=faces", "optim.lr=3e-4"])
+        >>> config.optim.lr, config.data.root
+        (0.0003, 'faces')
     """
     path = config_file(source)
     try:
@@ -249,6 +288,17 @@ def build_config(values: Mapping[str, Any], where: str = "configuration") -> Tra
     Raises:
         ConfigError: If a key or value cannot be.
         UnknownName: If a named thing is in no table.
+
+    Examples:
+        >>> from pushpull.training.config import build_config
+        >>> config = build_config({"data": {"root": "faces"}, "optim": {"epochs": 3}})
+        >>> config.optim.epochs
+        3
+        >>> build_config({"data": {"root": "faces", "splits": 3}})
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: configuration, data: unknown key 'splits'; it knows
+        augment, batch_frames, limit, root, train, val, workers
     """
     return typing.cast(TrainConfig, _built(TrainConfig, values, where))
 

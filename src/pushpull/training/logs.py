@@ -21,6 +21,15 @@ class Logs:
         folder: Where; it is there.
         step: Steps that are done. Rows of later ones, from a run that was killed, are dropped.
         epoch: Epochs that are done, likewise.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.training.logs import Logs
+        >>> with Logs(Path()) as logs:
+        ...     logs.add("step", 1, {"total": 0.7})
+        ...     logs.add("step", 2, {"total": 0.6})
+        >>> print(Path("steps.csv").read_text().split())
+        ['step,total', '1,0.7', '2,0.6']
     """
 
     def __init__(self, folder: Path, *, step: int = 0, epoch: int = 0) -> None:

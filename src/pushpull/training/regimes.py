@@ -132,6 +132,20 @@ def build_regime(config: HardenConfig, avil: Avil) -> Regime:
     Raises:
         UnknownName: If there is no such regime, attack or objective.
         ConfigError: If a number cannot be.
+
+    Examples:
+        >>> from pushpull.losses import Avil
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> from pushpull.training.config import HardenConfig
+        >>> from pushpull.training.regimes import build_regime
+        >>> batch = Batch.from_clips([draw_clip(np.random.default_rng(0), Case.TURNS, n_frames=2)])
+        >>> detector = build("light_asd")
+        >>> regime = build_regime(HardenConfig(regime="mix", steps=1), Avil())
+        >>> terms = regime(detector, detector, batch, 0)
+        >>> terms["total"].requires_grad, "adv_total" in terms
+        (True, True)
     """
     if config.regime not in REGIMES:
         raise UnknownName("regime", config.regime, REGIMES)

@@ -34,6 +34,11 @@ class TrainingProgress:
         best: Best validation average precision so far, a share; below 0 before the first.
         best_epoch: Where it was.
         stopped: Whether patience ran out.
+
+    Examples:
+        >>> from pushpull.training.state import TrainingProgress
+        >>> TrainingProgress().epoch
+        0
     """
 
     epoch: int = 0
@@ -45,7 +50,15 @@ class TrainingProgress:
 
 
 def step_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
-    """The seed of everything random in a step."""
+    """The seed of everything random in a step.
+
+    Examples:
+        >>> from pushpull.training.state import step_seed
+        >>> step_seed(0, epoch=1, batch=2) == step_seed(0, epoch=1, batch=2)
+        True
+        >>> step_seed(0, epoch=1, batch=2) == step_seed(0, epoch=1, batch=3)
+        False
+    """
     return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint32)[0])
 
 
@@ -60,6 +73,16 @@ def write_state(
 
     Raises:
         OutputError: If it cannot be written; the last state is still there.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.training.state import TrainingProgress, read_state, write_state
+        >>> detector = build("talknet", width=0.125)
+        >>> optimiser = torch.optim.Adam(detector.parameters())
+        >>> write_state(Path("last.ckpt"), detector, optimiser, TrainingProgress(step=7), {})
+        >>> read_state(Path("last.ckpt"), torch.device("cpu"))["progress"].step
+        7
     """
     content = {
         "format": FORMAT,
@@ -83,6 +106,15 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
 
     Raises:
         CheckpointError: If it cannot be read or is no state of a run.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.training.state import read_state
+        >>> _ = Path("last.ckpt").write_text("no state")
+        >>> read_state(Path("last.ckpt"), torch.device("cpu"))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.CheckpointError: last.ckpt: is no state of a training run (...
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)

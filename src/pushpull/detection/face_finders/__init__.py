@@ -32,6 +32,11 @@ def build_face_finder(name: str = "auto") -> FaceFinder:
     Raises:
         UnknownName: If there is no such face finder.
         CheckpointError: If yunet's model cannot be fetched.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import build_face_finder
+        >>> build_face_finder("dlib").name
+        'dlib'
     """
     if name == "auto":
         return YuNet() if YuNet.is_here() else DlibHog()

@@ -31,7 +31,17 @@ NEAR_THRESHOLD = -0.3
 
 
 class DlibHog:
-    """HOG face finder; frontal faces, up to about 30 degrees to the side."""
+    """HOG face finder; frontal faces, up to about 30 degrees to the side.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import DlibHog
+        >>> from pushpull.media import read_frames
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.04, size=(160, 120))
+        >>> found = DlibHog().detect(next(read_frames("talk.mp4")).rgb())
+        >>> bool(np.abs(found.boxes - scene.boxes[0, 0]).max() < 15)
+        True
+    """
 
     name = "dlib"
     scan_interval_s = 0.6

@@ -21,6 +21,12 @@ class FaceBoxes:
     Attributes:
         boxes: (N, 4) float64 x1, y1, x2, y2 in pixels; may reach beyond the picture.
         scores: (N,) float64, the face finder's own scale, higher is surer.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import FaceBoxes
+        >>> found = FaceBoxes(np.array([[10.0, 20.0, 60.0, 85.0]]), np.array([0.9]))
+        >>> len(found)
+        1
     """
 
     boxes: NDArray[np.float64]
@@ -31,7 +37,19 @@ class FaceBoxes:
 
 
 class FaceFinder(Protocol):
-    """Finds faces in single pictures."""
+    """Finds faces in single pictures.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import FaceBoxes
+        >>> class Nobody:  # satisfies it
+        ...     name, scan_interval_s, sure = "nobody", 1.0, 0.5
+        ...     def detect(self, image):
+        ...         return FaceBoxes(np.zeros((0, 4)), np.zeros(0))
+        ...     def detect_near(self, image, box):
+        ...         return self.detect(image)
+        >>> len(Nobody().detect(np.zeros((48, 64, 3), np.uint8)))
+        0
+    """
 
     name: str
 
@@ -51,7 +69,14 @@ class FaceFinder(Protocol):
 
 
 def overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of a box (4,) with boxes (N, 4)."""
+    """Intersection over union of a box (4,) with boxes (N, 4).
+
+    Examples:
+        >>> from pushpull.detection.face_finders import overlap
+        >>> box = np.array([0.0, 0.0, 2.0, 2.0])
+        >>> overlap(box, np.array([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0]]))
+        array([1. , 0.333])
+    """
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)

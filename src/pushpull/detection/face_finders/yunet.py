@@ -39,6 +39,11 @@ class YuNet:
 
     Raises:
         CheckpointError: If the model is not on this machine and cannot be fetched.
+
+    Examples:
+        >>> from pushpull.detection.face_finders import YuNet
+        >>> if YuNet.is_here():
+        ...     faces = YuNet().detect(np.zeros((240, 320, 3), np.uint8))
     """
 
     name = "yunet"
