@@ -1,6 +1,6 @@
 """The web app under load: ten visitors at once, each with a clip of ten seconds.
 
-    python benchmarks/bench_app.py [--weights light-asd-ava] [--visitors 10] [--json OUT]
+    python benchmarks/bench_app.py [--detector light-asd-ava] [--visitors 10] [--json OUT]
 
 A real server in a process of its own. Every visitor uploads its clip (two synthetic people, each
 visitor other ones), has the faces found and scored, and fetches all files. Meanwhile somebody else
@@ -34,7 +34,7 @@ PAGES = ("/", "/static/main.js", "/api/about", "/api/runs")
 def main() -> None:
     """Measure and print, or write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--weights", default="light-asd-ava")
+    parser.add_argument("--detector", default="light-asd-ava")
     parser.add_argument("--visitors", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", type=Path)
@@ -45,12 +45,12 @@ def main() -> None:
         for k in range(args.visitors):
             clips.append(folder / f"clip{k}.mp4")
             demo_video(clips[-1], seed=k, duration_s=args.seconds)
-        server = Running(folder, args.weights)
+        server = Running(folder, args.detector)
         try:
             record = measure(server, clips)
         finally:
             server.stop()
-    record |= {"weights": args.weights, "seconds": args.seconds}
+    record |= {"detector": args.detector, "seconds": args.seconds}
     if args.json:
         args.json.write_text(json.dumps(record, indent=1))
     print(json.dumps(record, indent=1))

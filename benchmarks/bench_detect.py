@@ -1,6 +1,6 @@
 """`pushpull detect` as a whole process: speed against real time, and memory against length.
 
-    python benchmarks/bench_detect.py [--weights light-asd-ava] [--seconds 60] [--times 10]
+    python benchmarks/bench_detect.py [--detector light-asd-ava] [--seconds 60] [--times 10]
 
 A synthetic one-face video of 640 x 480 is made once; the long video is the same packets repeated.
 Speed is video seconds per wall second, memory the peak resident set of the process.
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 def main() -> None:
     """Measure and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default="light-asd-ava")
+    parser.add_argument("--detector", default="light-asd-ava")
     parser.add_argument("--face-finder", default="dlib")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--times", type=int, default=10)
@@ -40,9 +40,9 @@ def main() -> None:
         maker.join()
         if maker.exitcode:
             raise SystemExit("the videos could not be made")
-        runs = [measure(path, args.weights, args.face_finder, folder) for path in (short, long)]
+        runs = [measure(path, args.detector, args.face_finder, folder) for path in (short, long)]
     record = {
-        "weights": args.weights,
+        "detector": args.detector,
         "face_finder": args.face_finder,
         "short": runs[0],
         "long": runs[1],
@@ -102,7 +102,7 @@ def repeat_packets(source: Path, target: Path, times: int) -> None:
 
 def measure(video: Path, weights: str, face_finder: str, folder: str) -> dict[str, object]:
     """Wall time, stage times and peak memory of one `pushpull detect`."""
-    command = [sys.executable, "-m", "pushpull", "detect", str(video), "--weights", weights]
+    command = [sys.executable, "-m", "pushpull", "detect", str(video), "--detector", weights]
     command += ["--face-finder", face_finder, "--out", f"{folder}/out", "--json"]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -233,7 +233,7 @@ def adversarial(
     batch = max(batches, key=lambda b: int(b.n_frames.sum())).as_float()
     torch.manual_seed(0)
     model = build(name, **options).train()
-    harden = HardenConfig(regime="mix", method="pgd", steps=steps, mix=mix)
+    harden = HardenConfig(regime="mix", attack="pgd", steps=steps, mix=mix)
     clean, hard = build_regime(HardenConfig(), Avil()), build_regime(harden, Avil())
     parts = steps + 1 if mix == 1 else steps + 2
 

@@ -159,7 +159,7 @@ def detect_lines(result: dict[str, Any]) -> list[str]:
     lines = [
         "## `pushpull detect` end to end",
         "",
-        f"One synthetic face, 640 x 480, 25 fps, {result['weights']}, faces by "
+        f"One synthetic face, 640 x 480, 25 fps, {result['detector']}, faces by "
         f"{result['face_finder']}, all four outputs; the long video is the short one repeated.",
         "",
         "| video | wall | times real time | peak memory | by stage |",
@@ -196,7 +196,7 @@ def app_lines(result: dict[str, Any]) -> list[str]:
         "## `pushpull app` under load",
         "",
         f"{result['visitors']} visitors at once, each with a clip of {result['seconds']:.0f} s and "
-        f"two faces, one job at a time ({result['weights']}): {result['done']} done, the first "
+        f"two faces, one job at a time ({result['detector']}): {result['done']} done, the first "
         f"after {result['first_done_s']:.0f} s, all after {result['wall_s']:.0f} s. Of "
         f"{result['pages_opened']} pages opened meanwhile the slowest came in "
         f"{result['longest_answer_s']:.2f} s (median {1000 * result['median_answer_s']:.0f} ms). "

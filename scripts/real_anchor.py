@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from real_clips import replace_section
 
 from pushpull.auditing import FAST
-from pushpull.models.weights import resolve
+from pushpull.models.weights import weights_file
 from pushpull.reproduce.jobs import audit_row, score
 from pushpull.reproduce.plan import identity
 from pushpull.reproduce.summary import Scores
@@ -36,12 +36,12 @@ EPS = (1.0, 5.0, 20.0)
 STEPS = 5
 SPLIT = "test"
 CURVES: dict[str, dict[str, Any]] = {
-    "PGD": {"method": "pgd"},
-    "BIM": {"method": "bim"},
-    "MIM": {"method": "mim"},
-    "PGD, sound alone": {"method": "pgd", "modality": "audio"},
-    "PGD, faces alone": {"method": "pgd", "modality": "visual"},
-    "PGD on the other detector": {"method": "pgd"},
+    "PGD": {"attack": "pgd"},
+    "BIM": {"attack": "bim"},
+    "MIM": {"attack": "mim"},
+    "PGD, sound alone": {"attack": "pgd", "modality": "audio"},
+    "PGD, faces alone": {"attack": "pgd", "modality": "visual"},
+    "PGD on the other detector": {"attack": "pgd"},
 }
 TRANSFER = "PGD on the other detector"
 
@@ -85,7 +85,7 @@ def stages_of(
 ) -> tuple[dict[str, Stage], dict[Any, Stage], dict[str, Stage]]:
     """Clean scores by detector, attacked ones by (detector, curve, eps), audits by detector."""
     data = identity(root)
-    of = {name: {"weights": name, "sha256": sha256_of(resolve(name))} for name in PAIR}
+    of = {name: {"weights": name, "sha256": sha256_of(weights_file(name))} for name in PAIR}
     unhashed = {"root": str(root), "device": "cpu"}
     subset = {
         "data": data, "split": SPLIT, "tracks": count, "balanced": True, "seed": 0,

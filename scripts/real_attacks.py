@@ -28,7 +28,7 @@ from pushpull.detection import find_faces, read_clips
 from pushpull.detection.clips import CROPS
 from pushpull.errors import MediaError, PushPullError
 from pushpull.metrics import average_precision
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.schema import Batch, Clip
 
@@ -56,7 +56,7 @@ def main() -> None:
     keep_freed_memory()
     args.out.mkdir(parents=True, exist_ok=True)
     chosen = one_of_each(json.loads((args.clips / "index.json").read_text()))
-    models = {name: load_weights(name, device="cpu") for name in WEIGHTS}
+    models = {name: resolve_detector(name, device="cpu") for name in WEIGHTS}
     part, parts = (int(n) for n in args.part.split("/"))
     rows = []
     for i, clip in enumerate(chosen):
@@ -126,9 +126,7 @@ def measure(
     ]
     for source, model in models.items():
         for method, eps, modality, settings in plans:
-            found = attack(
-                model.detector, batch, method, eps=float(eps), modality=modality, **settings
-            )
+            found = attack(model, batch, method, eps=float(eps), modality=modality, **settings)
             record["scores"][f"{source}/{method}/{modality}/{eps}"] = {
                 name: scores(target, found.batch) for name, target in models.items()
             }
@@ -138,7 +136,7 @@ def measure(
 def scores(loaded: Any, batch: Batch) -> list[float]:
     """Log-odds of each frame."""
     with torch.inference_mode():
-        found: list[float] = loaded.detector(**batch.inputs).score[0].double().numpy().round(4)
+        found: list[float] = loaded(**batch.inputs).score[0].double().numpy().round(4)
     return list(map(float, found))
 
 

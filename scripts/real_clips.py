@@ -29,7 +29,7 @@ from pushpull.detection.tracking import find_tracks
 from pushpull.errors import PushPullError
 from pushpull.media import probe, read_frames, read_waveform
 from pushpull.metrics import average_precision
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.schema import Track
 
 WEIGHTS = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", action="append")
+    parser.add_argument("--detector", action="append")
     parser.add_argument("--face-finder", action="append", choices=["dlib", "yunet"])
     parser.add_argument("--report", type=Path)
     args = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> None:
     weights = args.weights or list(WEIGHTS)
     rows: list[dict[str, Any]] = []
     for face_finder in args.face_finder or ["dlib", "yunet"]:
-        models = {name: load_weights(name, device="cpu").detector for name in weights}
+        models = {name: resolve_detector(name, device="cpu") for name in weights}
         for i, clip in enumerate(index):
             key = hashlib.sha256(repr((face_finder, clip["sha256"], weights)).encode()).hexdigest()
             cached = args.out / f"{key[:16]}.json"

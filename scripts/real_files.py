@@ -22,7 +22,7 @@ from real_attacks import one_of_each
 from real_clips import replace_section
 
 from pushpull.errors import PushPullError
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.video_attacks import attack_video
 
@@ -36,7 +36,7 @@ PLANS: tuple[dict[str, Any], ...] = (
     {"space": "frame", "eps": 20.0, "crf": 10},
     {"space": "frame", "eps": 60.0, "crf": 23, "survive": True},
 )
-SETTINGS = {"method": "bim", "steps": 10, "quantise": True, "face_finder": "yunet"}
+SETTINGS = {"attack": "bim", "steps": 10, "quantise": True, "face_finder": "yunet"}
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     people = one_of_each(json.loads((args.clips / "index.json").read_text()))
     chosen = sorted(people, key=lambda clip: (clip["seconds"], clip["file"]))[:CLIPS]
-    loaded = load_weights(WEIGHTS, device="cpu")
+    loaded = resolve_detector(WEIGHTS, device="cpu")
     rows: list[list[dict[str, Any]]] = [[] for _ in PLANS]
     # Clip by clip, so that a stopped run has something of every kind.
     for clip in chosen:
@@ -73,7 +73,7 @@ def measure(path: Path, loaded: Any, plan: dict[str, Any]) -> dict[str, Any]:
     """One attack; in frame space also what detection makes of the written videos."""
     result = attack_video(path, loaded, **SETTINGS, **plan)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = result.save(folder, video=False, weights=loaded)
+        outputs = result.save(folder, video=False, detector=loaded)
         record: dict[str, Any] = json.loads(outputs["results.json"].read_text())
     return record
 
@@ -99,9 +99,9 @@ def report(rows: list[list[dict[str, Any]]]) -> str:
                 for way in ("as found", "lossless", codec)
             ]
             again = ["", ""]
-            if "detected_again" in found[0] and number == len(kinds) - 1:
+            if "redetect" in found[0] and number == len(kinds) - 1:
                 again = [
-                    mean([r["detected_again"][name]["accuracy"] for r in found])
+                    mean([r["redetect"][name]["accuracy"] for r in found])
                     for name in ("adversarial.mkv", "adversarial.mp4")
                 ]
             lines.append(

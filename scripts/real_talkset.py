@@ -19,7 +19,7 @@ from real_clips import replace_section
 from pushpull.data import SPLITS, open_tracks
 from pushpull.data.talkset import KINDS, Source, TalksetConfig, write_talkset
 from pushpull.evaluation import score_tracks
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.schema import FrameScores
 
@@ -61,11 +61,11 @@ def main() -> None:
 
 def evaluated(name: str, root: Path, out: Path) -> dict[str, FrameScores]:
     """One detector's scores on all splits together, and by kind of sound."""
-    loaded = load_weights(name, device="cpu")
+    loaded = resolve_detector(name, device="cpu")
     rows = []
     for split in SPLITS:
         tracks = open_tracks(root, split)
-        for scored in score_tracks(loaded.detector, tracks, batch_frames=500):
+        for scored in score_tracks(loaded, tracks, batch_frames=500):
             rows.append(scored)
             print(f"{name} {split} {len(rows)}   ", end="\r")
     # Every split counts from 0, so tracks are numbered anew.

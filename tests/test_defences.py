@@ -25,7 +25,7 @@ from pushpull.errors import CheckpointError, ConfigError, ShapeError, UnknownNam
 from pushpull.models import LRASD, MODELS, build
 from pushpull.models.checkpoints import save
 from pushpull.models.streaming import detect_clip
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.schema import Batch, Clip
 
 every_defence = pytest.mark.parametrize("name", DEFENCES)
@@ -218,11 +218,11 @@ def test_a_purified_clip_is_scored_in_windows_as_in_one_pass():
 
 
 def test_loaded_weights_take_a_defence_in_the_place_of_their_detector(talking, checkpoint):
-    loaded = load_weights(checkpoint, device="cpu")
+    loaded = resolve_detector(checkpoint, device="cpu")
     scored = {}
     for name, detector in (
-        ("bare", loaded.detector),
-        ("purified", defend(loaded.detector, "purified")),
+        ("bare", loaded),
+        ("purified", defend(loaded, "purified")),
     ):
         result = detect(talking, weights=replace(loaded, detector=detector), face_finder="dlib")
         scored[name] = result.tracks[0].scores

@@ -118,7 +118,7 @@ def test_the_command_and_the_official_score_agree(dataset, checkpoint, pushpull,
     assert code == 0, err
     record = json.loads((out / "results.json").read_text())
     assert record["attack"] == {
-        "method": "pgd", "seed": 0, "eps": 5.0, "modality": "both", "norm": "linf",
+        "attack": "pgd", "seed": 0, "eps": 5.0, "modality": "both", "norm": "linf",
         "objective": "all", "steps": 2,
     }  # fmt: skip
     assert record["data"]["made"]["by"] == "data synth"

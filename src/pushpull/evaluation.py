@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull.annotations import write_predictions, write_truth
-from pushpull.attacks import attack, check_settings
+from pushpull.attacks import AttackSettings
+from pushpull.attacks import attack as find_adversary
 from pushpull.data import Tracks, open_tracks, read_about
 from pushpull.data.loading import batches_of
-from pushpull.errors import DatasetError
+from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
 from pushpull.models.detector import Detector
-from pushpull.models.weights import LoadedWeights
+from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
@@ -170,17 +171,19 @@ class Evaluation:
         return html_table(title, header, rows)
 
 
-def attacker(method: str, *, seed: int = 0, **settings: Any) -> Perturb:
+def attacker(attack: str | AttackSettings = "pgd", **settings: Any) -> Perturb:
     """What makes adversaries of batches by `pushpull.attacks.attack`, on their labels.
+
+    Each batch has a seed of its own, that of the settings and its number.
 
     Raises:
         UnknownName: If there is no such attack or objective.
         ConfigError: If a setting of the attack cannot be.
     """
-    check_settings(method, settings)
+    asked = AttackSettings.of(attack, **settings)
 
     def perturb(detector: Detector, batch: Batch, number: int) -> Batch:
-        found = attack(detector, batch, method, seed=seed + number, **settings)
+        found = find_adversary(detector, batch, replace(asked, seed=asked.seed + number))
         return replace(found.batch, speaking=batch.speaking)
 
     return perturb
@@ -248,31 +251,31 @@ def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
 
 
 def evaluate(
-    weights: LoadedWeights,
-    root: Path,
-    out: Path | None = None,
+    detector: DetectorSource,
+    root: str | os.PathLike[str],
     *,
+    out: str | os.PathLike[str] | None = None,
     split: str = "test",
-    method: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    attack: str | AttackSettings | None = None,
     limit: int = 0,
     batch_frames: int = 2500,
-    seed: int = 0,
+    device: str | None = None,
     progress: Progress = no_progress,
+    **settings: Any,
 ) -> Evaluation:
     """Score a detector on a split, as it is and under an attack.
 
     Args:
-        weights: The detector.
+        detector: A known name, a path, `FILE.py:FACTORY`, or a detector.
         root: Folder of the data set.
         out: Folder to save the results in; see `Evaluation.save`.
         split: Of the data set.
-        method: Attack, a name from `pushpull.attacks.ATTACKS`; None for none.
-        settings: Of the attack: eps, steps, modality, objective, ...
+        attack: A name from `pushpull.attacks.ATTACKS`, or settings; None for none.
         limit: Score the first so many tracks; 0 for all.
         batch_frames: Frames run at once.
-        seed: Of the attack.
+        device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         progress: Called with "clean" or "adversarial", tracks done and in all.
+        **settings: Of the attack: eps, steps, modality, objective, seed, ...
 
     Raises:
         DatasetError: If the data cannot be used.
@@ -280,13 +283,18 @@ def evaluate(
         ConfigError: If a setting of the attack cannot be.
         OutputError: If nothing can be written.
     """
+    if attack is None and settings:
+        raise ConfigError(f"{', '.join(sorted(settings))} is given without an attack; name one")
+    asked = None if attack is None else AttackSettings.of(attack, **settings)
+    root = Path(root)
     tracks = open_tracks(root, split)
     numbers = range(min(limit or len(tracks), len(tracks)))
     kinds: dict[str, Perturb | None] = {"clean": None}
-    if method is not None:
-        kinds["adversarial"] = attacker(method, seed=seed, **(settings or {}))
+    if asked is not None:
+        kinds["adversarial"] = attacker(asked)
+    model = resolve_detector(detector, device=device)
     if out is not None:
-        output_dir(out)
+        output_dir(Path(out))
     about = read_about(root)
     found: dict[str, list[TrackScores]] = {}
     seconds: dict[str, float] = {}
@@ -294,12 +302,12 @@ def evaluate(
         start = time.perf_counter()
         rows = found[kind] = []
         for scored in score_tracks(
-            weights.detector,
+            model,
             tracks,
             batch_frames=batch_frames,
             numbers=numbers,
             perturb=perturb,
-            device=weights.device,
+            device=model.device,
         ):
             rows.append(scored)
             progress(kind, len(rows), len(numbers))
@@ -309,14 +317,14 @@ def evaluate(
         tracks=tuple(sorted((t.info for t in found["clean"]), key=lambda info: info.number)),
         clean=scores["clean"],
         adversarial=scores.get("adversarial"),
-        detector={"name": weights.name, "sha256": weights.sha256, "model": weights.model},
+        detector=model.card.as_dict(),
         data={
             # Its name only: where it lies says something of the machine, not of the result.
             "name": root.resolve().name,
             "split": split,
             "made": None if about is None else about["made"],
         },
-        attack=None if method is None else {"method": method, "seed": seed, **(settings or {})},
+        attack=None if asked is None else asked.as_dict(),
         seconds=seconds,
     )
     if out is not None:

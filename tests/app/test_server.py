@@ -275,13 +275,13 @@ def test_answers_carry_the_headers_that_keep_browsers_safe(client):
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"method": "magic"}, "unknown method 'magic'"),
+        ({"attack": "magic"}, "unknown attack 'magic'"),
         ({"eps": -1}, "eps is -1"),
         ({"eps": "5"}, "eps is 5; expected a number"),
         ({"steps": 10**9}, "steps is 1000000000"),
         ({"steps": 1.5}, "expected a whole number"),
         ({"quantise": "yes"}, "quantise is yes"),
-        ({"weights": "/etc/passwd"}, "no such weights"),
+        ({"detector": "/etc/passwd"}, "no such detector"),
     ],
 )
 def test_wrong_settings_are_said_before_any_work(client, talking, asked, reason):
@@ -303,7 +303,7 @@ def test_bodies_that_are_no_request_are_refused(client, body):
 
 def slow_attack(client, talking):
     video = client.upload(talking.read_bytes()).json()
-    asked = {"kind": "attack", "method": "pgd", "eps": 5, "steps": 1000, "amplify": 20}
+    asked = {"kind": "attack", "attack": "pgd", "eps": 5, "steps": 1000, "amplify": 20}
     job = client.start(video, **asked)
     end = time.monotonic() + 60
     while client.get(f"/api/jobs/{job}").json()["stage"] != "float":

@@ -5,14 +5,14 @@ import typing
 import pytest
 
 from pushpull.app.validation import CHOICES, STEPS, attack_request
-from pushpull.attacks import ATTACKS, check_settings
+from pushpull.attacks import ATTACKS, AttackSettings
 from pushpull.cli.options import ModalityChoice, NormChoice, TargetChoice
 from pushpull.losses import OBJECTIVES
 from pushpull.video_attacks import SPACES
 
 
 def test_choices_are_those_of_the_package():
-    assert set(CHOICES["method"]) == set(ATTACKS) == set(STEPS)
+    assert set(CHOICES["attack"]) == set(ATTACKS) == set(STEPS)
     assert set(CHOICES["objective"]) == set(OBJECTIVES)
     assert set(CHOICES["space"]) == set(SPACES)
     kinds: dict[str, typing.Any] = {
@@ -22,9 +22,9 @@ def test_choices_are_those_of_the_package():
         assert set(CHOICES[name]) == {value.value for value in kind}
 
 
-@pytest.mark.parametrize("method", CHOICES["method"])
-def test_every_method_takes_what_a_form_sends(method):
-    settings = attack_request({"method": method, "eps": 5, "steps": 3})
+@pytest.mark.parametrize("name", CHOICES["attack"])
+def test_every_attack_takes_what_a_form_sends(name):
+    settings = attack_request({"attack": name, "eps": 5, "steps": 3})
     for ours in ("space", "quantise", "survive"):
         settings.pop(ours)
-    check_settings(settings.pop("method"), settings)
+    AttackSettings.of(settings.pop("attack"), **settings)

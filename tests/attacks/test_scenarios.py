@@ -303,7 +303,7 @@ def test_one_class_has_no_centre_to_be_driven_to() -> None:
 def test_what_was_asked_for_is_in_the_result() -> None:
     attacked = attack(ConvDetector(), random_batch(), "mim", eps=2, alpha=1, seed=7)
     assert attacked.settings == {
-        "method": "mim",
+        "attack": "mim",
         "eps": {"audio": 2e-4, "visual": 0.2},
         "modality": "both",
         "norm": "linf",

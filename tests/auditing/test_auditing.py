@@ -135,7 +135,7 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
         (["WEIGHTS", "DATA", "--split", "dev"], "unknown split 'dev'"),
         (["WEIGHTS", "DATA", "--eps", "-1"], "eps of audio is -0.0001"),
         (["WEIGHTS", "DATA", "--eps", "much"], "--eps is 'much'"),
-        (["WEIGHTS", "DATA", "--method", "cw"], "unknown attack 'cw'"),
+        (["WEIGHTS", "DATA", "--attack", "cw"], "unknown attack 'cw'"),
         (["WEIGHTS", "DATA", "--claim", "130"], "the claimed mAP is 130"),
         (["WEIGHTS", "DATA", "--limit", "1"], "tracks is 1; expected at least 2"),
         (["WEIGHTS", "DATA", "--surrogate", "gone.pt"], "gone.pt"),

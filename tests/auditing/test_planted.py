@@ -86,7 +86,7 @@ def first_success(detector, batch: Batch, number: int) -> Batch:
 
 
 def test_an_attack_that_leaves_its_ball(plain, victims, small) -> None:
-    claim = Claim(method="mim", settings={"steps": 3}, perturb=clipped_around_the_iterate)
+    claim = Claim(attack="mim", settings={"steps": 3}, perturb=clipped_around_the_iterate)
     found = examine(plain, victims, eps=EPS, config=small, claim=claim)
     budget = next(f for f in found.findings if f.test == "budget")
     assert budget.verdict == "flag"
@@ -100,7 +100,7 @@ def test_an_attack_that_leaves_its_ball(plain, victims, small) -> None:
 
 def test_an_evaluation_that_stops_early(plain, victims, small) -> None:
     settings = {"steps": 10}
-    early = Claim(method="bim", settings=settings, perturb=first_success)
+    early = Claim(attack="bim", settings=settings, perturb=first_success)
     found = examine(plain, victims, eps=4, config=small, claim=early)
     test = next(f for f in found.findings if f.test == "full-run")
     assert test.verdict == "flag"
@@ -116,7 +116,7 @@ def test_the_same_evaluation_run_to_its_end_is_not_flagged(plain, victims, small
     def theirs(detector, batch, number):
         return attack(detector, batch, "bim", eps=4, steps=10).batch
 
-    claim = Claim(method="bim", settings={"steps": 10}, perturb=theirs)
+    claim = Claim(attack="bim", settings={"steps": 10}, perturb=theirs)
     names = ["budget", "full-run", "unit-test", "best-iterate"]
     found = examine(plain, victims, eps=4, config=small, claim=claim, tests=names)
     assert {f.test: f.verdict for f in found.findings} == dict.fromkeys(names, "pass")
@@ -127,7 +127,7 @@ def test_rounded_adversaries_of_a_small_budget_are_flagged(plain, victims, small
         made = attack(detector, batch, "bim", eps=4, steps=10).batch
         return replace(made, faces=made.faces.round(), waveform=batch.waveform)
 
-    claim = Claim(method="bim", settings={"steps": 10}, perturb=stored)
+    claim = Claim(attack="bim", settings={"steps": 10}, perturb=stored)
     found = examine(plain, victims, eps=4, config=small, claim=claim, tests=["quantised"])
     assert found.findings[0].verdict == "flag"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pushpull.cli.demo import reachable_weights, run_demo
+from pushpull.cli.demo import reachable_detector, run_demo
 from pushpull.errors import CheckpointError
 
 
@@ -29,5 +29,5 @@ def test_without_weights_and_network_it_says_what_to_do(tmp_path, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     said = []
     with pytest.raises(CheckpointError, match=r"no weights can be reached: .* put the file at"):
-        reachable_weights(said.append)
+        reachable_detector(said.append)
     assert said[0].startswith("no weights on this machine: fetching light-asd-ava")

@@ -55,7 +55,7 @@ def detection(tmp_path):
             ScoredTrack(track=track(0, 0, left), scores=np.where(frames < 25, 2.5, -2.5)),
             ScoredTrack(track=track(1, 20, right), scores=np.linspace(-3, 3, 30)),
         ),
-        settings={"weights": "light-asd-ava"},
+        settings={"detector": "light-asd-ava"},
         seconds={"faces": 0.5},
     )
 

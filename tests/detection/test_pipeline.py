@@ -20,7 +20,7 @@ def run(pushpull, checkpoint):
     """Run `pushpull detect` with random weights."""
 
     def run(*arguments):
-        return pushpull("detect", *arguments, "--weights", checkpoint, "--face-finder", "dlib")
+        return pushpull("detect", *arguments, "--detector", checkpoint, "--face-finder", "dlib")
 
     return run
 

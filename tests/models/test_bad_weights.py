@@ -83,7 +83,7 @@ def detect(
     """Run `pushpull detect`; it must fail with one line on stderr, which is returned."""
     out = folder / "out"
     (folder / "talk.mp4").touch()
-    arguments = ["detect", str(folder / "talk.mp4"), "--weights", weights, "--out", str(out)]
+    arguments = ["detect", str(folder / "talk.mp4"), "--detector", weights, "--out", str(out)]
     patch.setattr(sys, "argv", ["pushpull", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 import warnings
-from dataclasses import replace
 
 import pytest
 import torch
@@ -17,9 +16,9 @@ from pushpull.errors import CheckpointError, ConfigError, OutputError, UnknownNa
 from pushpull.media import read_frames, read_waveform
 from pushpull.models import MODELS, build, export
 from pushpull.models.checkpoints import load, read_state, save
-from pushpull.models.export import FORMATS, METADATA_FILE, ScoreGraph, export_weights
+from pushpull.models.export import FORMATS, METADATA_FILE, ScoreGraph, export_detector
 from pushpull.models.features import Window, cepstra, log_power, log_power_spectrogram, mfcc
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.runtime.version import __version__
 from pushpull.schema import Clip
 
@@ -63,8 +62,8 @@ def test_published_weights_score_a_real_clip_as_before(
     weights, format, shared, real_clip, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
-    loaded = load_weights(weights, device="cpu")
-    path = export_weights(loaded, format, tmp_path / f"it{FORMATS[format].suffix}").path
+    loaded = resolve_detector(weights, device="cpu")
+    path = export_detector(loaded, format, tmp_path / f"it{FORMATS[format].suffix}").path
     run = FORMATS[format].read(path)
     for n_frames in (len(real_clip.faces), 30):
         clip = Clip(
@@ -72,7 +71,7 @@ def test_published_weights_score_a_real_clip_as_before(
             faces=real_clip.faces[:n_frames],
             fps=25.0,
         )
-        want = scores(loaded.detector, *inputs_of(clip))
+        want = scores(loaded, *inputs_of(clip))
         with torch.no_grad():
             got = run(*inputs_of(clip))
         assert got.shape == want.shape == (1, n_frames)
@@ -86,7 +85,7 @@ def test_a_graph_of_any_model_takes_any_length_and_rate(name, format, tmp_path):
     detector = build(name).eval()
     save(detector, tmp_path / "random.safetensors")
     out = tmp_path / f"graph{FORMATS[format].suffix}"
-    result = export_weights(tmp_path / "random.safetensors", format, out)
+    result = export_detector(tmp_path / "random.safetensors", format, out)
     assert max(result.differences.values()) <= 1e-3
     assert result.n_bytes == out.stat().st_size
     run = FORMATS[format].read(out)
@@ -122,7 +121,7 @@ def test_the_graphs_features_are_those_of_the_front_end(of_power, front_end, n_s
 
 
 def test_silence_has_finite_scores(checkpoint, tmp_path):
-    result = export_weights(checkpoint, "onnx", tmp_path / "it.onnx")
+    result = export_detector(checkpoint, "onnx", tmp_path / "it.onnx")
     _, faces, fps = random_clip(4, 25.0)
     clip = (torch.zeros(1, 2560), faces, fps)
     got = FORMATS["onnx"].read(result.path)(*clip)
@@ -132,21 +131,21 @@ def test_silence_has_finite_scores(checkpoint, tmp_path):
 def test_files_say_what_is_in_them(checkpoint, tmp_path):
     import onnx
 
-    export_weights(checkpoint, "onnx", tmp_path / "it.onnx")
+    export_detector(checkpoint, "onnx", tmp_path / "it.onnx")
     model = onnx.load(tmp_path / "it.onnx")
     onnx.checker.check_model(model, full_check=True)
     said = {entry.key: entry.value for entry in model.metadata_props}
-    export_weights(checkpoint, "torchscript", tmp_path / "it.pt")
+    export_detector(checkpoint, "torchscript", tmp_path / "it.pt")
     files = {METADATA_FILE: ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.load(tmp_path / "it.pt", _extra_files=files)
     assert json.loads(files[METADATA_FILE]) == said
-    assert said["weights"] == checkpoint.name
+    assert said["detector"] == checkpoint.name
     assert said["model"] == "lr_asd"
     assert said["pushpull"] == __version__
     assert len(said["sha256"]) == 64
-    export_weights(checkpoint, "safetensors", tmp_path / "it.safetensors")
+    export_detector(checkpoint, "safetensors", tmp_path / "it.safetensors")
     header = read_state(tmp_path / "it.safetensors")[1]
     assert header["metadata"]["sha256"] == said["sha256"]
 
@@ -154,7 +153,7 @@ def test_files_say_what_is_in_them(checkpoint, tmp_path):
 def test_a_graph_that_scores_otherwise_is_not_written(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setitem(export.OF_POWER, "lr_asd", log_power)
     with pytest.raises(OutputError, match=r"it.pt: the exported graph is off by .* nothing was"):
-        export_weights(checkpoint, "torchscript", tmp_path / "it.pt")
+        export_detector(checkpoint, "torchscript", tmp_path / "it.pt")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,29 +168,29 @@ def test_a_graph_that_fails_is_not_written(checkpoint, tmp_path, monkeypatch):
         FORMATS, "torchscript", export.Format(".pt", (), export._write_torchscript, fixed)
     )
     with pytest.raises(OutputError, match="fails on a clip of 12 frames \\(Expected 2 elements\\)"):
-        export_weights(checkpoint, "torchscript", tmp_path / "it.pt")
+        export_detector(checkpoint, "torchscript", tmp_path / "it.pt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_said_before_anything_is_loaded(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="unknown export format 'tflite': choose one of onnx"):
-        export_weights(tmp_path / "absent", "tflite")
+        export_detector(tmp_path / "absent", "tflite")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r"onnxruntime.*pip install 'pushpull-asd\[export\]'"):
-        export_weights(tmp_path / "absent", "onnx")
+        export_detector(tmp_path / "absent", "onnx")
 
 
 def test_the_checkpoint_itself_is_never_replaced(checkpoint, tmp_path):
     mine = shutil.copy(checkpoint, tmp_path / "mine.safetensors")
     with pytest.raises(ConfigError, match="is the checkpoint that is exported"):
-        export_weights(mine, "safetensors", mine)
+        export_detector(mine, "safetensors", mine)
 
 
 def test_a_defence_is_not_exported_as_the_detector_in_it(checkpoint, tmp_path):
-    loaded = load_weights(checkpoint, device="cpu")
-    defended = replace(loaded, detector=defend(loaded.detector, "purified"))
+    loaded = resolve_detector(checkpoint, device="cpu")
+    defended = defend(loaded, "purified")
     with pytest.raises(CheckpointError, match="a Purified is none of the models"):
-        export_weights(defended, "onnx", tmp_path / "it.onnx")
+        export_detector(defended, "onnx", tmp_path / "it.onnx")
 
 
 def test_the_command_names_the_file_after_the_weights(pushpull, checkpoint, tmp_path, monkeypatch):

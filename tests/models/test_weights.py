@@ -17,8 +17,8 @@ from pushpull.models.weights import (
     KnownWeights,
     choose_device,
     list_weights,
-    load_weights,
-    resolve,
+    resolve_detector,
+    weights_file,
 )
 from pushpull.runtime.files import KnownFile
 
@@ -130,15 +130,15 @@ def test_the_documentation_links_what_is_not_fetched(name: str) -> None:
 def test_known_weights_on_the_search_path_are_used_where_they_lie(
     name: str, published: Path, cache: Path
 ) -> None:
-    assert resolve(name) == (published / KNOWN[name].file).resolve()
+    assert weights_file(name) == (published / KNOWN[name].file).resolve()
     assert not cache.exists()
 
 
 def test_known_weights_are_fetched_once_into_the_cache(
     small: KnownWeights, cache: Path, server: FileServer
 ) -> None:
-    assert resolve("small") == cache / "small" / "served.model"
-    assert resolve("small") == cache / "small" / "served.model"
+    assert weights_file("small") == cache / "small" / "served.model"
+    assert weights_file("small") == cache / "small" / "served.model"
     assert server.requests == ["served.model"]
 
 
@@ -147,7 +147,7 @@ def test_weights_without_a_checksum_are_not_fetched_but_told_where_to_get(
     name: str, cache: Path
 ) -> None:
     with pytest.raises(CheckpointError) as error:
-        resolve(name)
+        weights_file(name)
     assert str(error.value) == (
         f"{name}: is not fetched, since no checksum of it is published; download it in a browser "
         f"from {KNOWN[name].url} and give the path of the file in place of the name (see "
@@ -158,13 +158,13 @@ def test_weights_without_a_checksum_are_not_fetched_but_told_where_to_get(
 
 @pytest.mark.parametrize("path", ["mine.model", "./mine", "runs/mine", Path("light-asd-ava")])
 def test_what_is_no_name_is_a_path(path: str | Path) -> None:
-    assert resolve(path) == Path(path)
+    assert weights_file(path) == Path(path)
 
 
 def test_a_file_without_a_suffix_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").touch()
     monkeypatch.chdir(tmp_path)
-    assert resolve("mine") == Path("mine")
+    assert weights_file("mine") == Path("mine")
 
 
 def test_a_known_name_wins_over_a_file_of_that_name(
@@ -172,15 +172,15 @@ def test_a_known_name_wins_over_a_file_of_that_name(
 ) -> None:
     (tmp_path / "small").touch()
     monkeypatch.chdir(tmp_path)
-    assert resolve("small").is_relative_to(cache)
-    assert resolve("./small") == Path("small")
+    assert weights_file("small").is_relative_to(cache)
+    assert weights_file("./small") == Path("small")
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         UnknownName, match=r"unknown weights 'light-asd': choose one of light-asd-ava, .*talknet"
     ):
-        resolve("light-asd")
+        weights_file("light-asd")
 
 
 # Loading
@@ -189,44 +189,53 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("name", FETCHABLE)
 def test_known_weights_load_with_what_is_known_of_them(name: str, published: Path) -> None:
     known = KNOWN[name]
-    loaded = load_weights(name, device="cpu")
+    loaded = resolve_detector(name, device="cpu")
     raw = torch.load(published / known.file, map_location="cpu", weights_only=True)
-    state = published_state(loaded.detector)
+    state = published_state(loaded)
     assert state.keys() == raw.keys()
     assert all(torch.equal(state[key], raw[key]) for key in raw)
-    assert not loaded.detector.training
-    assert (loaded.name, loaded.model, loaded.sha256) == (name, known.model, known.sha256)
-    assert (loaded.licence, loaded.trained_on) == ("MIT", known.trained_on)
-    assert loaded.crop == known.crop
-    assert loaded.path == (published / known.file).resolve()
+    assert not loaded.training
+    card = loaded.card
+    assert (card.name, card.model, card.sha256) == (name, known.model, known.sha256)
+    assert (loaded.card.licence, loaded.card.trained_on) == ("MIT", known.trained_on)
+    assert loaded.card.crop == known.crop
+    assert loaded.card.path == (published / known.file).weights_file()
     assert loaded.device == torch.device("cpu")
 
 
 def test_a_known_file_given_by_path_is_recognised(small: KnownWeights, tmp_path: Path) -> None:
-    loaded = load_weights(tmp_path / "served.model", device="cpu")
-    assert (loaded.name, loaded.licence) == ("small", "MIT")
+    loaded = resolve_detector(tmp_path / "served.model", device="cpu")
+    assert (loaded.card.name, loaded.card.licence) == ("small", "MIT")
 
 
 def test_weights_by_path_take_what_their_header_says(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     save(build("lr_asd"), path, licence="CC0-1.0", trained_on="mine", crop="demo")
-    loaded = load_weights(str(path), device="cpu")
-    assert (loaded.name, loaded.model) == ("mine.safetensors", "lr_asd")
-    assert (loaded.licence, loaded.trained_on, loaded.crop) == ("CC0-1.0", "mine", "demo")
-    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = resolve_detector(str(path), device="cpu")
+    assert (loaded.card.name, loaded.card.model) == ("mine.safetensors", "lr_asd")
+    assert (loaded.card.licence, loaded.card.trained_on, loaded.card.crop) == (
+        "CC0-1.0",
+        "mine",
+        "demo",
+    )
+    assert loaded.card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_unknown_weights_by_path_claim_nothing(tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     torch.save(published_state(build("lr_asd")), path)
-    loaded = load_weights(path, device="cpu")
-    assert (loaded.name, loaded.licence, loaded.trained_on) == ("mine.pt", None, None)
-    assert loaded.crop == "ava"
+    loaded = resolve_detector(path, device="cpu")
+    assert (loaded.card.name, loaded.card.licence, loaded.card.trained_on) == (
+        "mine.pt",
+        None,
+        None,
+    )
+    assert loaded.card.crop == "ava"
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path / 'no.pt'}: no such file")):
-        load_weights(tmp_path / "no.pt", device="cpu")
+        resolve_detector(tmp_path / "no.pt", device="cpu")
 
 
 # Devices
@@ -239,7 +248,7 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_without_cuda_is_an_error(small: KnownWeights, server: FileServer) -> None:
     with pytest.raises(ConfigError, match="device 'cuda': torch finds no CUDA device here; use"):
-        load_weights("small", device="cuda")
+        resolve_detector("small", device="cuda")
     assert server.requests == []
 
 
@@ -261,7 +270,7 @@ def test_the_list_says_where_each_file_is(
     assert where()["small"] == "not here, fetched on first use"
     assert where()["talknet-ava"] == "by path only, see docs/guide/detectors.md"
     assert server.requests == []
-    resolve("small")
+    weights_file("small")
     assert where()["small"] == str(cache / "small" / "served.model")
 
 
@@ -273,12 +282,12 @@ def test_the_list_is_text_for_tables_and_json() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_detectors_of_the_package_work_offline_and_say_what_they_are(name: str) -> None:
-    loaded = load_weights(name, device="cpu")
-    assert loaded.name == name
-    assert loaded.trained_on == "synthetic talking faces only"
-    assert loaded.path.stat().st_size < 2_000_000
+    loaded = resolve_detector(name, device="cpu")
+    assert loaded.card.name == name
+    assert loaded.card.trained_on == "synthetic talking faces only"
+    assert loaded.card.path.stat().st_size < 2_000_000
     with torch.no_grad():
-        output = loaded.detector(torch.zeros(1, 3200), torch.zeros(1, 5, 112, 112))
+        output = loaded(torch.zeros(1, 3200), torch.zeros(1, 5, 112, 112))
     assert output.logits.shape == (1, 5, 2)
     assert output.logits.isfinite().all()
 

@@ -59,7 +59,7 @@ class Running:
             (folder / name).mkdir(exist_ok=True)
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pushpull", "app", "--port", "0", "--weights", str(checkpoint),
+            [sys.executable, "-m", "pushpull", "app", "--port", "0", "--detector", str(checkpoint),
              "--runs", str(folder / "runs"), "--out", str(folder / "results"),
              "--face-finder", "dlib", *options],
             stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ import pytest
 
 from pushpull.errors import ConfigError
 from pushpull.media import read_frames, read_waveform
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.synthetic import Case, demo_video, draw_clip, one_face_video
 from pushpull.synthetic.scripts import draw_script
 
@@ -184,7 +184,7 @@ def test_labels_match_the_energy_of_the_sound():
 @pytest.mark.parametrize("name", ["light-asd-ava", "lr-asd-ava"])
 def test_detectors_trained_on_real_people_believe_the_synthetic_ones(shared, monkeypatch, name):
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
-    detector = load_weights(name, device="cpu").detector
+    detector = resolve_detector(name, device="cpu")
     means = {}
     for case in (Case.SPEAKING, Case.LISTENING, Case.SILENT):
         clips = [draw_clip(np.random.default_rng(seed), case, n_frames=40) for seed in (11, 12)]

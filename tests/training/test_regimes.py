@@ -13,7 +13,7 @@ from pushpull.schema import Output
 from pushpull.training.config import HardenConfig
 from pushpull.training.regimes import build_regime, divergence
 
-PGD = HardenConfig(regime="mix", method="pgd", eps=40, steps=2)
+PGD = HardenConfig(regime="mix", attack="pgd", eps=40, steps=2)
 
 
 def total_of(config, detector, batch, seed=3):
@@ -34,7 +34,7 @@ def loss_of(detector, batch) -> float:
 def test_the_mix_is_of_clean_and_adversarial_losses() -> None:
     detector, batch = LinearDetector(scale=0.02), random_batch()
     clean = loss_of(detector, batch)
-    hard = loss_of(detector, adversarial_of(detector, batch, method="pgd", steps=2))
+    hard = loss_of(detector, adversarial_of(detector, batch, attack="pgd", steps=2))
     assert hard > clean
     for mix in (0.25, 1.0):
         terms = total_of(replace(PGD, mix=mix), detector, batch)
@@ -47,14 +47,14 @@ def test_the_mix_is_of_clean_and_adversarial_losses() -> None:
 
 def test_a_one_step_attack_may_start_at_random() -> None:
     detector, batch = LinearDetector(scale=0.02), random_batch()
-    config = HardenConfig(regime="mix", method="fgsm", eps=40, mix=1.0)
+    config = HardenConfig(regime="mix", attack="fgsm", eps=40, mix=1.0)
     plain = total_of(config, detector, batch)
     assert float(plain["total"]) == pytest.approx(
-        loss_of(detector, adversarial_of(detector, batch, method="fgsm"))
+        loss_of(detector, adversarial_of(detector, batch, attack="fgsm"))
     )
     random = total_of(replace(config, random_start=True), detector, batch)
     assert float(random["total"]) == pytest.approx(
-        loss_of(detector, adversarial_of(detector, batch, method="pgd", steps=1))
+        loss_of(detector, adversarial_of(detector, batch, attack="pgd", steps=1))
     )
 
 
@@ -90,7 +90,7 @@ def test_a_detector_in_training_stays_in_training_and_learns() -> None:
 def test_what_cannot_be_is_refused() -> None:
     for config, error, says in (
         (HardenConfig(regime="free"), UnknownName, "unknown regime 'free'"),
-        (replace(PGD, method="cw"), UnknownName, "unknown attack 'cw'"),
+        (replace(PGD, attack="cw"), UnknownName, "unknown attack 'cw'"),
         (replace(PGD, objective="dlr"), UnknownName, "unknown objective 'dlr'"),
         (replace(PGD, mix=0.0), ConfigError, r"harden\.mix is 0\.0"),
         (replace(PGD, regime="trades", beta=0.0), ConfigError, r"harden\.beta is 0\.0"),

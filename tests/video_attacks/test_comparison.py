@@ -9,7 +9,7 @@ from pushpull.video_attacks.comparison import spectrogram_db
 @pytest.fixture(scope="module", params=["crop", "frame"])
 def attacked(request, talking, checkpoint):
     return attack_video(
-        talking, checkpoint, method="fgsm", eps=20, face_finder="dlib", space=request.param
+        talking, checkpoint, attack="fgsm", eps=20, face_finder="dlib", space=request.param
     )
 
 

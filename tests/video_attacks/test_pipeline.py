@@ -15,7 +15,7 @@ from pushpull.errors import BudgetWarning
 from pushpull.media import probe, read_frames, read_waveform
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
-from pushpull.models.weights import load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.schema import GRID
 from pushpull.synthetic import demo_video
 from pushpull.video_attacks import attack_video, redetect
@@ -26,13 +26,13 @@ def run(pushpull, checkpoint):
     """Run `pushpull attack`, on random weights by default."""
 
     def run(*arguments, weights=checkpoint):
-        return pushpull("attack", *arguments, "--weights", weights, "--face-finder", "dlib")
+        return pushpull("attack", *arguments, "--detector", weights, "--face-finder", "dlib")
 
     return run
 
 
 def test_everything_is_written_and_agrees(run, talking, tmp_path):
-    code, out, err = run(talking, "--out", tmp_path, "--steps", 3, "--method", "bim", "--json")
+    code, out, err = run(talking, "--out", tmp_path, "--steps", 3, "--attack", "bim", "--json")
     assert (code, err) == (0, "")
     (record,) = json.loads(out)
     folder = tmp_path / "talking"
@@ -59,7 +59,7 @@ def test_everything_is_written_and_agrees(run, talking, tmp_path):
     assert float(sound.abs().max()) == pytest.approx(record["delta"]["audio_linf"])
     assert float(sound.double().abs().max()) <= 5e-4
     with safe_open(folder / "adversarial.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["settings"])["method"] == "bim"
+        assert json.loads(file.metadata()["settings"])["attack"] == "bim"
     # Both sides of the comparison stand in one picture, and the sound is the adversarial one.
     both = probe(folder / "side-by-side.mp4")
     assert (both.width, both.height, both.n_frames) == (640, 240, 25)
@@ -76,7 +76,7 @@ def test_the_adversary_fools_the_detector_that_reads_its_tensors(
     run(talking, "--out", tmp_path, "--no-video")
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     tensors = load_file(tmp_path / "talking" / "adversarial.safetensors")
-    detector = load_weights(checkpoint, device="cpu").detector
+    detector = resolve_detector(checkpoint, device="cpu")
     with torch.no_grad():
         output = detector(
             tensors["track-0.adversarial.waveform"][None],
@@ -121,16 +121,16 @@ def test_frame_space_moves_pixels_of_the_video_and_detects_it_again(run, talking
     assert np.array_equal(after[:, 1:], before[:, 1:])
     # Pixels far from the face are as they were.
     assert np.array_equal(after[:, 0, :, :20], before[:, 0, :, :20])
-    again = record["detected_again"]["adversarial.mkv"]
+    again = record["redetect"]["adversarial.mkv"]
     assert again["frames_found"] == again["frames_expected"] == 25
     assert again["accuracy"] < 0.8
-    assert set(record["detected_again"]) == {"adversarial.mkv", "adversarial.mp4"}
+    assert set(record["redetect"]) == {"adversarial.mkv", "adversarial.mp4"}
 
 
 def test_one_sound_serves_all_faces_on_screen(checkpoint, tmp_path):
     path = tmp_path / "two.mp4"
     demo_video(path, seed=0, duration_s=1.0)
-    result = attack_video(path, checkpoint, face_finder="dlib", method="bim", steps=2)
+    result = attack_video(path, checkpoint, face_finder="dlib", attack="bim", steps=2)
     assert len(result.clips.footage.tracks) == 2
     (points,) = result.adversary.points
     assert len(points["audio"]) == 1
@@ -217,8 +217,8 @@ def no_face(path):
         (["--eps", "five"], "--eps is 'five'; expected a number, or audio=NUMBER,visual=NUMBER"),
         (["--eps", "audio=1e-4"], "eps is given for audio; expected it for audio, visual"),
         (["--steps", "0"], "steps is 0; expected a whole number, 1 or more"),
-        (["--method", "cw"], "unknown attack 'cw': choose one of apgd, bim, fgsm, mim, noise"),
-        (["--method", "fgsm", "--steps", "3"], "fgsm has no setting steps"),
+        (["--attack", "cw"], "unknown attack 'cw': choose one of apgd, bim, fgsm, mim, noise"),
+        (["--attack", "fgsm", "--steps", "3"], "fgsm has no setting steps"),
         (["--objective", "dlr"], "unknown objective 'dlr': choose one of all, av, feature, margin"),
         (["--crf", "99"], "crf is 99; expected a whole number in 0..51"),
         (["--labels", "missing.csv"], "missing.csv"),
@@ -265,7 +265,7 @@ def test_scores_that_overflow_are_named_with_step_and_clip(run, talking, tmp_pat
 
 
 def test_a_face_that_is_not_found_again_is_a_result(talking, checkpoint, tmp_path):
-    loaded = load_weights(checkpoint, device="cpu")
+    loaded = resolve_detector(checkpoint, device="cpu")
     result = attack_video(talking, loaded, face_finder="dlib", steps=1)
     tracks = result.clips.footage.tracks
     labels = [scored.astype(int) for scored in result.speaking]

@@ -207,14 +207,14 @@ class Server:
         self.examples = {
             name: (package / "examples" / f"{name}.mp4").read_bytes() for name in EXAMPLES
         }
-        self.weights: list[dict[str, Any]] | None = None
-        self.known_weights = Job(asked={"kind": "weights", "weights": config.weights})
+        self.detectors: list[dict[str, Any]] | None = None
+        self.known_detectors = Job(asked={"kind": "detectors", "detector": config.detector})
         self.rng = random.SystemRandom()
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Start looking for weights, sweep, and end all processes at the end."""
-        self.light.submit(self.known_weights)
+        """Start looking for detectors, sweep, and end all processes at the end."""
+        self.light.submit(self.known_detectors)
         sweeper = asyncio.create_task(self.sweep())
         try:
             yield
@@ -251,7 +251,7 @@ class Server:
         return JSONResponse(
             {
                 "version": __version__,
-                "weights": await self.all_weights(),
+                "detectors": await self.all_detectors(),
                 "choices": CHOICES,
                 "steps": STEPS,
                 "examples": EXAMPLES,
@@ -264,15 +264,15 @@ class Server:
             }
         )
 
-    async def all_weights(self) -> list[dict[str, Any]]:
+    async def all_detectors(self) -> list[dict[str, Any]]:
         """The detectors that may be chosen, the server's own first."""
-        if self.weights is None:
-            await self.ended(self.known_weights)
-            if self.known_weights.state is State.done:
-                self.weights = self.known_weights.found["weights"]
+        if self.detectors is None:
+            await self.ended(self.known_detectors)
+            if self.known_detectors.state is State.done:
+                self.detectors = self.known_detectors.found["detectors"]
             else:
-                self.weights = [{"name": self.config.weights, "about": ""}]
-        return self.weights
+                self.detectors = [{"name": self.config.detector, "about": ""}]
+        return self.detectors
 
     # Videos
 
@@ -412,10 +412,10 @@ class Server:
             "shown": upload.shown,
             "stem": file_stem(upload.shown),
             "face_finder": self.config.face_finder,
-            "weights": asked.get("weights", self.config.weights),
+            "detector": asked.get("detector", self.config.detector),
         }
-        if spec["weights"] not in [row["name"] for row in await self.all_weights()]:
-            raise Refused(400, "there are no such weights here; reload the page")
+        if spec["detector"] not in [row["name"] for row in await self.all_detectors()]:
+            raise Refused(400, "there are no such detector here; reload the page")
         if spec["kind"] == "attack":
             spec |= {"settings": attack_request(asked), "amplify": amplification(asked)}
         elif spec["kind"] != "detect":

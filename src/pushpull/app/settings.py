@@ -15,7 +15,7 @@ class AppConfig:
     Attributes:
         host: Address that it listens on.
         port: Port; 0 takes a free one.
-        weights: Known name or path of the detector that is chosen first.
+        detector: Known name or path of the detector that is chosen first.
         runs: Folder with runs of reproduce, audit and attack that may be looked at; None for none.
         results: Folder that ABX results are kept in.
         face_finder: Face finder: auto, dlib or yunet.
@@ -35,7 +35,7 @@ class AppConfig:
 
     host: str = "127.0.0.1"
     port: int = 7860
-    weights: str = "light-asd-ava"
+    detector: str = "light-asd-ava"
     runs: Path | None = None
     results: Path = Path("pushpull-app")
     face_finder: str = "auto"

@@ -12,7 +12,7 @@ from pushpull.errors import MediaError, PushPullError
 from pushpull.runtime.progress import Progress
 
 if TYPE_CHECKING:
-    from pushpull.models.weights import LoadedWeights
+    from pushpull.models.detector import Detector
 
 __all__ = ["look", "run"]
 
@@ -21,7 +21,7 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Detect or attack: the heavy task.
 
     Args:
-        asked: `kind`, `path`, `folder`, `stem`, `shown`, `weights`, `face_finder`, and for an
+        asked: `kind`, `path`, `folder`, `stem`, `shown`, `detector`, `face_finder`, and for an
             attack `settings` and `amplify`.
         report: Told how far it is.
 
@@ -38,9 +38,9 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
 
 def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
-    """Small tasks: probe a stranger's video, prepare clips for ABX, list weights."""
-    if asked["kind"] == "weights":
-        return {"weights": weights_here(asked["weights"])}
+    """Small tasks: probe a stranger's video, prepare clips for ABX, list detectors."""
+    if asked["kind"] == "detectors":
+        return {"detectors": detectors_here(asked["detector"])}
     if asked["kind"] == "probe":
         from pushpull.app.uploads import look_at
 
@@ -50,8 +50,8 @@ def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     return prepare(asked, report)
 
 
-def weights_here(first: str) -> list[dict[str, str]]:
-    """Weights that need no download: name and a few words, the server's own first."""
+def detectors_here(first: str) -> list[dict[str, str]]:
+    """Detectors that need no download: name and a few words, the server's own first."""
     from pushpull.models.weights import KNOWN, SHIPPED
     from pushpull.runtime.files import find
 
@@ -66,11 +66,11 @@ def weights_here(first: str) -> list[dict[str, str]]:
 
 
 @lru_cache(maxsize=1)
-def weights_of(name: str) -> LoadedWeights:
+def detector_of(name: str) -> Detector:
     """Loaded once as long as the same are asked for."""
-    from pushpull.models.weights import load_weights
+    from pushpull.models.weights import resolve_detector
 
-    return load_weights(name, device="auto")
+    return resolve_detector(name, device="auto")
 
 
 def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     report("loading the detector", 0, None)
     result = detect(
         asked["path"],
-        weights_of(asked["weights"]),
+        detector_of(asked["detector"]),
         name=asked["stem"],
         face_finder=asked["face_finder"],
         progress=report,
@@ -93,7 +93,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         "kind": "detect",
         "name": asked["shown"],
         "duration_s": result.info.duration_s,
-        "weights": result.settings["weights"],
+        "detector": result.settings["detector"],
         "seconds": record["seconds"],
         "notes": [note.replace(asked["path"], asked["shown"]) for note in result.notes],
         "faces": [
@@ -118,10 +118,10 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)
-    loaded = weights_of(asked["weights"])
+    model = detector_of(asked["detector"])
     result = attack_video(
         asked["path"],
-        loaded,
+        model,
         name=asked["stem"],
         face_finder=asked["face_finder"],
         progress=report,
@@ -139,10 +139,10 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         "kind": "attack",
         "name": asked["shown"],
         "duration_s": result.clips.footage.info.duration_s,
-        "weights": loaded.name,
+        "detector": model.card.name,
         "settings": {
             key: record["settings"][key]
-            for key in ("method", "modality", "objective", "norm", "eps", "space")
+            for key in ("attack", "modality", "objective", "norm", "eps", "space")
         },
         "clean": record["clean"],
         "adversarial": record["adversarial"],

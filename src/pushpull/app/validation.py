@@ -10,7 +10,7 @@ from pushpull.errors import ConfigError, UnknownName
 __all__ = ["CHOICES", "STEPS", "attack_request", "one_of", "whole_number"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("pgd", "fgsm", "bim", "mim", "apgd", "square", "noise"),
+    "attack": ("pgd", "fgsm", "bim", "mim", "apgd", "square", "noise"),
     "modality": ("both", "audio", "visual"),
     "objective": ("all", "av", "margin", "feature"),
     "norm": ("linf", "l2"),
@@ -20,7 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """The first of each is the default."""
 
 STEPS = {"pgd": 10, "bim": 10, "mim": 10, "apgd": 20, "square": 200, "noise": 1, "fgsm": None}
-"""Default steps of each method; fgsm has one and takes no number."""
+"""Default steps of each attack; fgsm has one and takes no number."""
 
 MOST_STEPS = 1000
 EPS = (0.01, 100.0)
@@ -42,7 +42,7 @@ def attack_request(asked: Mapping[str, Any]) -> dict[str, Any]:
         "quantise": flag(asked, "quantise"),
         "survive": flag(asked, "survive"),
     }
-    if STEPS[chosen["method"]] is not None:
+    if STEPS[chosen["attack"]] is not None:
         settings["steps"] = whole_number(asked, "steps", 1, MOST_STEPS)
     return settings
 

@@ -1,6 +1,6 @@
 """Is a claim of robustness true? An audit of a detector, an attack, and the mAP said to be left.
 
-    found = audit(load_weights("best.safetensors"), Path("data"), Path("out"), config=FAST)
+    found = audit("best.safetensors", "data", out="out", config=FAST)
     found.verdict.sentence
 
 A claim is a detector, an attack, and what is said to be left under it. Some twenty tests look for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pushpull.auditing.store import Store
 from pushpull.data import open_tracks, read_about
 from pushpull.errors import ConfigError
 from pushpull.models.detector import Detector
-from pushpull.models.weights import LoadedWeights
+from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.stages import STAGE_FORMAT
@@ -166,18 +167,19 @@ def examine(
 
 
 def audit(
-    weights: LoadedWeights,
-    root: Path,
-    out: Path,
+    detector: DetectorSource,
+    root: str | os.PathLike[str],
     *,
+    out: str | os.PathLike[str] = "pushpull-audit",
     split: str = "test",
     eps: float | Mapping[str, float] = 5.0,
     claim: Claim | None = None,
     config: AuditConfig = FULL,
-    surrogates: Sequence[LoadedWeights] = (),
+    surrogates: Sequence[DetectorSource] = (),
+    device: str | None = None,
     progress: Progress = no_progress,
 ) -> Audit:
-    """Audit weights on a split of a data set and write what was found into `out`.
+    """Audit a detector on a split of a data set and write what was found into `out`.
 
     Writes audit.json, audit.csv, audit.md and pictures, and below `stages` the result of each stage
     as soon as it is there, so that a stopped audit goes on and a changed one repeats only what
@@ -189,6 +191,9 @@ def audit(
         OutputError: If nothing can be written.
     """
     per_modality("eps", eps, MODALITIES["both"])
+    root, out = Path(root), Path(out)
+    model = resolve_detector(detector, device=device)
+    rivals = [resolve_detector(source, device=device) for source in surrogates]
     victims = choose_victims(
         open_tracks(root, split),
         count=config.tracks,
@@ -198,15 +203,15 @@ def audit(
     )
     output_dir(out)
     # Named by their content, by which results of transfers are found again.
-    others = {f"{w.name}-{w.sha256[:8]}": w for w in surrogates}
-    known = _identity(weights)
+    others = {f"{d.card.name}-{d.card.sha256[:8]}": d for d in rivals}
+    known = _identity(model)
     found = examine(
-        weights.detector,
+        model,
         victims,
         eps=eps,
         claim=claim,
         config=config,
-        surrogates={name: w.detector for name, w in others.items()},
+        surrogates=others,
         folder=out / "stages",
         identity=known,
         progress=progress,
@@ -215,7 +220,7 @@ def audit(
     write_report(
         found.as_dict()
         | {
-            "weights": {"name": weights.name, **known},
+            "detector": {"name": model.card.name, **known},
             "surrogates": list(others),
             "data": {
                 "root": str(root),
@@ -229,13 +234,12 @@ def audit(
     return found
 
 
-def _identity(weights: LoadedWeights) -> dict[str, Any]:
-    """What results on these weights are known by: a defence around them is part of it."""
-    detector = weights.detector
+def _identity(detector: Detector) -> dict[str, Any]:
+    """What results on a detector are known by: a defence around a model is part of it."""
     return {
-        "sha256": weights.sha256,
-        "model": weights.model,
-        "detector": type(detector).__qualname__,
+        "sha256": detector.card.sha256,
+        "model": detector.card.model,
+        "class": type(detector).__qualname__,
         "settings": repr(getattr(detector, "settings", None)),
     }
 

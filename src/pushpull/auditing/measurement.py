@@ -107,7 +107,7 @@ def unit_test(bench: Bench) -> Outcome:
                 else:
                     settings = {"objective": claim.objective, **claim.settings}
                     made = attack(
-                        detector, labelled, claim.method, eps=bench.eps,
+                        detector, labelled, claim.attack, eps=bench.eps,
                         seed=bench.config.seed + k, **settings,
                     ).batch  # fmt: skip
             except GradientError:
@@ -119,7 +119,7 @@ def unit_test(bench: Bench) -> Outcome:
         return {"found": found, "frames": frames}
 
     depends = {
-        "claim": [claim.method, claim.objective, dict(claim.settings)],
+        "claim": [claim.attack, claim.objective, dict(claim.settings)],
         "eps": bench.eps,
         "seed": bench.config.seed,
     }

@@ -20,7 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.attacks import attack, transfer
+from pushpull.attacks import attack as find_adversary
+from pushpull.attacks import transfer
 from pushpull.attacks.search import held_still
 from pushpull.attacks.space import CropSpace, on_grid
 from pushpull.attacks.threat import MODALITIES, RANGE, Threat, per_modality
@@ -221,7 +222,7 @@ class Bench:
     def run(
         self,
         name: str,
-        method: str,
+        attack: str,
         *,
         objective: str = "all",
         factor: float | None = 1.0,
@@ -238,7 +239,7 @@ class Bench:
 
         Args:
             name: Of the run.
-            method: Name of an attack.
+            attack: Name of an attack.
             objective: Of `attack`, or one of `pushpull.auditing.objectives.EXTRA`.
             factor: Multiple of the budget; None for the whole valid range.
             modality: What is moved.
@@ -248,7 +249,7 @@ class Bench:
             step: Length of a step, in budgets.
             surrogate: Make the adversary on this one.
             copies: Average so many evaluations of the detector.
-            **settings: Of the method.
+            **settings: Of the attack.
         """
         eps = {
             n: WHOLE_RANGE[n] if factor is None else self.eps[n] * factor
@@ -257,7 +258,7 @@ class Bench:
         if step is not None:
             settings["alpha"] = {n: value * step for n, value in eps.items()}
         asked = {
-            "method": method, "objective": objective, "eps": eps, "modality": modality,
+            "attack": attack, "objective": objective, "eps": eps, "modality": modality,
             "targeted": targeted, "quantise": quantise, "seed": self.config.seed + seed,
             "copies": copies, "surrogate": surrogate, **settings,
         }  # fmt: skip
@@ -274,11 +275,11 @@ class Bench:
             }  # fmt: skip
             if surrogate is not None:
                 common.pop("centres")
-                yield transfer(made_on, self.detector, batch, method, **common)
+                yield transfer(made_on, self.detector, batch, attack, **common)
             else:
-                yield attack(detector, batch, method, **common)
+                yield find_adversary(detector, batch, attack, **common)
 
-        kind = "scores" if method in SCORES_ONLY else "gradient"
+        kind = "scores" if attack in SCORES_ONLY else "gradient"
         kind = kind if surrogate is None else "transfer"
         return self._made(name, asked, kind, perturb, eps=eps, within=factor == 1.0)
 
@@ -286,12 +287,12 @@ class Bench:
         """The claim's own adversaries: what its evaluation made, or its attack run here."""
         perturb, claim = self.claim.perturb, self.claim
         if perturb is None:
-            return self.run("claim", claim.method, objective=claim.objective, **claim.settings)
+            return self.run("claim", claim.attack, objective=claim.objective, **claim.settings)
 
         def theirs(batch: Batch, k: int) -> Iterator[Any]:
             yield perturb(self.detector, batch, self.config.seed + k)
 
-        asked = {"method": claim.method, "objective": claim.objective, "by": "the claim"}
+        asked = {"attack": claim.attack, "objective": claim.objective, "by": "the claim"}
         return self._made("claim", asked, "gradient", theirs, eps=self.eps, keep=False)
 
     def reference(self) -> Run:
@@ -299,7 +300,7 @@ class Bench:
         if self.claim.perturb is None:
             return self.claimed()
         claim = self.claim
-        return self.run("reference", claim.method, objective=claim.objective, **claim.settings)
+        return self.run("reference", claim.attack, objective=claim.objective, **claim.settings)
 
     def known(self, batch: Batch | None = None) -> Known:
         """Class centres over all clean victims, and the clean output of a batch."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pushpull.attacks import check_settings
+from pushpull.attacks import AttackSettings
 from pushpull.errors import ConfigError
 from pushpull.evaluation import Perturb
 
@@ -18,7 +18,7 @@ class Claim:
     """An evaluation to be audited: an attack, and the mAP that is said to be left under it.
 
     Attributes:
-        method: Attack, a name from `pushpull.attacks.ATTACKS`; the paper's PGD by default.
+        attack: A name from `pushpull.attacks.ATTACKS`; the paper's PGD by default.
         settings: Of the attack: steps, random_start, ...
         objective: What it maximised.
         map: mAP in percent that is claimed, on the tracks of the audit; None: what is measured.
@@ -28,14 +28,14 @@ class Claim:
             makes is made again each time.
     """
 
-    method: str = "pgd"
+    attack: str = "pgd"
     settings: Mapping[str, Any] = field(default_factory=lambda: {"steps": 5})
     objective: str = "all"
     map: float | None = None
     perturb: Perturb | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self.method, {**self.settings, "objective": self.objective})
+        AttackSettings.of(self.attack, **{**self.settings, "objective": self.objective})
         if self.map is not None and not 0 <= self.map <= 100:
             raise ConfigError(f"the claimed mAP is {self.map}; expected percent, 0 to 100")
 

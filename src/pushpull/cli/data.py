@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from pushpull.cli.console import complain, note, progress_bar, say
-from pushpull.cli.options import VIDEO_SUFFIXES, CropChoice, FaceFinderChoice, JsonFlag
+from pushpull.cli.options import (
+    VIDEO_SUFFIXES,
+    CropChoice,
+    FaceFinderChoice,
+    FaceFinderOption,
+    JsonFlag,
+)
 
 __all__ = ["ava", "ava_download", "ava_synthetic", "stats", "synth", "talkset", "verify", "video"]
 
@@ -73,9 +79,7 @@ def talkset(
     seed: Annotated[int, typer.Option(help="Of splits, shifts and other sounds.")] = 0,
     held_out: Annotated[float, typer.Option(help="Share of people in val and in test.")] = 0.2,
     negatives: Annotated[int, typer.Option(help="Clips that do not speak, per clip.")] = 2,
-    face_finder: Annotated[
-        FaceFinderChoice, typer.Option(help="Face finder.")
-    ] = FaceFinderChoice.auto,
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: Annotated[CropChoice, typer.Option(help="Part of the face.")] = CropChoice.ava,
 ) -> None:
     """Make a data set of talking-head clips: with their own sound, none, another's, or shifted.

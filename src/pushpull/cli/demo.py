@@ -11,13 +11,14 @@ import numpy as np
 
 from pushpull.detection import Detection, ScoredTrack, detect, write_outputs
 from pushpull.errors import CheckpointError
-from pushpull.models.weights import KNOWN, LoadedWeights, load_weights
+from pushpull.models.detector import Detector
+from pushpull.models.weights import KNOWN, resolve_detector
 from pushpull.runtime.files import find, output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import FrameScores
 from pushpull.synthetic import Scene, demo_video
 
-__all__ = ["DemoResult", "PersonResult", "reachable_weights", "run_demo"]
+__all__ = ["DemoResult", "PersonResult", "reachable_detector", "run_demo"]
 
 PREFERRED = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
 
@@ -45,11 +46,11 @@ class DemoResult:
 
     detection: Detection
     people: tuple[PersonResult, ...]
-    weights: LoadedWeights
+    detector: Detector
     outputs: dict[str, Path]
 
 
-def reachable_weights(say: Callable[[str], None] = lambda line: None) -> LoadedWeights:
+def reachable_detector(say: Callable[[str], None] = lambda line: None) -> Detector:
     """The first known weights on this machine, else the first that can be fetched.
 
     Args:
@@ -65,12 +66,13 @@ def reachable_weights(say: Callable[[str], None] = lambda line: None) -> LoadedW
         if not here:
             say(f"no weights on this machine: fetching {name} from {KNOWN[name].source}")
         try:
-            loaded = load_weights(name, device="cpu")
+            detector = resolve_detector(name, device="cpu")
         except CheckpointError as e:
             failure = failure or e
             continue
-        say(f"weights: {name} ({loaded.licence}, trained on {loaded.trained_on}), {loaded.path}")
-        return loaded
+        card = detector.card
+        say(f"detector: {name} ({card.licence}, trained on {card.trained_on}), {card.path}")
+        return detector
     raise CheckpointError(f"no weights can be reached: {failure}") from failure
 
 
@@ -96,18 +98,18 @@ def run_demo(
         OutputError: If the folder cannot be written.
     """
     output_dir(out)
-    loaded = reachable_weights(say)
+    detector = reachable_detector(say)
     video = out / "two-people.mp4"
     with written_whole(video) as temporary:
         scene = demo_video(temporary, seed=seed, duration_s=duration_s)
     say(f"video: {video}, two synthetic people and a voice off screen")
     # dlib's detector needs no download, so the demo is the same everywhere.
-    detection = detect(video, loaded, name="who-speaks", face_finder="dlib", progress=progress)
+    detection = detect(video, detector, name="who-speaks", face_finder="dlib", progress=progress)
     outputs = write_outputs(detection, out, progress=progress)
     return DemoResult(
         detection=detection,
         people=tuple(compare(detection, scene, person) for person in range(len(scene.boxes))),
-        weights=loaded,
+        detector=detector,
         outputs=outputs,
     )
 

@@ -11,10 +11,22 @@ import typer
 
 from pushpull.cli.console import note, progress_bar, say
 from pushpull.cli.options import (
+    AttackOption,
+    DetectorArgument,
     DeviceChoice,
+    DeviceOption,
+    EpsOption,
     JsonFlag,
+    LimitOption,
     ModalityChoice,
+    ModalityOption,
     NormChoice,
+    NormOption,
+    ObjectiveOption,
+    SeedOption,
+    SplitOption,
+    StepsOption,
+    attack_settings,
     budget_of,
 )
 from pushpull.report.tables import percent
@@ -96,55 +108,56 @@ def configs(
 
 
 def evaluate(
-    weights: Annotated[str, typer.Argument(help="Known name or a path.")],
+    detector: DetectorArgument,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: SplitOption = "test",
     attack: Annotated[
-        str | None, typer.Option(help="Also under this attack: fgsm, bim, mim, pgd, apgd, ...")
+        str | None,
+        typer.Option(
+            "--attack", "-a", help="Also under this attack: fgsm, bim, mim, pgd, apgd, ..."
+        ),
     ] = None,
-    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
-    steps: Annotated[int | None, typer.Option(help="Of the attack.")] = None,
-    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
-    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
-    objective: Annotated[
-        str, typer.Option(help="What is maximised: all, av, margin or feature.")
-    ] = "all",
-    limit: Annotated[int, typer.Option(help="Tracks, from the first; 0 for all.")] = 0,
+    eps: EpsOption = "5",
+    steps: StepsOption = None,
+    modality: ModalityOption = ModalityChoice.both,
+    norm: NormOption = NormChoice.linf,
+    objective: ObjectiveOption = "all",
+    limit: LimitOption = 0,
     batch_frames: Annotated[int, typer.Option(help="Frames run at once.")] = 2500,
-    seed: Annotated[int, typer.Option(help="Of random starts.")] = 0,
+    seed: SeedOption = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-evaluate"
     ),
-    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    device: DeviceOption = DeviceChoice.auto,
     as_json: JsonFlag = False,
 ) -> None:
     """Score a detector on a data set, as it is and under attack, by case.
 
     Writes results.json, and truth.csv with clean.csv and adversarial.csv for `pushpull score`.
     """
-    from pushpull.evaluation import evaluate as evaluate_weights
-    from pushpull.models.weights import load_weights
+    from pushpull.evaluation import evaluate as evaluate_detector
 
-    settings: dict[str, Any] = {
-        "eps": budget_of(eps),
-        "modality": modality.value,
-        "norm": norm.value,
-        "objective": objective,
-    }
-    if steps is not None:
-        settings["steps"] = steps
-    loaded = load_weights(weights, device=device.value)
+    asked = None
+    if attack is not None:
+        asked = attack_settings(
+            attack,
+            eps,
+            steps,
+            modality=modality.value,
+            norm=norm.value,
+            objective=objective,
+            seed=seed,
+        )
     with progress_bar(data.name) as report:
-        evaluate_weights(
-            loaded,
+        evaluate_detector(
+            detector,
             data,
-            out,
+            out=out,
             split=split,
-            method=attack,
-            settings=settings,
+            attack=asked,
             limit=limit,
             batch_frames=batch_frames,
-            seed=seed,
+            device=device.value,
             progress=report,
         )
     text = (out / "results.json").read_text()
@@ -157,27 +170,27 @@ def evaluate(
 
 
 def audit(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    detector: DetectorArgument,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: SplitOption = "test",
     fast: Annotated[bool, typer.Option("--fast", help="A coarse look, in minutes.")] = False,
-    eps: Annotated[str, typer.Option(help="As for `pushpull attack`.")] = "5",
+    eps: EpsOption = "5",
     claim: Annotated[
         float | None, typer.Option(help="mAP claimed, in percent; what is measured by default.")
     ] = None,
-    method: Annotated[str, typer.Option(help="Attack of the claim.")] = "pgd",
+    attack: AttackOption = "pgd",
     steps: Annotated[int, typer.Option(help="Of the claim's attack, where it has steps.")] = 5,
     limit: Annotated[
-        int | None, typer.Option(help="Tracks; 0 for all. 24 with --fast, else all by default.")
+        int | None, typer.Option(help="Tracks; 0 for all. 12 with --fast, else all by default.")
     ] = None,
     surrogate: Annotated[
-        list[str] | None, typer.Option(help="Weights to transfer from; may be repeated.")
+        list[str] | None, typer.Option(help="Detector to transfer from; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of tracks, starts and directions.")] = 0,
+    seed: SeedOption = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-audit"
     ),
-    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    device: DeviceOption = DeviceChoice.auto,
     as_json: JsonFlag = False,
 ) -> None:
     """Find out whether a detector's robustness is real: robust, masked or broken, and why.
@@ -187,27 +200,25 @@ def audit(
     from dataclasses import replace
 
     from pushpull.auditing import FAST, FULL, Claim, audit_lines
-    from pushpull.auditing import audit as audit_weights
-    from pushpull.models.weights import load_weights
+    from pushpull.auditing import audit as audit_detector
 
     config = replace(FAST if fast else FULL, seed=seed)
     if limit is not None:
         config = replace(config, tracks=limit)
-    settings = {} if method == "fgsm" else {"steps": steps}
-    claimed = Claim(method=method, settings=settings, map=claim)
+    settings = {} if attack == "fgsm" else {"steps": steps}
+    claimed = Claim(attack=attack, settings=settings, map=claim)
     budget = budget_of(eps)
-    loaded = load_weights(weights, device=device.value)
-    others = [load_weights(name, device=device.value) for name in surrogate or []]
     with progress_bar(data.name) as report:
-        found = audit_weights(
-            loaded,
+        found = audit_detector(
+            detector,
             data,
-            out,
+            out=out,
             split=split,
             eps=budget,
             claim=claimed,
             config=config,
-            surrogates=others,
+            surrogates=surrogate or (),
+            device=device.value,
             progress=report,
         )
     if as_json:
@@ -308,12 +319,12 @@ def weights(as_json: JsonFlag = False) -> None:
 
 
 def export(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Known name or a path.")],
+    detector: DetectorArgument,
     format_: Annotated[
         str, typer.Option("--format", "-f", help="onnx, torchscript or safetensors.")
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File; named after the weights by default.")
+        Path | None, typer.Option("--out", "-o", help="File; named after the detector by default.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -323,16 +334,16 @@ def export(
     """
     from dataclasses import asdict
 
-    from pushpull.models.export import export_weights
+    from pushpull.models.export import export_detector
 
-    result = export_weights(weights, format_, out)
+    result = export_detector(detector, format_, out)
     if as_json:
         say(json.dumps(asdict(result) | {"path": str(result.path)}))
         return
     lengths = ", ".join(map(str, sorted(result.differences)))
     worst = max(result.differences.values())
     say(
-        f"{result.path}: {result.weights} as {result.format}, {result.n_bytes / 1e6:.1f} MB; "
+        f"{result.path}: {result.detector} as {result.format}, {result.n_bytes / 1e6:.1f} MB; "
         f"scores differ by at most {worst:.1g} on clips of {lengths} frames"
     )
 

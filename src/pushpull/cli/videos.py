@@ -12,17 +12,28 @@ import typer
 
 from pushpull.cli.console import complain, decibels, note, progress_bar, say
 from pushpull.cli.options import (
+    AttackOption,
     CropChoice,
+    CropOption,
+    DetectorOption,
     DeviceChoice,
+    DeviceOption,
+    EpsOption,
     FaceFinderChoice,
+    FaceFinderOption,
     JsonFlag,
     ModalityChoice,
+    ModalityOption,
     NormChoice,
+    NormOption,
+    ObjectiveOption,
+    SeedOption,
     SpaceChoice,
+    StepsOption,
+    SurrogateOption,
     SurviveChoice,
     TargetChoice,
-    Weights,
-    budget_of,
+    attack_settings,
     videos_of,
 )
 from pushpull.errors import PushPullError
@@ -33,15 +44,13 @@ __all__ = ["attack", "demo", "detect", "web_app"]
 
 def detect(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
-    weights: Weights = "light-asd-ava",
+    detector: DetectorOption = "light-asd-ava",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-out"
     ),
-    face_finder: Annotated[
-        FaceFinderChoice, typer.Option(help="Face finder.")
-    ] = FaceFinderChoice.auto,
-    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
-    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    crop: CropOption = CropChoice.auto,
+    device: DeviceOption = DeviceChoice.auto,
     video: Annotated[bool, typer.Option(help="Write the annotated mp4.")] = True,
     allow_silent: Annotated[
         bool, typer.Option(help="Score a video whose sound is silent instead of refusing.")
@@ -55,11 +64,11 @@ def detect(
     """
     from pushpull.detection import detect as detect_video
     from pushpull.detection import output_names, summary, write_outputs
-    from pushpull.models.weights import load_weights
+    from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir
 
     names = output_names(videos, out)
-    loaded = load_weights(weights, device=device.value)
+    model = resolve_detector(detector, device=device.value)
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
@@ -68,7 +77,7 @@ def detect(
             with progress_bar(path.name) as report:
                 result = detect_video(
                     path,
-                    loaded,
+                    model,
                     name=name,
                     face_finder=face_finder.value,
                     crop=crop.value,
@@ -98,31 +107,17 @@ def detect(
 
 def attack(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Video, or folder of videos.")],
-    weights: Weights = "light-asd-ava",
-    method: Annotated[
-        str, typer.Option("--method", "-m", help="fgsm, bim, mim, pgd, apgd, square or noise.")
-    ] = "pgd",
-    eps: Annotated[
-        str,
-        typer.Option(
-            help="Push-Pull's eps_av (audio: 1e-4 of it, faces: 0.1 grey levels of it), or "
-            "audio=5e-4,visual=0.5."
-        ),
-    ] = "5",
-    steps: Annotated[
-        int | None, typer.Option(help="Steps, or queries of square; the method's own by default.")
-    ] = None,
-    modality: Annotated[ModalityChoice, typer.Option(help="What moves.")] = ModalityChoice.both,
-    norm: Annotated[NormChoice, typer.Option(help="Norm of the budget.")] = NormChoice.linf,
-    objective: Annotated[
-        str, typer.Option(help="What is maximised: all, av, margin or feature.")
-    ] = "all",
+    detector: DetectorOption = "light-asd-ava",
+    attack: AttackOption = "pgd",
+    eps: EpsOption = "5",
+    steps: StepsOption = None,
+    modality: ModalityOption = ModalityChoice.both,
+    norm: NormOption = NormChoice.linf,
+    objective: ObjectiveOption = "all",
     target: Annotated[
         TargetChoice, typer.Option(help="Class that all frames are to be taken for.")
     ] = TargetChoice.none,
-    surrogate: Annotated[
-        str | None, typer.Option(help="Weights that the adversary is made on (transfer).")
-    ] = None,
+    surrogate: SurrogateOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="AVA csv of the truth; the detector's own decisions by default."),
@@ -138,12 +133,10 @@ def attack(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
         "pushpull-attack"
     ),
-    seed: Annotated[int, typer.Option(help="Of random starts and searches.")] = 0,
-    face_finder: Annotated[
-        FaceFinderChoice, typer.Option(help="Face finder.")
-    ] = FaceFinderChoice.auto,
-    crop: Annotated[CropChoice, typer.Option(help="Part of the face shown.")] = CropChoice.auto,
-    device: Annotated[DeviceChoice, typer.Option(help="Where the model runs.")] = DeviceChoice.auto,
+    seed: SeedOption = 0,
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    crop: CropOption = CropChoice.auto,
+    device: DeviceOption = DeviceChoice.auto,
     video: Annotated[bool, typer.Option(help="Write the side-by-side mp4.")] = True,
     as_json: JsonFlag = False,
 ) -> None:
@@ -153,24 +146,25 @@ def attack(
     adversarial video side by side.
     """
     from pushpull.detection import output_names
-    from pushpull.models.weights import load_weights
+    from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir
     from pushpull.video_attacks import attack_video
 
     videos = videos_of(source)
-    settings: dict[str, Any] = {
-        "eps": budget_of(eps),
-        "modality": modality.value,
-        "norm": norm.value,
-        "objective": objective,
-        "targeted": False if target is TargetChoice.none else target.value,
-        "seed": seed,
-    }
-    if steps is not None:
-        settings["steps"] = steps
+    asked = attack_settings(
+        attack,
+        eps,
+        steps,
+        modality=modality.value,
+        norm=norm.value,
+        objective=objective,
+        targeted=False if target is TargetChoice.none else target.value,
+        quantise=quantise,
+        seed=seed,
+    )
     names = output_names(videos, out)
-    loaded = load_weights(weights, device=device.value)
-    other = None if surrogate is None else load_weights(surrogate, device=device.value)
+    model = resolve_detector(detector, device=device.value)
+    other = None if surrogate is None else resolve_detector(surrogate, device=device.value)
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
@@ -179,21 +173,19 @@ def attack(
             with progress_bar(path.name) as report:
                 result = attack_video(
                     path,
-                    loaded,
-                    method=method,
+                    model,
+                    asked,
                     surrogate=other,
                     labels=labels,
                     space=space.value,
-                    quantise=quantise,
                     survive=survive is SurviveChoice.codec,
                     crf=crf,
                     name=name,
                     face_finder=face_finder.value,
                     crop=crop.value,
                     progress=report,
-                    **settings,
                 )
-                outputs = result.save(out, video=video, weights=loaded, progress=report)
+                outputs = result.save(out, video=video, detector=model, progress=report)
                 written = outputs["results.json"]
         except PushPullError as e:
             failed += 1
@@ -227,7 +219,7 @@ def demo(
     if as_json:
         people = [person.as_dict() for person in result.people]
         outputs = {name: str(path) for name, path in result.outputs.items()}
-        record = {"weights": result.weights.name, "people": people, "outputs": outputs}
+        record = {"detector": result.detector.card.name, "people": people, "outputs": outputs}
         say(json.dumps(record, indent=1))
         return
     for person in result.people:
@@ -243,7 +235,7 @@ def demo(
 
 def web_app(
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 7860,
-    weights: Weights = "light-asd-ava",
+    detector: DetectorOption = "light-asd-ava",
     runs: Annotated[
         Path, typer.Option(help="Folder whose reports and attacks can be looked at.")
     ] = Path(),
@@ -255,9 +247,7 @@ def web_app(
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
     upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
     longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
-    face_finder: Annotated[
-        FaceFinderChoice, typer.Option(help="Face finder.")
-    ] = FaceFinderChoice.auto,
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
 ) -> None:
     """Open the web app: detect, attack, ABX listening tests, reports."""
     from pushpull.app import AppConfig, serve
@@ -265,7 +255,7 @@ def web_app(
     config = AppConfig(
         host=host,
         port=port,
-        weights=weights,
+        detector=detector,
         runs=runs,
         results=out,
         workers=workers,
@@ -301,7 +291,7 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
     settings = record["settings"]
     against = "" if settings["surrogate"] is None else f" made on {settings['surrogate']}"
     yield (
-        f"{record['video']}: {settings['method']}{against} on {settings['weights']}, "
+        f"{record['video']}: {settings['attack']}{against} on {settings['detector']}, "
         f"{len(record['tracks'])} faces, {clean['frames']} frames, in "
         f"{sum(record['seconds'].values()):.1f} s"
     )
@@ -320,7 +310,7 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
     for row in record["survival"]:
         cells = "".join(f"{percent(row[way]['accuracy']):>24}" for way in ways)
         yield f"    {row['input']:<19}{cells}"
-    for name, again in record.get("detected_again", {}).items():
+    for name, again in record.get("redetect", {}).items():
         yield (
             f"  {name} detected again from nothing: right in {percent(again['accuracy'])} of "
             f"{again['frames_found']} frames found (of {again['frames_expected']})"

@@ -27,7 +27,7 @@ from pushpull.errors import MediaError, OutputError, UnknownName
 from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
 from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream, score_track
-from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Track
 
@@ -50,12 +50,12 @@ SILENCE = 1e-4
 
 def detect(
     video: str | Path,
-    weights: str | Path | LoadedWeights = "light-asd-ava",
+    detector: DetectorSource = "light-asd-ava",
     *,
     name: str | None = None,
     face_finder: str = "auto",
     crop: str = "auto",
-    device: str = "auto",
+    device: str | None = None,
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
     progress: Progress = no_progress,
@@ -64,11 +64,11 @@ def detect(
 
     Args:
         video: Any file that PyAV reads, with a picture and a sound stream.
-        weights: A known name, a path, or weights loaded before (their device is kept).
+        detector: A known name, a path, `FILE.py:FACTORY`, or a detector (its device is kept).
         name: Name of the video in every output; the file name without suffix by default.
         face_finder: `auto`, `dlib` or `yunet`.
-        crop: `auto` (the better one for the weights), `ava` or `demo`.
-        device: `auto`, `cpu` or `cuda`.
+        crop: `auto` (the better one for the detector), `ava` or `demo`.
+        device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         allow_silent: Score a video whose sound is silent instead of raising.
         waveform: Sound to use instead of the video's own (S,) in [-1, 1] at 16 kHz.
         progress: Called with stage, frames done and frames expected (None if not known).
@@ -80,10 +80,8 @@ def detect(
     """
     clock = Stopwatch()
     with clock("load"):
-        loaded = (
-            weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
-        )
-        window = crop_of(crop, loaded)
+        model = resolve_detector(detector, device=device)
+        window = crop_of(crop, model)
     footage = find_faces(
         video,
         face_finder=face_finder,
@@ -94,35 +92,33 @@ def detect(
     )
     path = footage.path
     with clock("model"):
-        encoded = encode_tracks(
-            path, footage.tracks, loaded.detector, window, footage.info, progress
-        )
-        scored = score_tracks(encoded, footage.waveform, loaded.detector)
+        encoded = encode_tracks(path, footage.tracks, model, window, footage.info, progress)
+        scored = score_tracks(encoded, footage.waveform, model)
     return Detection(
         path=path,
         name=path.stem if name is None else name,
         info=footage.info,
         tracks=tuple(scored),
         settings={
-            "weights": loaded.name,
-            "weights_sha256": loaded.sha256,
-            "model": loaded.model,
+            "detector": model.card.name,
+            "detector_sha256": model.card.sha256,
+            "model": model.card.model,
             "face_finder": footage.finder,
             "crop": window.name,
-            "device": str(loaded.device),
+            "device": str(model.device),
         },
         seconds=clock.seconds,
         notes=footage.notes,
     )
 
 
-def crop_of(name: str, loaded: LoadedWeights) -> Crop:
-    """The crop of that name; `auto` is the better one for the weights.
+def crop_of(name: str, detector: Detector) -> Crop:
+    """The crop of that name; `auto` is the better one for the detector.
 
     Raises:
         UnknownName: If there is none.
     """
-    window = CROPS.get(loaded.crop if name == "auto" else name)
+    window = CROPS.get(detector.card.crop if name == "auto" else name)
     if window is None:
         raise UnknownName("crop", name, ["auto", *CROPS])
     return window

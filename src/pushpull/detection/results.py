@@ -88,7 +88,7 @@ class Detection:
         name: Its name in every output: video_id in the csv, file name in the rttm.
         info: Size, rates, codecs.
         tracks: Every face with its scores.
-        settings: Weights, face finder, crop, device: what it takes to do it again.
+        settings: Detector, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
         notes: Anything the user should know (silence, damage, resampled frame rate).
     """

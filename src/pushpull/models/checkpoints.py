@@ -30,6 +30,7 @@ from pushpull.runtime.files import written_whole
 __all__ = [
     "assemble",
     "load",
+    "load_state",
     "looks_like",
     "model_name",
     "own_name",
@@ -194,6 +195,18 @@ def assemble(
     _check_finite(state, path)
     detector.load_state_dict(fitted)
     return detector.eval()
+
+
+def load_state(detector: Detector, path: Path) -> None:
+    """Give a detector the weights of a checkpoint, in place.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or does not fit this detector exactly.
+    """
+    state, _ = read_state(path)
+    fitted = _fitted(state, detector.state_dict(), path, type(detector).__name__)
+    _check_finite(state, path)
+    detector.load_state_dict(fitted)
 
 
 def save(detector: Detector, path: Path, **metadata: object) -> None:

@@ -8,8 +8,14 @@ videos are encoded window by window.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +24,146 @@ from torch.nn import functional as F
 from pushpull.errors import ShapeError
 from pushpull.schema import FACE_SIZE, Output
 
-__all__ = ["Detector"]
+__all__ = ["Card", "Detector", "fingerprint"]
 
 
-class Detector(nn.Module):
-    """An active speaker detector over batches of face tracks with their audio."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What is known of a detector's weights.
+
+    Attributes:
+        name: Known name, else that of the file or class.
+        model: Name in `pushpull.models.MODELS`, else the class.
+        sha256: Checksum of the file, else of class, settings and weights.
+        licence: SPDX name, None if not known.
+        trained_on: Data set, None if not known.
+        crop: Face crop that the weights do best with, `ava` or `demo`.
+        path: File that was read, None if there is none.
+    """
+
+    name: str
+    model: str
+    sha256: str
+    licence: str | None = None
+    trained_on: str | None = None
+    crop: str = "ava"
+    path: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a result says of the detector that it is of: name, model, sha256."""
+        return {"name": self.name, "model": self.model, "sha256": self.sha256}
+
+
+def fingerprint(module: nn.Module, settings: Mapping[str, object] | None = None) -> str:
+    """Checksum of a module's class, settings, parameters and buffers.
+
+    >>> fingerprint(nn.Linear(2, 2)) == fingerprint(nn.Linear(2, 2))  # other random weights
+    False
+    """
+    digest = hashlib.sha256(type(module).__qualname__.encode())
+    digest.update(json.dumps(dict(settings or {}), sort_keys=True, default=repr).encode())
+    for key, value in module.state_dict().items():
+        kept = value.detach().cpu().contiguous()
+        digest.update(f"{key} {kept.dtype} {tuple(kept.shape)}".encode())
+        digest.update(kept.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Detector(nn.Module, ABC):
+    """An active speaker detector over batches of face tracks with their audio.
+
+    A model of one's own becomes one by `Detector.wrap(module)`, or by the five methods below.
+    """
+
+    _card: Card | None = None
 
     visual_context: int
     """Frames on each side that `visual_local` of one frame depends on (receptive field)."""
 
     audio_context: int | None = None
     """Frames on each side that `encode_audio` of one frame depends on; None: on the whole clip."""
+
+    @property
+    def card(self) -> Card:
+        """What is known of its weights; made of class and weights where nothing was said."""
+        if self._card is not None:
+            return self._card
+        name = type(self).__name__
+        return Card(name=name, model=name, sha256=fingerprint(self, self.config()))
+
+    def with_card(self, card: Card) -> Detector:
+        """The same detector, known by a card."""
+        self._card = card
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        return self._example.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what it computes; float32 if it has no weights."""
+        return self._example.dtype
+
+    @property
+    def _example(self) -> Tensor:
+        """A floating-point parameter or buffer, by which device and type are known."""
+        held = (*self.parameters(), *self.buffers())
+        return next((x for x in held if x.is_floating_point()), torch.zeros(()))
+
+    @staticmethod
+    def wrap(
+        module: nn.Module,
+        *,
+        face_size: int = FACE_SIZE,
+        colour: bool = False,
+        sound: str = "waveform",
+        takes_mask: bool = False,
+        takes_fps: bool = False,
+        name: str | None = None,
+    ) -> Detector:
+        """A detector of any module `(sound, faces) -> logits (B, T, 2) or log-odds (B, T)`.
+
+        It goes wherever a detector goes: detection, attacks, evaluation, audit, defences, training.
+        The module is called once on a second of noise here, so that one whose answer cannot be
+        used is refused before any work. It takes faces in grey levels 0..255 and does its own
+        scaling. Without `takes_mask` clips of different lengths are shown to it one by one, so that
+        padding changes nothing.
+
+        Args:
+            module: What is wrapped; its mode and device are kept.
+            face_size: Side of the faces it takes, in pixels; crops are resized differentiably.
+            colour: It takes (B, T, 3, H, W); the three channels are equal, since crops are grey.
+            sound: `waveform` (B, S) in [-1, 1] at 16 kHz, `mfcc` (B, 4T, 13) or `spectrogram`
+                (B, 4T, 257), taken differentiably before the module.
+            takes_mask: It is also given `mask=` (B, T) bool, true on valid frames.
+            takes_fps: It is also given `fps=` (B,) float64.
+            name: What results call it; the module's class by default.
+
+        Raises:
+            ConfigError: If a setting cannot be, or the module fails or returns something else.
+
+        Example:
+            >>> class Loudness(nn.Module):
+            ...     def forward(self, waveform, faces):
+            ...         loud = waveform.unfold(1, 640, 640).square().mean(2)
+            ...         return 100 * loud[:, : faces.shape[1]] - 1
+            >>> detector = Detector.wrap(Loudness())
+            >>> detector(torch.zeros(1, 6400), torch.zeros(1, 10, 112, 112)).logits.shape
+            torch.Size([1, 10, 2])
+        """
+        from pushpull.models.wrapped import Wrapped
+
+        return Wrapped(
+            module,
+            face_size=face_size,
+            colour=colour,
+            sound=sound,
+            takes_mask=takes_mask,
+            takes_fps=takes_fps,
+            name=name,
+        )
 
     def config(self) -> dict[str, object]:
         """Keyword arguments that build this model again; stored in checkpoint headers."""

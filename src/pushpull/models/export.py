@@ -1,6 +1,6 @@
 """Detectors as files for other programs: one graph from waveform and faces to scores.
 
-    export_weights("light-asd-ava", "onnx", Path("light-asd-ava.onnx"))
+    export_detector("light-asd-ava", "onnx", Path("light-asd-ava.onnx"))
 
 ONNX and TorchScript files hold the detector with its front end, for one clip of any length at any
 frame rate:
@@ -22,6 +22,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 
 from pushpull.errors import ConfigError, MissingExtra, OutputError, UnknownName
 from pushpull.models import checkpoints
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Card, Detector
 from pushpull.models.features import (
     INT16_SCALE,
     N_FFT,
@@ -44,12 +45,12 @@ from pushpull.models.features import (
     cepstra,
     log_power,
 )
-from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.version import __version__
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ
 
-__all__ = ["FORMATS", "METADATA_FILE", "TOLERANCE", "Exported", "ScoreGraph", "export_weights"]
+__all__ = ["FORMATS", "METADATA_FILE", "TOLERANCE", "Exported", "ScoreGraph", "export_detector"]
 
 TOLERANCE = 1e-3
 """Largest difference of a score, in log-odds, with which a file is accepted."""
@@ -74,7 +75,7 @@ class Exported:
     Attributes:
         path: The file.
         format: A name in `FORMATS`.
-        weights: Name of the weights in it.
+        detector: Name of the detector in it.
         n_bytes: Its size.
         differences: Largest difference from the detector's scores in log-odds, by the number of
             frames of the clip.
@@ -82,7 +83,7 @@ class Exported:
 
     path: Path
     format: str
-    weights: str
+    detector: str
     n_bytes: int
     differences: dict[int, float]
 
@@ -94,30 +95,30 @@ class Format:
     Attributes:
         suffix: Of the file, unless its name is given.
         needs: Packages of the extra `export`.
-        write: Called with the weights, the file and what to remember.
+        write: Called with the detector, the file and what to remember.
         read: The scores that the file gives.
     """
 
     suffix: str
     needs: tuple[str, ...]
-    write: Callable[[LoadedWeights, Path, dict[str, Any]], None]
+    write: Callable[[Detector, Path, dict[str, Any]], None]
     read: Callable[[Path], Run]
 
 
-def export_weights(
-    weights: str | Path | LoadedWeights, format: str = "onnx", out: Path | None = None
+def export_detector(
+    detector: DetectorSource, format: str = "onnx", out: str | os.PathLike[str] | None = None
 ) -> Exported:
     """Write a detector for another program, read the file again and compare.
 
     Args:
-        weights: A known name, a checkpoint, or what `load_weights` gave, on the CPU.
+        detector: A known name, a checkpoint, or a detector on the CPU.
         format: A name in `FORMATS`.
-        out: File to write; the name of the weights with the format's suffix, here, by default.
+        out: File to write; the detector's name with the format's suffix, here, by default.
 
     Raises:
-        UnknownName: If there is no such format or weights.
+        UnknownName: If there is no such format or detector.
         MissingExtra: If a package that the format needs is not installed.
-        ConfigError: If the weights are on another device, or the file would replace the
+        ConfigError: If the detector is on another device, or the file would replace the
             checkpoint.
         CheckpointError: If the weights cannot be loaded, or the detector is none of `MODELS`.
         OutputError: If the file cannot be written, or gives other scores than the detector.
@@ -127,21 +128,25 @@ def export_weights(
     how = FORMATS[format]
     for package in how.needs:
         _check_installed(package, format)
-    loaded = weights if isinstance(weights, LoadedWeights) else load_weights(weights, device="cpu")
-    if loaded.device.type != "cpu":
-        raise ConfigError(f"weights are on {loaded.device}; load them with device='cpu' to export")
+    chosen = None if isinstance(detector, Detector) else "cpu"
+    model = resolve_detector(detector, device=chosen)
+    if model.device.type != "cpu":
+        raise ConfigError(
+            f"the detector is on {model.device}; load it with device='cpu' to export it"
+        )
     # A defence around a model is refused here: its front end is not the model's.
-    checkpoints.model_name(loaded.detector)
-    path = Path(Path(loaded.name).stem + how.suffix) if out is None else out
-    if path.exists() and path.samefile(loaded.path):
+    checkpoints.model_name(model)
+    card = model.card
+    path = Path(Path(card.name).stem + how.suffix if out is None else out)
+    if path.exists() and card.path is not None and path.samefile(card.path):
         raise ConfigError(f"{path}: is the checkpoint that is exported; give another --out")
     with written_whole(path) as temporary:
         with _quietly():
-            how.write(loaded, temporary, _metadata(loaded))
-        differences = _compared(how.read(temporary), loaded.detector, path)
+            how.write(model, temporary, _metadata(card))
+        differences = _compared(how.read(temporary), model, path)
         n_bytes = temporary.stat().st_size
     return Exported(
-        path=path, format=format, weights=loaded.name, n_bytes=n_bytes, differences=differences
+        path=path, format=format, detector=card.name, n_bytes=n_bytes, differences=differences
     )
 
 
@@ -214,29 +219,29 @@ OF_POWER = {"spec_talknet": log_power}
 its file would not pass the comparison."""
 
 
-def _graph(loaded: LoadedWeights) -> ScoreGraph:
-    graph = ScoreGraph(loaded.detector, OF_POWER.get(loaded.model, cepstra))
+def _graph(detector: Detector) -> ScoreGraph:
+    graph = ScoreGraph(detector, OF_POWER.get(checkpoints.model_name(detector), cepstra))
     return graph.eval()
 
 
-def _metadata(loaded: LoadedWeights) -> dict[str, Any]:
+def _metadata(card: Card) -> dict[str, Any]:
     known = {
-        "weights": loaded.name,
-        "sha256": loaded.sha256,
-        "licence": loaded.licence,
-        "trained_on": loaded.trained_on,
-        "crop": loaded.crop,
+        "detector": card.name,
+        "sha256": card.sha256,
+        "licence": card.licence,
+        "trained_on": card.trained_on,
+        "crop": card.crop,
         "pushpull": __version__,
     }
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _write_onnx(loaded: LoadedWeights, path: Path, metadata: dict[str, Any]) -> None:
+def _write_onnx(detector: Detector, path: Path, metadata: dict[str, Any]) -> None:
     import onnx
 
     # The exporter that follows torch.export fixes the number of frames in recurrent layers.
     torch.onnx.export(
-        _graph(loaded),
+        _graph(detector),
         _clip(*CHECKED[0]),
         path,
         dynamo=False,
@@ -246,7 +251,9 @@ def _write_onnx(loaded: LoadedWeights, path: Path, metadata: dict[str, Any]) -> 
         dynamic_axes={"waveform": {1: "S"}, "faces": {1: "T"}, "score": {1: "T"}},
     )
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {k: str(v) for k, v in _described(loaded, metadata).items()})
+    onnx.helper.set_model_props(
+        model, {k: str(v) for k, v in _described(detector, metadata).items()}
+    )
     onnx.save(model, path)
 
 
@@ -265,11 +272,11 @@ def _read_onnx(path: Path) -> Run:
     return run
 
 
-def _write_torchscript(loaded: LoadedWeights, path: Path, metadata: dict[str, Any]) -> None:
-    graph = _graph(loaded)
+def _write_torchscript(detector: Detector, path: Path, metadata: dict[str, Any]) -> None:
+    graph = _graph(detector)
     with torch.no_grad():
         traced = torch.jit.trace(graph, _clip(*CHECKED[0]), check_trace=False)  # type: ignore[no-untyped-call]
-    text = json.dumps(_described(loaded, metadata))
+    text = json.dumps(_described(detector, metadata))
     torch.jit.save(traced, path, _extra_files={METADATA_FILE: text})
 
 
@@ -279,8 +286,8 @@ def _read_torchscript(path: Path) -> Run:
     return module
 
 
-def _write_safetensors(loaded: LoadedWeights, path: Path, metadata: dict[str, Any]) -> None:
-    checkpoints.save(loaded.detector, path, **metadata)
+def _write_safetensors(detector: Detector, path: Path, metadata: dict[str, Any]) -> None:
+    checkpoints.save(detector, path, **metadata)
 
 
 def _read_safetensors(path: Path) -> Run:
@@ -295,10 +302,10 @@ FORMATS = {
 """What can be written, by name."""
 
 
-def _described(loaded: LoadedWeights, metadata: dict[str, Any]) -> dict[str, Any]:
+def _described(detector: Detector, metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata with what a user of the graph must know."""
     return metadata | {
-        "model": loaded.model,
+        "model": checkpoints.model_name(detector),
         "waveform": f"(1, S) float32 in [-1, 1], {SAMPLE_RATE_HZ} Hz",
         "faces": f"(1, T, {FACE_SIZE}, {FACE_SIZE}) float32, grey levels 0..255",
         "fps": "(1,) float32, video frames per second",

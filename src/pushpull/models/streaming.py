@@ -79,8 +79,7 @@ class VisualStream:
         faces = torch.cat(self.waiting)
         context = self.detector.visual_context
         stop = len(faces) if last else self.before + self.window
-        parameter = next(self.detector.parameters())
-        part = faces[: stop + context].to(parameter.device, parameter.dtype)[None]
+        part = faces[: stop + context].to(self.detector.device, self.detector.dtype)[None]
         with torch.inference_mode():
             local = self.detector.visual_local(
                 part, torch.tensor([part.shape[1]], device=part.device)
@@ -122,10 +121,9 @@ def score_track(
         >>> score_track(detector, torch.randn(3200) / 10, stream.finish(), fps=25.0).score.shape
         torch.Size([1, 5])
     """
-    parameter = next(detector.parameters())
-    device = parameter.device
+    device = detector.device
     n_frames = torch.tensor([local.shape[1]], device=device)
-    sound = waveform.to(device, parameter.dtype)[None]
+    sound = waveform.to(device, detector.dtype)[None]
     with torch.inference_mode():
         features = detector.front_end(
             sound,

@@ -10,26 +10,32 @@ faces only.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from pushpull.errors import CheckpointError, ConfigError, UnknownName
 from pushpull.models.checkpoints import assemble, model_name, read_state
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Card, Detector
+from pushpull.models.factories import from_factory, is_factory
 from pushpull.runtime.files import KnownFile, fetch, find, sha256_of
 
 __all__ = [
     "KNOWN",
     "SHIPPED",
+    "DetectorSource",
     "KnownWeights",
-    "LoadedWeights",
     "choose_device",
     "list_weights",
-    "load_weights",
-    "resolve",
+    "resolve_detector",
+    "weights_file",
 ]
+
+DetectorSource = str | os.PathLike[str] | Detector
+"""What every function and command takes for a detector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +43,7 @@ class KnownWeights:
     """Weights that somebody published.
 
     Attributes:
-        name: What `--weights` takes.
+        name: What `--detector` takes.
         model: Name in `MODELS`.
         file: Where the file lies below the cache or a search folder.
         url: Where it is published.
@@ -153,34 +159,7 @@ SHIPPED = {
 BY_SHA256 = {known.sha256: known for known in KNOWN.values() if known.sha256 is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LoadedWeights:
-    """A detector with what is known of its weights.
-
-    Attributes:
-        detector: In eval mode, on `device`.
-        name: Known name, else the file name.
-        model: Name in `MODELS`.
-        path: File that was read.
-        sha256: Checksum of that file.
-        licence: SPDX name, None if not known.
-        trained_on: Data set, None if not known.
-        crop: Face crop that the weights do best with.
-        device: Where the detector is.
-    """
-
-    detector: Detector
-    name: str
-    model: str
-    path: Path
-    sha256: str
-    licence: str | None
-    trained_on: str | None
-    crop: str
-    device: torch.device
-
-
-def resolve(name_or_path: str | Path) -> Path:
+def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
     """The file of known weights, fetched if it is not on this machine, or a path as it is.
 
     A known name wins over a file of the same name; write `./name` for the file.
@@ -189,8 +168,8 @@ def resolve(name_or_path: str | Path) -> Path:
         CheckpointError: If known weights cannot be fetched.
         UnknownName: If a name without folder and suffix is neither known nor a file.
     """
-    if isinstance(name_or_path, Path):
-        return name_or_path
+    if not isinstance(name_or_path, str):
+        return Path(name_or_path)
     if name_or_path in SHIPPED:
         return SHIPPED[name_or_path]
     known = KNOWN.get(name_or_path)
@@ -208,27 +187,51 @@ def resolve(name_or_path: str | Path) -> Path:
     return fetch(known.fetchable)
 
 
-def load_weights(name_or_path: str | Path, device: str | torch.device = "auto") -> LoadedWeights:
-    """A detector with known weights, or with those of a file, on a device.
+def resolve_detector(
+    source: DetectorSource, *, device: str | torch.device | None = None
+) -> Detector:
+    """The detector of a known name, a checkpoint, a factory of one's own, or itself.
 
     Args:
-        name_or_path: A name in `KNOWN` or a file; a file with a known checksum is recognised.
-        device: `auto` is cuda where there is one.
+        source: A name in `KNOWN` or `SHIPPED`; a checkpoint (one with a known checksum is
+            recognised); `FILE.py:FACTORY` or `package.module:FACTORY`, a callable without arguments
+            that returns a module or a `Detector`, with `@CHECKPOINT` behind it for weights that
+            `train` wrote; or a `Detector`.
+        device: `auto` is cuda where there is one, and what names and files are loaded to by
+            default; a `Detector` stays where it is by default.
 
     Raises:
         CheckpointError: If the weights cannot be fetched, read or loaded.
         UnknownName: If the weights are not known and no path.
-        ConfigError: If the device is not there.
+        ConfigError: If the device is not there, the factory cannot be used, or the source is none.
+
+    Example:
+        >>> detector = resolve_detector("synthetic-a")
+        >>> detector.card.model
+        'talknet'
     """
-    place = choose_device(device)
-    path = resolve(name_or_path)
+    if isinstance(source, Detector):
+        return source if device is None else source.to(choose_device(device))
+    if isinstance(source, nn.Module):
+        raise ConfigError(
+            f"the detector is a {type(source).__name__}, a plain torch module; give "
+            "pushpull.Detector.wrap(module)"
+        )
+    if not isinstance(source, (str, os.PathLike)):
+        raise ConfigError(
+            f"the detector is a {type(source).__name__}; expected a known name, a path, "
+            "FILE.py:FACTORY or a Detector"
+        )
+    place = choose_device("auto" if device is None else device)
+    if isinstance(source, str) and is_factory(source):
+        return from_factory(source).to(place)
+    path = weights_file(source)
     state, header = read_state(path)
     sha256 = sha256_of(path)
     known = BY_SHA256.get(sha256)
     detector = assemble(state, header, path)
     said = header.get("metadata", {})
-    return LoadedWeights(
-        detector=detector.to(place),
+    card = Card(
         name=known.name if known else path.stem if path.parent == SHIPPED_DIR else path.name,
         model=model_name(detector),
         path=path,
@@ -236,8 +239,8 @@ def load_weights(name_or_path: str | Path, device: str | torch.device = "auto") 
         licence=known.licence if known else said.get("licence"),
         trained_on=known.trained_on if known else said.get("trained_on"),
         crop=known.crop if known else said.get("crop", "ava"),
-        device=place,
     )
+    return detector.with_card(card).to(place)
 
 
 def list_weights() -> list[dict[str, str]]:

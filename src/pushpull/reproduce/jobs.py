@@ -21,7 +21,7 @@ from pushpull.evaluation import Perturb, attacker, pooled, score_tracks
 from pushpull.losses import Centres, log_odds
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
-from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.models.weights import resolve_detector
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress
 from pushpull.schema import Batch
@@ -85,17 +85,17 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
 
 def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`."""
-    weights = _weights(settings, needs, "model")
+    detector = _detector(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
-    perturb = _perturb(settings, needs, weights, tracks)
+    perturb = _perturb(settings, needs, detector, tracks)
     rows = []
     for row in score_tracks(
-        weights.detector,
+        detector,
         tracks,
         batch_frames=settings["batch_frames"],
         numbers=numbers,
         perturb=perturb,
-        device=weights.device,
+        device=detector.device,
     ):
         rows.append(row)
         report("tracks", len(rows), len(numbers))
@@ -106,15 +106,15 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> N
 
 def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """e_a and e_v of frames, clean and attacked, in embeddings.npz; norms and margins too."""
-    weights = _weights(settings, needs, "model")
+    detector = _detector(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
     perturb = attacker(seed=settings["seed"], **settings["attack"])
     kept: dict[str, list[NDArray[Any]]] = {}
-    for k, batch in enumerate(_batches(tracks, numbers, settings["batch_frames"], weights.device)):
+    for k, batch in enumerate(_batches(tracks, numbers, settings["batch_frames"], detector.device)):
         assert batch.speaking is not None  # noqa: S101
-        for kind, one in (("clean", batch), ("attacked", perturb(weights.detector, batch, k))):
+        for kind, one in (("clean", batch), ("attacked", perturb(detector, batch, k))):
             with torch.no_grad():
-                output = weights.detector(**one.inputs)
+                output = detector(**one.inputs)
             assert output.e_a is not None  # noqa: S101
             assert output.e_v is not None  # noqa: S101
             values = {"audio": output.e_a, "visual": output.e_v, "score": log_odds(output.logits)}
@@ -150,18 +150,16 @@ def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress)
 
 def sample(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
     """A few clips and their adversaries, to look at and listen to: sample-K.npz, samples.json."""
-    weights = _weights(settings, needs, "model")
+    detector = _detector(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
     rows = []
     for k, number in enumerate(numbers):
         example = tracks[number]
-        batch = Batch.from_clips([example.clip]).to(weights.device)
-        method = dict(settings["attack"])
-        found = attack(
-            weights.detector, batch, method.pop("method"), seed=settings["seed"], **method
-        )
+        batch = Batch.from_clips([example.clip]).to(detector.device)
+        asked = dict(settings["attack"])
+        found = attack(detector, batch, asked.pop("attack"), seed=settings["seed"], **asked)
         with torch.no_grad():
-            clean = log_odds(weights.detector(**found.clean.inputs).logits)[0]
+            clean = log_odds(detector(**found.clean.inputs).logits)[0]
         measured = imperceptibility(found.clean, found.batch)
         with written_whole(folder / f"sample-{k}.npz") as temporary:
             np.savez(
@@ -195,13 +193,13 @@ def audit_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
         k: tuple(v) if isinstance(v, list) else v for k, v in settings["how"].items()
     }
     audit(
-        _weights(settings, needs, "model"),
+        _detector(settings, needs, "model"),
         _data(settings, needs),
-        folder / "audit",
+        out=folder / "audit",
         split=settings["split"],
         eps=settings["eps"],
         config=AuditConfig(**how),
-        surrogates=[_weights(settings, needs, role) for role in settings["surrogates"]],
+        surrogates=[_detector(settings, needs, role) for role in settings["surrogates"]],
         progress=report,
     )
 
@@ -211,10 +209,10 @@ def _data(settings: Settings, needs: Needs) -> Path:
     return needs["data"] / "data" if "data" in needs else Path(settings["root"])
 
 
-def _weights(settings: Settings, needs: Needs, role: str) -> LoadedWeights:
-    """Weights of a role: trained by a stage, or a file or name."""
+def _detector(settings: Settings, needs: Needs, role: str) -> Detector:
+    """The detector of a role: trained by a stage, or a file or name."""
     source = needs[role] / MODEL if role in needs else settings[role]["weights"]
-    return load_weights(source, settings.get("device", "auto"))
+    return resolve_detector(source, device=settings.get("device", "auto"))
 
 
 def _chosen(settings: Settings, needs: Needs) -> tuple[Tracks, list[int]]:
@@ -249,17 +247,17 @@ def chosen_tracks(tracks: Tracks, count: int, *, seed: int, balanced: bool) -> l
 
 
 def _perturb(
-    settings: Settings, needs: Needs, weights: LoadedWeights, tracks: Tracks
+    settings: Settings, needs: Needs, detector: Detector, tracks: Tracks
 ) -> Perturb | None:
     if settings["attack"] is None:
         return None
     asked = dict(settings["attack"])
     if asked.get("objective") == "feature":
-        asked["centres"] = _centres(weights, tracks, settings)
+        asked["centres"] = _centres(detector, tracks, settings)
     white_box = attacker(seed=settings["seed"], **asked)
     if "surrogate" not in settings and "surrogate" not in needs:
         return white_box
-    surrogate = _weights(settings, needs, "surrogate").detector
+    surrogate = _detector(settings, needs, "surrogate")
 
     def black_box(detector: Detector, batch: Batch, number: int) -> Batch:
         return white_box(surrogate, batch, number)
@@ -267,15 +265,15 @@ def _perturb(
     return black_box
 
 
-def _centres(weights: LoadedWeights, tracks: Tracks, settings: Settings) -> Centres:
+def _centres(detector: Detector, tracks: Tracks, settings: Settings) -> Centres:
     """Centres of both classes over many clips; a batch may hold one class only."""
     numbers = chosen_tracks(tracks, CENTRE_TRACKS, seed=settings["seed"], balanced=True)
     sums: dict[str, Tensor] = {}
     counts = torch.zeros(2, 1)
-    for batch in _batches(tracks, numbers, settings["batch_frames"], weights.device):
+    for batch in _batches(tracks, numbers, settings["batch_frames"], detector.device):
         assert batch.speaking is not None  # noqa: S101
         with torch.no_grad():
-            output = weights.detector(**batch.inputs)
+            output = detector(**batch.inputs)
         for name, e in (("audio", output.e_a), ("visual", output.e_v)):
             assert e is not None  # noqa: S101
             of = [e[(batch.speaking == label) & output.mask].double().sum(0) for label in (0, 1)]
@@ -288,7 +286,7 @@ def _centres(weights: LoadedWeights, tracks: Tracks, settings: Settings) -> Cent
             "the split has frames of one class only; the feature attack needs both: take another "
             "split, or more tracks"
         )
-    audio, visual = ((sums[name] / counts).float().to(weights.device) for name in sums)
+    audio, visual = ((sums[name] / counts).float().to(detector.device) for name in sums)
     return Centres(audio=audio, visual=visual)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pushpull.auditing import FAST, FULL
 from pushpull.data import SynthConfig, read_about, splits_of
 from pushpull.errors import DatasetError
-from pushpull.models.weights import resolve
+from pushpull.models.weights import weights_file
 from pushpull.reproduce.jobs import audit_row, embeddings, make_data, sample, score, train_row
 from pushpull.reproduce.presets import Preset
 from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
@@ -86,18 +86,18 @@ class Plan:
 
 def columns_of(steps: int = STEPS, eps: float = EPS) -> dict[str, dict[str, Any]]:
     """The paper's attacks, as settings of `pushpull.attacks.attack`."""
-    return {method: {"method": method, "eps": eps, "steps": steps} for method in PAPER_ATTACKS}
+    return {attack: {"attack": attack, "eps": eps, "steps": steps} for attack in PAPER_ATTACKS}
 
 
 def strong_columns(preset: Preset) -> dict[str, dict[str, Any]]:
     """Attacks that the paper lacks."""
     steps = preset.strong_steps
     return {
-        "apgd-ce": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "av"},
-        "apgd-margin": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "margin"},
-        "feature": {"method": "apgd", "eps": EPS, "steps": steps, "objective": "feature"},
+        "apgd-ce": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "av"},
+        "apgd-margin": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "margin"},
+        "feature": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "feature"},
         "square": {
-            "method": "square", "eps": EPS, "steps": preset.queries, "objective": "margin",
+            "attack": "square", "eps": EPS, "steps": preset.queries, "objective": "margin",
         },
     }  # fmt: skip
 
@@ -211,9 +211,9 @@ class _Builder:
             "avil": dict(row.avil) if row else {},
             "run": {"seed": seed, "precision": preset.precision, "device": self.device},
         }
-        if row is not None and row.method:
+        if row is not None and row.attack:
             config["harden"] = {
-                "regime": "mix", "method": row.method, "eps": EPS, "steps": preset.harden_steps,
+                "regime": "mix", "attack": row.attack, "eps": EPS, "steps": preset.harden_steps,
             }  # fmt: skip
         if self.data is None:
             config["data"] |= {"val": "val" if "val" in splits_of(self._root()) else self.split}
@@ -297,7 +297,7 @@ class _Builder:
         own = dict(self.about)
         if self.preset.shipped:
             name = f"synthetic-{row.lower()}"
-            own["model"] = {"weights": name, "sha256": sha256_of(resolve(name))}
+            own["model"] = {"weights": name, "sha256": sha256_of(weights_file(name))}
         else:
             needs["model"] = self.train(row, seed)
         return needs, own, {**self.where, "device": self.device}
@@ -324,13 +324,13 @@ class _Builder:
 
     def _figure3(self) -> dict[tuple[str, float], Stage]:
         curves: dict[str, tuple[dict[str, Any], str]] = {
-            "pgd": ({"method": "pgd"}, ""),
-            "bim": ({"method": "bim"}, ""),
-            "mim": ({"method": "mim"}, ""),
-            "audio": ({"method": "pgd", "modality": "audio"}, ""),
-            "visual": ({"method": "pgd", "modality": "visual"}, ""),
-            "from spec": ({"method": "pgd"}, "spec"),
-            "from nc": ({"method": "pgd"}, "nc"),
+            "pgd": ({"attack": "pgd"}, ""),
+            "bim": ({"attack": "bim"}, ""),
+            "mim": ({"attack": "mim"}, ""),
+            "audio": ({"attack": "pgd", "modality": "audio"}, ""),
+            "visual": ({"attack": "pgd", "modality": "visual"}, ""),
+            "from spec": ({"attack": "pgd"}, "spec"),
+            "from nc": ({"attack": "pgd"}, "nc"),
         }
         return {
             (curve, eps): self._scores(

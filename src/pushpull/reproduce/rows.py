@@ -21,19 +21,19 @@ class Row:
     Attributes:
         loss: As the table names it.
         avil: Settings of `pushpull.losses.avil.Avil`.
-        method: Attack of adversarial training; "" for none.
+        attack: Attack of adversarial training; "" for none.
         paper: Published mAP, clean and under each attack; empty for rows that are ours.
     """
 
     loss: str
     avil: Mapping[str, float | str] = field(default_factory=dict)
-    method: str = ""
+    attack: str = ""
     paper: tuple[float, ...] = ()
 
     @property
     def training(self) -> str:
         """Adversarial training as the table names it."""
-        return self.method.upper() or "-"
+        return self.attack.upper() or "-"
 
 
 L1_L4: dict[str, float | str] = {"l1": 1.0, "l4": 1.0}
@@ -41,9 +41,9 @@ DISTANCE: dict[str, float | str] = {"l3": 1.0, "l3_reading": "distance"}
 
 ROWS: dict[str, Row] = {
     "A": Row(loss="CE_all", paper=(92.58, 49.53, 49.30, 47.79)),
-    "B1": Row(loss="CE_all", method="bim", paper=(92.15, 62.7, 59.26, 60.01)),
-    "B2": Row(loss="CE_all", method="mim", paper=(91.34, 54.66, 52.18, 54.23)),
-    "B3": Row(loss="CE_all", method="pgd", paper=(91.68, 58.29, 58.3, 56.06)),
+    "B1": Row(loss="CE_all", attack="bim", paper=(92.15, 62.7, 59.26, 60.01)),
+    "B2": Row(loss="CE_all", attack="mim", paper=(91.34, 54.66, 52.18, 54.23)),
+    "B3": Row(loss="CE_all", attack="pgd", paper=(91.68, 58.29, 58.3, 56.06)),
     "D1": Row(loss="+ L1 + L2", avil={"l1": 1.0, "l2": 1.0}, paper=(92.46, 66.91, 67.89, 64.11)),
     "D2": Row(loss="+ L1 + L3", avil={"l1": 1.0, "l3": 1.0}, paper=(92.20, 48.16, 47.92, 49.27)),
     "D3": Row(loss="+ L1 + L4", avil=L1_L4, paper=(91.81, 93.86, 93.34, 93.15)),
@@ -51,15 +51,15 @@ ROWS: dict[str, Row] = {
     "D5": Row(loss="+ L2 + L4", avil={"l2": 1.0, "l4": 1.0}, paper=(91.93, 68.12, 66.28, 67.75)),
     "D6": Row(loss="+ L3 + L4", avil={"l3": 1.0, "l4": 1.0}, paper=(91.70, 91.79, 92.48, 91.01)),
     "E1": Row(
-        loss="+ L1 + L4", avil=L1_L4, method="bim",
+        loss="+ L1 + L4", avil=L1_L4, attack="bim",
         paper=(90.63, 97.85, 97.6, 97.47),
     ),
     "E2": Row(
-        loss="+ L1 + L4", avil=L1_L4, method="mim",
+        loss="+ L1 + L4", avil=L1_L4, attack="mim",
         paper=(91.70, 99.99, 99.98, 99.97),
     ),
     "E3": Row(
-        loss="+ L1 + L4", avil=L1_L4, method="pgd",
+        loss="+ L1 + L4", avil=L1_L4, attack="pgd",
         paper=(91.88, 97.68, 97.47, 98.67),
     ),
     "D2d": Row(loss="+ L1 + L3 as distance", avil={"l1": 1.0, **DISTANCE}),

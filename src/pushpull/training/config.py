@@ -102,7 +102,7 @@ class HardenConfig:
 
     Attributes:
         regime: "none", "mix" (clean and adversarial losses), or "trades" (Zhang et al. 2019).
-        method: Attack, a name from `pushpull.attacks.ATTACKS`.
+        attack: A name from `pushpull.attacks.ATTACKS`.
         eps: Push-Pull's eps_av.
         steps: Of the attack.
         random_start: Whether a one-step attack starts at a random place (Wong et al. 2020).
@@ -118,7 +118,7 @@ class HardenConfig:
     """
 
     regime: str = "none"
-    method: str = "pgd"
+    attack: str = "pgd"
     eps: float = 5.0
     steps: int = 5
     random_start: bool = False

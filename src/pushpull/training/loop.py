@@ -28,9 +28,10 @@ from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
 from pushpull.errors import CheckpointError, ConfigError, GradientError, MissingExtra
 from pushpull.evaluation import pooled, score_tracks
 from pushpull.models import build
-from pushpull.models.checkpoints import save
+from pushpull.models.checkpoints import load_state, save
 from pushpull.models.detector import Detector
-from pushpull.models.weights import choose_device, load_weights
+from pushpull.models.factories import is_factory
+from pushpull.models.weights import choose_device, resolve_detector
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import versions
@@ -183,13 +184,21 @@ class _Run:
 
     def _made(self) -> tuple[Detector, torch.optim.Optimizer]:
         run, model = self.config.run, self.config.model
-        if run.init:
-            loaded = load_weights(run.init, device="cpu")
-            if loaded.model != model.name:
+        if is_factory(model.name):
+            # A model of one's own: its factory draws the weights, by the seed of the run.
+            torch.manual_seed(run.seed)
+            detector = resolve_detector(model.name, device="cpu")
+            if not any(p.requires_grad for p in detector.parameters()):
+                raise ConfigError(f"model.name '{model.name}' has no parameters; nothing to train")
+            if run.init:
+                load_state(detector, Path(run.init))
+        elif run.init:
+            detector = resolve_detector(run.init, device="cpu")
+            if detector.card.model != model.name:
                 raise ConfigError(
-                    f"run.init '{run.init}' is a {loaded.model}; expected model.name {model.name}"
+                    f"run.init '{run.init}' is a {detector.card.model}; expected model.name "
+                    f"{model.name}"
                 )
-            detector = loaded.detector
         else:
             torch.manual_seed(run.seed)
             try:

@@ -156,13 +156,13 @@ def _perturb(config: HardenConfig) -> Perturb:
     settings: dict[str, Any] = {
         "eps": config.eps, "modality": config.modality, "objective": config.objective,
     }  # fmt: skip
-    if config.method == "fgsm" and config.random_start:
+    if config.attack == "fgsm" and config.random_start:
         # One long step from a random place is PGD with one step.
-        settings |= {"method": "pgd", "steps": 1}
-    elif config.method == "fgsm":
-        settings |= {"method": "fgsm"}
+        settings |= {"attack": "pgd", "steps": 1}
+    elif config.attack == "fgsm":
+        settings |= {"attack": "fgsm"}
     else:
-        settings |= {"method": config.method, "steps": config.steps}
+        settings |= {"attack": config.attack, "steps": config.steps}
     return attacker(**settings)
 
 

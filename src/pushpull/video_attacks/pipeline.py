@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.attacks import Attacked, attack, check_settings, transfer
+from pushpull.attacks import AttackResult, AttackSettings, transfer
+from pushpull.attacks import attack as find_adversary
 from pushpull.attacks.space import Space
 from pushpull.attacks.threat import Threat
 from pushpull.detection import (
@@ -26,7 +27,7 @@ from pushpull.detection import (
 from pushpull.errors import BudgetWarning, UnknownName
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
-from pushpull.models.weights import LoadedWeights, load_weights
+from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Batch, FrameScores
 from pushpull.video_attacks.files import (
@@ -51,19 +52,18 @@ DEFAULT_CRF = 23
 
 def attack_video(
     video: str | Path,
-    weights: str | Path | LoadedWeights = "light-asd-ava",
+    detector: DetectorSource = "light-asd-ava",
+    attack: str | AttackSettings = "pgd",
     *,
-    method: str = "pgd",
-    surrogate: str | Path | LoadedWeights | None = None,
+    surrogate: DetectorSource | None = None,
     labels: Path | None = None,
     space: str = "crop",
-    quantise: bool = False,
     survive: bool = False,
     crf: int = DEFAULT_CRF,
     name: str | None = None,
     face_finder: str = "auto",
     crop: str = "auto",
-    device: str = "auto",
+    device: str | None = None,
     progress: Progress = no_progress,
     **settings: Any,
 ) -> VideoAttack:
@@ -71,20 +71,20 @@ def attack_video(
 
     Args:
         video: Any file that PyAV reads, with a picture and a sound stream.
-        weights: The detector under attack.
-        method: A name from `pushpull.attacks.ATTACKS`.
-        surrogate: Weights that adversaries are made on instead (black box by transfer).
+        detector: The detector under attack: a name, a path, `FILE.py:FACTORY` or a detector.
+        attack: A name from `pushpull.attacks.ATTACKS`, or settings.
+        surrogate: A detector that adversaries are made on instead (black box by transfer).
         labels: AVA csv with the truth; by default the detector's own decisions are attacked.
         space: "crop" moves the 112 x 112 crops, as Push-Pull; "frame" the video's own pixels.
-        quantise: Also search among 8-bit pixels and int16 samples.
         survive: Also search through H.264 and AAC.
         crf: Quality of H.264 that survival is measured at.
         name: Name of the video in outputs; the file name without suffix by default.
         face_finder: Face finder: `auto`, `dlib` or `yunet`.
-        crop: `auto` (the better one for the weights), `ava` or `demo`.
-        device: `auto`, `cpu` or `cuda`.
+        crop: `auto` (the better one for the detector), `ava` or `demo`.
+        device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         progress: Called with stage, steps done and steps expected (None if not known).
-        **settings: As for `pushpull.attacks.attack`: eps, modality, objective, steps, seed, ...
+        **settings: Of `AttackSettings`: eps, modality, objective, steps, seed, ...; `quantise` is a
+            search among 8-bit pixels and int16 samples beside the one among floats.
 
     Raises:
         MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
@@ -93,25 +93,20 @@ def attack_video(
     """
     if space not in SPACES:
         raise UnknownName("space", space, SPACES)
-    check_settings(method, settings)
-    codec = Codec(crf=crf)
     # Wrong settings are said before minutes of work.
-    Threat.of(
-        settings.get("eps", 5.0),
-        modality=settings.get("modality", "both"),
-        norm=settings.get("norm", "linf"),
-    )
+    asked = AttackSettings.of(attack, **settings)
+    codec = Codec(crf=crf)
     clock = Stopwatch()
     with clock("load"):
-        target = _loaded(weights, device)
-        source = None if surrogate is None else _loaded(surrogate, device)
+        target = resolve_detector(detector, device=device)
+        source = None if surrogate is None else resolve_detector(surrogate, device=device)
         window = crop_of(crop, target)
     footage = find_faces(video, face_finder=face_finder, progress=progress, clock=clock)
     with clock("crops"):
         clips = read_clips(footage, window, progress)
         segments = segments_of(clips)
     with clock("score"):
-        clean = _scores_of(target.detector, segments, [s.batch for s in segments])
+        clean = _scores_of(target, segments, [s.batch for s in segments])
         if labels is None:
             speaking = [(s.score > 0).astype(np.int64) for s in clean.by_track().values()]
         else:
@@ -122,13 +117,12 @@ def attack_video(
     with clock("crops"):
         scenes = [_scene(clips, segment, space) for segment in segments]
     plans = [("float", False, False)]
-    plans += [("quantised", True, False)] if quantise else []
-    plans += [("through codec", quantise, True)] if survive else []
+    plans += [("quantised", True, False)] if asked.quantise else []
+    plans += [("through codec", asked.quantise, True)] if survive else []
     task = _Task(
-        target=target.detector,
-        surrogate=None if source is None else source.detector,
-        method=method,
-        settings=settings,
+        target=target,
+        surrogate=source,
+        asked=asked,
         codec=codec,
         progress=progress,
     )
@@ -143,7 +137,7 @@ def attack_video(
         clean_scores = {
             "as found": clean,
             "lossless": clean,
-            codec.name: _scores_of(target.detector, segments, compressed),
+            codec.name: _scores_of(target, segments, compressed),
         }
     return VideoAttack(
         name=footage.path.stem if name is None else name,
@@ -154,11 +148,11 @@ def attack_video(
         variants=tuple(variants),
         settings={
             "video": str(footage.path),
-            "weights": target.name,
-            "weights_sha256": target.sha256,
-            "model": target.model,
-            "surrogate": None if source is None else source.name,
-            "surrogate_sha256": None if source is None else source.sha256,
+            "detector": target.card.name,
+            "detector_sha256": target.card.sha256,
+            "model": target.card.model,
+            "surrogate": None if source is None else source.card.name,
+            "surrogate_sha256": None if source is None else source.card.sha256,
             "labels": "the detector's own decisions" if labels is None else str(labels),
             "space": space,
             "survive": survive,
@@ -167,8 +161,7 @@ def attack_video(
             "face_finder": footage.finder,
             "crop": window.name,
             "device": str(target.device),
-            **task.asked,
-            "quantise": quantise,
+            **asked.as_dict(),
         },
         seconds=clock.seconds,
         notes=tuple(notes),
@@ -204,14 +197,12 @@ class _Task:
         *,
         target: Detector,
         surrogate: Detector | None,
-        method: str,
-        settings: Mapping[str, Any],
+        asked: AttackSettings,
         codec: Codec,
         progress: Progress,
     ) -> None:
-        self.target, self.surrogate, self.method = target, surrogate, method
-        self.settings, self.codec, self.progress = settings, codec, progress
-        self.asked: dict[str, Any] = {}
+        self.target, self.surrogate, self.asked = target, surrogate, asked
+        self.codec, self.progress = codec, progress
 
     def run(self, name: str, scenes: Sequence[_Scene], *, quantise: bool, through: bool) -> Variant:
         """Attack, then read what was found from files."""
@@ -246,34 +237,28 @@ class _Task:
             curves=_curves(segments, found),
         )
 
-    def _attacked(self, scene: _Scene, stage: str, *, quantise: bool, through: bool) -> Attacked:
+    def _attacked(
+        self, scene: _Scene, stage: str, *, quantise: bool, through: bool
+    ) -> AttackResult:
         def build(batch: Batch, threat: Threat) -> Space:
             space = scene.space(batch, threat)
             return ThroughFiles(space, scene.files, self.codec) if through else space
 
         run = (
-            partial(attack, self.target)
+            partial(find_adversary, self.target)
             if self.surrogate is None
             else partial(transfer, self.surrogate, self.target)
         )
-        found = run(
-            scene.segment.batch.to(next(self.target.parameters()).device),
-            self.method,
+        return run(
+            scene.segment.batch.to(self.target.device),
+            replace(self.asked, quantise=quantise),
             space=build,
-            quantise=quantise,
             watch=lambda n: self.progress(stage, n, self._evaluations()),
-            **self.settings,
         )
-        self.asked = dict(found.settings)
-        return found
 
     def _evaluations(self) -> int | None:
-        steps = self.settings.get("steps")
+        steps = self.asked.options.get("steps")
         return None if steps is None else int(steps) + 1
-
-
-def _loaded(weights: str | Path | LoadedWeights, device: str) -> LoadedWeights:
-    return weights if isinstance(weights, LoadedWeights) else load_weights(weights, device=device)
 
 
 def _scores_of(
@@ -284,8 +269,7 @@ def _scores_of(
     truth: dict[int, NDArray[np.float64]] = {}
     with torch.inference_mode():
         for segment, batch in zip(segments, batches, strict=True):
-            device = next(detector.parameters()).device
-            output = detector(**batch.to(device).inputs)
+            output = detector(**batch.to(detector.device).inputs)
             found.update(zip(segment.tracks, segment.rows(output.score), strict=True))
             if segment.batch.speaking is not None:
                 rows = segment.rows(segment.batch.speaking)
@@ -312,7 +296,7 @@ def _changes(segments: Sequence[Segment], batches: Sequence[Batch]) -> tuple[Tra
 
 
 def _curves(
-    segments: Sequence[Segment], found: Sequence[Attacked]
+    segments: Sequence[Segment], found: Sequence[AttackResult]
 ) -> tuple[tuple[float, ...], ...]:
     curves = {}
     for segment, one in zip(segments, found, strict=True):

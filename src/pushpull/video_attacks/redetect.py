@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pushpull.detection import detect
 from pushpull.errors import MediaError
-from pushpull.models.weights import LoadedWeights
+from pushpull.models.detector import Detector
 from pushpull.schema import FrameScores, Track
 from pushpull.video_attacks.labels import labels_from_tracks
 
@@ -21,7 +21,7 @@ __all__ = ["redetect"]
 
 def redetect(
     path: Path,
-    weights: LoadedWeights,
+    detector: Detector,
     known: Sequence[Track],
     labels: Sequence[NDArray[np.int64]],
     *,
@@ -34,7 +34,7 @@ def redetect(
 
     Args:
         path: The attacked video.
-        weights: The detector.
+        detector: What looks for speakers in it.
         known: Faces of the clean video.
         labels: Truth (N,) of their frames.
         face_finder: As for `detect`.
@@ -43,7 +43,7 @@ def redetect(
     found = FrameScores.of_tracks([], [])
     said = {}
     try:
-        detection = detect(path, weights, face_finder=face_finder, crop=crop, allow_silent=True)
+        detection = detect(path, detector, face_finder=face_finder, crop=crop, allow_silent=True)
     except MediaError as e:
         said = {"error": str(e)}
     else:

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from pushpull.detection import Overlay, ScoredTrack, VideoClips, counted
 from pushpull.media import Frame, VideoWriter, read_frames, write_wav
-from pushpull.models.weights import LoadedWeights
+from pushpull.models.detector import Detector
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import versions
@@ -142,7 +142,7 @@ class VideoAttack:
         folder: str | os.PathLike[str],
         *,
         video: bool = True,
-        weights: LoadedWeights | None = None,
+        detector: Detector | None = None,
         progress: Progress = no_progress,
     ) -> dict[str, Path]:
         """Write everything into FOLDER/NAME, replacing what an earlier run left there.
@@ -150,7 +150,7 @@ class VideoAttack:
         Args:
             folder: Made if it is not there.
             video: Whether to draw and encode the comparison.
-            weights: Also give the written videos of frame space to detection by this, from nothing.
+            detector: Also give the written videos of frame space to detection by this one.
             progress: Called with stage, frames done and frames expected.
 
         Returns:
@@ -172,14 +172,14 @@ class VideoAttack:
                     path.unlink()
             found = {p.name: p.replace(inner / p.name) for p in sorted(fresh.iterdir())}
         record = self.as_dict() | {"outputs": {k: str(p) for k, p in found.items()}}
-        if weights is not None and isinstance(self.files[0], PixelFiles):
-            record["detected_again"] = self._redetected(found, weights)
+        if detector is not None and isinstance(self.files[0], PixelFiles):
+            record["redetect"] = self._redetected(found, detector)
         path = found["results.json"] = inner / "results.json"
         with written_whole(path) as temporary:
             temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
         return found
 
-    def _redetected(self, found: Mapping[str, Path], weights: LoadedWeights) -> dict[str, Any]:
+    def _redetected(self, found: Mapping[str, Path], detector: Detector) -> dict[str, Any]:
         grids = self.clips.grids
         labels = [
             y[grid.grid_of_frame].astype(np.int64)
@@ -188,7 +188,7 @@ class VideoAttack:
         return {
             name: redetect(
                 found[name],
-                weights,
+                detector,
                 self.clips.footage.tracks,
                 labels,
                 face_finder=self.settings["face_finder"],
@@ -310,7 +310,7 @@ def caption(result: VideoAttack) -> str:
     """What was done, in a few words."""
     settings = result.settings
     eps = ", ".join(f"{name} {value:g}" for name, value in settings["eps"].items())
-    return f"{settings['method']}, eps {eps}, {result.adversary.name}"
+    return f"{settings['attack']}, eps {eps}, {result.adversary.name}"
 
 
 def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:

@@ -1,12 +1,12 @@
 import { about, fileUrl } from "./api.js";
 import { check, el, field, percent, select } from "./dom.js";
-import { downloadsCard, notes, weightsField } from "./detect.js";
+import { downloadsCard, notes, detectorField } from "./detect.js";
 import { jobCard } from "./job.js";
 import { sourceCard } from "./source.js";
 import { follow, timeline } from "./timeline.js";
 
 const WORDS = {
-  method: { label: "Method" },
+  attack: { label: "Attack" },
   modality: { label: "Modality", both: "sound and faces", audio: "sound only", visual: "faces only" },
   objective: { label: "Objective", all: "all heads (CE_all)", av: "deciding head", margin: "margin", feature: "features" },
   target: { label: "Aim", none: "every frame wrong", silent: "everybody silent", speaking: "everybody speaking" },
@@ -36,19 +36,19 @@ export function attackPage(page) {
     const number = (name, value, min, max, step) =>
       el("input", { type: "number", name, value, min, max, step, required: true, inputmode: "decimal" });
     fields.append(
-      chooser("method"), field("Budget eps_av", number("eps", 5, 0.01, 100, "any")),
+      chooser("attack"), field("Budget eps_av", number("eps", 5, 0.01, 100, "any")),
       chooser("modality"), chooser("objective"), field("Steps", number("steps", steps.pgd, 1, 1000, 1)));
     finer.append(
       chooser("target"), chooser("norm"), chooser("space"),
       field("Draw changes of pixels × N", number("amplify", 40, 1, 255, "any")),
       check("among 8-bit and int16 values", el("input", { type: "checkbox", name: "quantise" })),
       check("through H.264 and AAC", el("input", { type: "checkbox", name: "survive" })));
-    form.elements.method.addEventListener("change", () => {
-      const usual = steps[form.elements.method.value];
+    form.elements.attack.addEventListener("change", () => {
+      const usual = steps[form.elements.attack.value];
       form.elements.steps.disabled = usual === null;
       form.elements.steps.value = usual ?? 1;
     });
-    weightsField(fields);
+    detectorField(fields);
   }).catch(() => {});
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
@@ -56,8 +56,8 @@ export function attackPage(page) {
     result.replaceChildren();
     const of = form.elements;
     const found = await job.run({
-      kind: "attack", upload: video.id, weights: of.weights?.value,
-      method: of.method.value, modality: of.modality.value, objective: of.objective.value, target: of.target.value,
+      kind: "attack", upload: video.id, detector: of.detector?.value,
+      attack: of.attack.value, modality: of.modality.value, objective: of.objective.value, target: of.target.value,
       norm: of.norm.value, space: of.space.value, eps: Number(of.eps.value), steps: Number(of.steps.value),
       amplify: Number(of.amplify.value), quantise: of.quantise.checked, survive: of.survive.checked,
     });

@@ -4,9 +4,9 @@ import { jobCard } from "./job.js";
 import { sourceCard } from "./source.js";
 import { follow, timeline } from "./timeline.js";
 
-export function weightsField(fields) {
-  about().then(({ weights }) => {
-    fields.prepend(field("Detector", select("weights", weights.map(({ name }) => [name, name]), weights[0].name)));
+export function detectorField(fields) {
+  about().then(({ detectors }) => {
+    fields.prepend(field("Detector", select("detector", detectors.map(({ name }) => [name, name]), detectors[0].name)));
   }).catch(() => {});
 }
 
@@ -32,12 +32,12 @@ export function detectPage(page) {
     start.disabled = chosen === null;
     hint.hidden = chosen !== null;
   });
-  weightsField(fields);
+  detectorField(fields);
   form.addEventListener("submit", async (e) => {
     e.preventDefault();
     start.disabled = true;
     result.replaceChildren();
-    const found = await job.run({ kind: "detect", upload: video.id, weights: form.elements.weights?.value });
+    const found = await job.run({ kind: "detect", upload: video.id, detector: form.elements.detector?.value });
     start.disabled = video === null;
     if (found) result.replaceChildren(...shown(found));
   });
@@ -56,7 +56,7 @@ function shown(found) {
   return [
     el("div", { class: "card" }, el("h2", {}, found.name), player,
       el("p", { class: "note" }, `${found.faces.length} ${found.faces.length === 1 ? "face" : "faces"} in `
-        + `${found.duration_s.toFixed(1)} s, done in ${took.toFixed(1)} s by ${found.weights}.`),
+        + `${found.duration_s.toFixed(1)} s, done in ${took.toFixed(1)} s by ${found.detector}.`),
       notes(found.notes)),
     el("div", { class: "card" }, el("h2", {}, "Timeline"),
       el("div", { class: "legend" }, el("span", {}, el("span", { class: "key" }), "score (log-odds)"),

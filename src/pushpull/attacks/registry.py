@@ -1,0 +1,56 @@
+"""Attacks by name, and the settings that each has of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from pushpull.attacks.apgd import apgd
+from pushpull.attacks.gradient import ascend, fgsm
+from pushpull.attacks.noise import noise
+from pushpull.attacks.square import square
+from pushpull.errors import UnknownName
+
+__all__ = ["ATTACKS", "attack_named", "options_of"]
+
+ATTACKS: dict[str, Callable[..., None]] = {
+    "fgsm": fgsm,
+    "bim": ascend,
+    "mim": partial(ascend, decay=1.0),
+    "pgd": partial(ascend, random_start=True),
+    "apgd": apgd,
+    "square": square,
+    "noise": noise,
+}
+"""Attacks by name. Each is called with a search, a generator and its settings by keyword."""
+
+
+def attack_named(name: str) -> Callable[..., None]:
+    """The attack of that name.
+
+    Raises:
+        UnknownName: If there is none.
+
+    Example:
+        >>> attack_named("noise").__name__
+        'noise'
+    """
+    if name not in ATTACKS:
+        raise UnknownName("attack", name, ATTACKS)
+    return ATTACKS[name]
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Settings that an attack has of its own, and what they are by default.
+
+    Raises:
+        UnknownName: If there is no such attack.
+
+    Example:
+        >>> options_of("noise")
+        {'steps': 1}
+    """
+    parameters = inspect.signature(attack_named(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

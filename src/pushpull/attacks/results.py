@@ -1,0 +1,66 @@
+"""What an attack on tensors found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pushpull.attacks.settings import AttackSettings
+from pushpull.attacks.threat import Threat
+from pushpull.schema import Batch
+
+__all__ = ["AttackResult"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttackResult:
+    """An attack's best adversary, measured.
+
+    Attributes:
+        batch: The adversarial batch: waveform and faces in float32, or float64 if they came so.
+        clean: What it was made from and is measured against (on the grid if quantised).
+        points: What was moved: as in `batch`, but for the sound of whole videos.
+        speaking: Labels (B, T) that were attacked.
+        score: Log-odds (B, T) of the attacked detector on `batch`.
+        loss: Mean of the objective over the valid frames of each clip (B,).
+        curve: The same (E, B) at each evaluation, in order.
+        linf: Largest change of each moved row, for each modality (N,) float64.
+        l2: Euclidean norm of the change, likewise.
+        vanished: Modalities whose budget is below one step of the grid, so that nothing changed.
+        forwards: Evaluations of the whole batch during the attack.
+        backwards: Those of them with a gradient.
+        threat: Budgets and ranges.
+        settings: Everything that was asked for.
+    """
+
+    batch: Batch
+    clean: Batch
+    points: Mapping[str, Tensor]
+    speaking: Tensor
+    score: Tensor
+    loss: Tensor
+    curve: Tensor
+    linf: Mapping[str, Tensor]
+    l2: Mapping[str, Tensor]
+    vanished: tuple[str, ...]
+    forwards: int
+    backwards: int
+    threat: Threat
+    settings: AttackSettings
+
+    @property
+    def waveform(self) -> Tensor:
+        """Adversarial waveforms (B, S)."""
+        return self.batch.waveform
+
+    @property
+    def faces(self) -> Tensor:
+        """Adversarial faces (B, T, H, W)."""
+        return self.batch.faces
+
+    @property
+    def queries(self) -> int:
+        """Times that the detector was asked about each clip."""
+        return self.forwards

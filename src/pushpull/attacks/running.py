@@ -1,0 +1,197 @@
+"""One attack on a batch of clips, measured again; and the same by transfer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pushpull.attacks.registry import attack_named
+from pushpull.attacks.results import AttackResult
+from pushpull.attacks.search import Search, held_still
+from pushpull.attacks.settings import TARGETS, AttackSettings
+from pushpull.attacks.space import CropSpace, Space, SpaceBuilder, on_grid
+from pushpull.errors import BudgetWarning, ConfigError, UnknownName
+from pushpull.losses import Centres, Goal, build_objective, class_centres, log_odds
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch, Output
+
+__all__ = ["attack", "transfer"]
+
+
+def attack(
+    detector: Detector,
+    batch: Batch,
+    attack: str | AttackSettings = "pgd",
+    *,
+    space: SpaceBuilder = CropSpace,
+    watch: Callable[[int], None] = lambda evaluations: None,
+    **settings: Any,
+) -> AttackResult:
+    """Find an adversary of each clip, or of each video that clips are from.
+
+    The detector works in eval mode and comes back as it was, module by module; gradients of its
+    parameters are neither computed nor touched. Under autocast only the detector computes in half
+    precision. The same seed gives the same adversary on every device of the same arithmetic.
+
+    Args:
+        detector: What is attacked.
+        batch: Clips; without labels the detector's own decisions are attacked.
+        attack: A name from `ATTACKS`, or settings, which leave nothing else to be set.
+        space: What is moved: the clips, or `Soundtracks` for one sound per video.
+        watch: Called with the number of evaluations after each; what it raises stops the attack.
+        **settings: Of `AttackSettings`: `eps`, `modality`, `norm`, `objective`, `targeted`,
+            `centres`, `quantise`, `seed`; and of the attack by itself, such as `steps`.
+
+    Raises:
+        UnknownName: If a name is in no table.
+        ConfigError: If a setting cannot be, or the attack has none of that name.
+        ShapeError: If an input is out of range.
+        GradientError: If a loss or gradient is not finite.
+        BudgetError: If the attack left its budget.
+    """
+    _check_detector("detector", detector)
+    return _found(detector, batch, AttackSettings.of(attack, **settings), space, watch)
+
+
+def transfer(
+    surrogate: Detector,
+    detector: Detector,
+    batch: Batch,
+    attack: str | AttackSettings = "pgd",
+    *,
+    space: SpaceBuilder = CropSpace,
+    watch: Callable[[int], None] = lambda evaluations: None,
+    **settings: Any,
+) -> AttackResult:
+    """Find adversaries on one detector and score them on another, as a black-box attacker does.
+
+    Args:
+        surrogate: What gradients come from.
+        detector: What is attacked; without labels its own decisions are.
+        batch: Clips.
+        attack: As for `attack`.
+        space: What is moved, likewise.
+        watch: Likewise.
+        **settings: As for `attack`.
+
+    Returns:
+        The adversary, its `curve` on the surrogate, and `score` and `loss` on the attacked
+        detector; `loss` is the mean margin lost, since the two detectors may have different heads
+        and embeddings.
+
+    Raises:
+        ConfigError: If one of the two does not take waveforms and faces; else as `attack`.
+    """
+    _check_detector("surrogate", surrogate)
+    _check_detector("detector", detector)
+    asked = AttackSettings.of(attack, **settings)
+    with torch.inference_mode(False), torch.no_grad(), held_still(detector):
+        if batch.speaking is None:
+            labels = _decisions(detector(**_as_float(batch).inputs))
+        else:
+            labels = batch.speaking
+        labelled = replace(batch, speaking=labels)
+        found = _found(surrogate, labelled, asked, space, watch)
+        output = detector(**found.batch.inputs)
+        goal = _goal_of(found.speaking, asked.targeted)
+        loss = build_objective("margin", goal).judge(output).masked_fill(~output.mask, 0.0).sum(1)
+    return replace(
+        found,
+        batch=replace(found.batch, speaking=batch.speaking),
+        score=log_odds(output.logits),
+        loss=loss / output.mask.sum(1),
+    )
+
+
+def _found(
+    detector: Detector,
+    batch: Batch,
+    asked: AttackSettings,
+    space: SpaceBuilder,
+    watch: Callable[[int], None],
+) -> AttackResult:
+    objective, threat = asked.objective, asked.threat
+    # Tensors made in inference mode cannot take part in a gradient.
+    with torch.inference_mode(False), torch.no_grad(), held_still(detector):
+        clean = on_grid(_as_float(batch)) if asked.quantise else _as_float(batch)
+        placed = space(clean, threat)
+        vanished = _vanished(placed)
+        labels, centres = clean.speaking, asked.centres
+        needs_centres = objective == "feature" and centres is None
+        if labels is None or needs_centres:
+            output = detector(**clean.inputs)
+            labels = _decisions(output) if labels is None else labels
+            centres = class_centres(output, labels) if needs_centres else centres
+        goal = _goal_of(labels, asked.targeted, centres)
+        search = Search(detector, placed, build_objective(objective, goal), watch)
+        generator = torch.Generator().manual_seed(asked.seed)
+        attack_named(asked.attack)(search, generator, **asked.run_options)
+    sizes = {name: r.verify(search.best[name]) for name, r in placed.regions.items()}
+    return AttackResult(
+        batch=replace(placed.to_batch(search.best), speaking=batch.speaking),
+        clean=clean,
+        points=search.best,
+        speaking=labels,
+        score=search.score,
+        loss=search.loss_per_clip,
+        curve=torch.stack(search.curve),
+        linf={name: size.linf for name, size in sizes.items()},
+        l2={name: size.l2 for name, size in sizes.items()},
+        vanished=vanished,
+        forwards=search.forwards,
+        backwards=search.backwards,
+        threat=threat,
+        settings=asked,
+    )
+
+
+def _check_detector(what: str, model: object) -> None:
+    if not isinstance(model, Detector):
+        raise ConfigError(
+            f"the {what} is a {type(model).__name__}; expected a Detector, which takes waveforms "
+            "and grey faces: give `pushpull.Detector.wrap(module)` for a model of your own"
+        )
+
+
+def _as_float(batch: Batch) -> Batch:
+    """The batch with inputs that can hold a perturbation: bfloat16 could not, near 1."""
+    tensors = {}
+    for name in ("waveform", "faces"):
+        value = getattr(batch, name)
+        kept = value.dtype in (torch.float32, torch.float64)
+        tensors[name] = value.clone() if kept and value.is_inference() else value
+        tensors[name] = tensors[name].detach() if kept else tensors[name].float()
+    return replace(batch, **tensors)
+
+
+def _decisions(output: Output) -> Tensor:
+    return (log_odds(output.logits) > 0).long()
+
+
+def _goal_of(labels: Tensor, targeted: bool | str, centres: Centres | None = None) -> Goal:
+    if targeted is False:
+        return Goal(labels=labels, centres=centres)
+    if targeted is True:
+        return Goal(labels=1 - labels, targeted=True, centres=centres)
+    if targeted not in TARGETS:
+        raise UnknownName("target", targeted, TARGETS)
+    wanted = torch.full_like(labels, TARGETS[targeted])
+    return Goal(labels=wanted, targeted=True, centres=centres)
+
+
+def _vanished(space: Space) -> tuple[str, ...]:
+    names = tuple(name for name, region in space.regions.items() if region.vanished)
+    for name in names:
+        ball = space.regions[name].ball
+        warnings.warn(
+            f"eps of {name} is {ball.eps:g}, below one step of what a file holds ({ball.grid:g}): "
+            "no adversary exists within it, which says nothing about the detector's robustness",
+            BudgetWarning,
+            stacklevel=4,
+        )
+    return names

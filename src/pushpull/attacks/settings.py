@@ -1,0 +1,126 @@
+"""Everything that decides an attack but the detector and the clips: one carrier for all verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pushpull.attacks.registry import options_of
+from pushpull.attacks.threat import Threat, per_modality
+from pushpull.errors import ConfigError, UnknownName
+from pushpull.losses import OBJECTIVES, Centres, ObjectiveBuilder
+
+__all__ = ["TARGETS", "AttackSettings"]
+
+TARGETS = {"silent": 0, "speaking": 1}
+"""Classes that every frame can be made to be taken for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackSettings:
+    """An attack by name, its budget, and how it is run; checked when it is made.
+
+    Attributes:
+        attack: A name from `ATTACKS`.
+        eps: Push-Pull's eps_av (eps_a = eps_av * 1e-4, eps_v = eps_av * 1e-1), or a budget for each
+            attacked modality, `{"audio": 5e-4, "visual": 0.5}`.
+        modality: "audio", "visual" or "both".
+        norm: "linf" or "l2"; an L2 budget is for the whole waveform, or all faces, of a clip.
+        objective: What is maximised, a name from `pushpull.losses.OBJECTIVES`, or what makes an
+            objective of a goal.
+        targeted: "silent" or "speaking" to have every frame taken for that, True for the class that
+            each frame is not, False to leave the labels.
+        centres: Of the classes, for the objective "feature"; those of the clean batch by default.
+        quantise: Search among 8-bit faces and int16 waveforms, from the clean ones rounded so.
+        seed: Of all random numbers.
+        options: Of the attack by itself, such as `steps`, `alpha` (in the units of `eps`; eps /
+            steps by default), `decay`, `random_start`, `n_restarts`.
+
+    Raises:
+        UnknownName: If there is no such attack, objective, modality, norm or target.
+        ConfigError: If the attack has no option of a name, or a budget cannot be.
+
+    Example:
+        >>> AttackSettings.of("pgd", eps=2, steps=3).as_dict()["eps"]
+        {'audio': 0.0002, 'visual': 0.2}
+    """
+
+    attack: str = "pgd"
+    eps: float | Mapping[str, float] = 5.0
+    modality: str = "both"
+    norm: str = "linf"
+    objective: str | ObjectiveBuilder = "all"
+    targeted: bool | str = False
+    centres: Centres | None = None
+    quantise: bool = False
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, attack: str | AttackSettings = "pgd", **settings: Any) -> AttackSettings:
+        """Settings by name, those of the attack itself among them; settings stay as they are.
+
+        Raises:
+            UnknownName: As `AttackSettings`.
+            ConfigError: As `AttackSettings`, or if ready settings come with further ones.
+
+        Example:
+            >>> AttackSettings.of("square", steps=100).options
+            {'steps': 100}
+        """
+        if isinstance(attack, AttackSettings):
+            if settings:
+                raise ConfigError(
+                    f"{', '.join(sorted(settings))} is given beside ready settings of "
+                    f"{attack.attack}; change those"
+                )
+            return attack
+        common = {f.name for f in fields(cls)} - {"attack", "options"}
+        own = {k: v for k, v in settings.items() if k not in common}
+        return cls(attack=attack, options=own, **{k: v for k, v in settings.items() if k in common})
+
+    def __post_init__(self) -> None:
+        known = options_of(self.attack)
+        unknown = sorted(set(self.options) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"{self.attack} has no setting {', '.join(unknown)}: it has "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+        if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
+            raise UnknownName("objective", self.objective, OBJECTIVES)
+        if not isinstance(self.targeted, bool) and self.targeted not in TARGETS:
+            raise UnknownName("target", self.targeted, TARGETS)
+        threat = self.threat
+        if self.options.get("alpha") is not None:
+            per_modality("alpha", self.options["alpha"], threat.modalities)
+
+    @property
+    def threat(self) -> Threat:
+        """Budgets and ranges."""
+        return Threat.of(self.eps, modality=self.modality, norm=self.norm, quantise=self.quantise)
+
+    @property
+    def run_options(self) -> dict[str, Any]:
+        """What the attack is called with: `options`, `alpha` for each modality."""
+        options = dict(self.options)
+        if options.get("alpha") is not None:
+            options["alpha"] = per_modality("alpha", options["alpha"], self.threat.modalities)
+        return options
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything for JSON: budgets for each modality, defaults of the attack included."""
+        named = isinstance(self.objective, str)
+        return {
+            "attack": self.attack,
+            "eps": {name: ball.eps for name, ball in self.threat.balls.items()},
+            "modality": self.modality,
+            "norm": self.norm.lower(),
+            "objective": self.objective if named else repr(self.objective),
+            "targeted": self.targeted,
+            "quantise": self.quantise,
+            "seed": self.seed,
+            **options_of(self.attack),
+            **self.run_options,
+        }
