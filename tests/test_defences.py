@@ -217,15 +217,18 @@ def test_a_purified_clip_is_scored_in_windows_as_in_one_pass():
     )
 
 
-def test_loaded_weights_take_a_defence_in_the_place_of_their_detector(talking, checkpoint):
+def test_a_defence_goes_where_a_detector_goes(talking, checkpoint):
     loaded = resolve_detector(checkpoint, device="cpu")
     scored = {}
     for name, detector in (
         ("bare", loaded),
         ("purified", defend(loaded, "purified")),
     ):
-        result = detect(talking, weights=replace(loaded, detector=detector), face_finder="dlib")
+        result = detect(talking, detector, face_finder="dlib")
+        assert result.settings["crop"] == loaded.card.crop
         scored[name] = result.tracks[0].scores
+    assert defend(loaded, "purified").card.name == f"purified {loaded.card.name}"
+    assert defend(loaded, "purified").card.sha256 != loaded.card.sha256
     assert len(scored["bare"]) == len(scored["purified"])
     assert np.abs(scored["bare"] - scored["purified"]).max() > 1e-6
 

@@ -3,8 +3,7 @@
     defended = defend(detector, "smoothed", copies=8)
     attack(defended, batch, "pgd")                       # the attacker knows the defence
 
-A defence is a `Detector`, so whatever takes one takes it: attacks, `detect_clip`, and
-`dataclasses.replace(loaded, detector=defended)` where loaded weights are wanted. Gradients go
+A defence is a `Detector`, so whatever takes one takes it: detection, attacks, audit. Gradients go
 through it, so that it is attacked as it is; a defence that is only tried with adversaries of the
 bare detector looks better than it is. None of them certifies anything.
 
@@ -15,9 +14,10 @@ Squeezing", NDSS 2018; Athalye et al., "Obfuscated Gradients", ICML 2018 (BPDA).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pushpull.errors import ConfigError, ShapeError, UnknownName
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Card, Detector
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, length_mask
 
 __all__ = [
@@ -148,6 +148,11 @@ class Smoothed(Detector):
         self.audio_context = detector.audio_context
         self.training = detector.training
 
+    @property
+    def card(self) -> Card:
+        """The detector's, named after the defence too."""
+        return self._card or _card_of("smoothed", self.detector.card, self.settings)
+
     def front_end(
         self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
     ) -> Tensor:
@@ -225,6 +230,12 @@ class Smoothed(Detector):
         return x.chunk(copies, -1)
 
 
+def _card_of(defence: str, card: Card, settings: Smoothing | Purification) -> Card:
+    """What a defended detector is known by: another than the bare one, its file kept."""
+    digest = hashlib.sha256(f"{defence} {settings} {card.sha256}".encode())
+    return replace(card, name=f"{defence} {card.name}", sha256=digest.hexdigest())
+
+
 class Purified(Detector):
     """A detector behind roundings and low-passes that small changes hardly survive.
 
@@ -250,6 +261,11 @@ class Purified(Detector):
         self.visual_context = detector.visual_context
         self.audio_context = detector.audio_context
         self.training = detector.training
+
+    @property
+    def card(self) -> Card:
+        """The detector's, named after the defence too."""
+        return self._card or _card_of("purified", self.detector.card, self.settings)
 
     def front_end(
         self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor

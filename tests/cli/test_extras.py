@@ -89,7 +89,7 @@ def test_the_core_works_without_any(talking, dataset, tmp_path) -> None:
         "attack": ["attack", talking, "--face-finder", "dlib", "--no-video", "--steps", 1],
         "evaluate": ["evaluate", "synthetic-a", dataset, "--split", "train", "--limit", 3],
     }
-    detector = {"detect": ["-w", "synthetic-a"], "attack": ["-w", "synthetic-a"]}
+    detector = {"detect": ["-d", "synthetic-a"], "attack": ["-d", "synthetic-a"]}
     for name, arguments in found.items():
         done = without(EXTRAS, *arguments, *detector.get(name, []), "--out", out / name)
         assert done.returncode == 0, done.stderr

@@ -159,7 +159,7 @@ def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):
     assert "made on other.safetensors" in out
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     assert record["clean"]["accuracy"] == 1.0
-    assert record["settings"]["surrogate_sha256"] != record["settings"]["weights_sha256"]
+    assert record["settings"]["surrogate_sha256"] != record["settings"]["detector_sha256"]
 
 
 def test_what_the_detector_got_wrong_before_is_reported(run, talking, tmp_path, checkpoint):

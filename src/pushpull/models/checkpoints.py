@@ -209,7 +209,7 @@ def load_state(detector: Detector, path: Path) -> None:
     detector.load_state_dict(fitted)
 
 
-def save(detector: Detector, path: Path, **metadata: object) -> None:
+def save(detector: Detector, path: Path, /, **metadata: object) -> None:
     """Write a detector as safetensors, with all that `load` needs to build it again.
 
     Args:
