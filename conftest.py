@@ -4,6 +4,8 @@ An example sees `np`, `torch` and `pp` (`import pushpull as pp`) and nothing of 
 stands in, so whatever else it uses it imports, and a reader can paste it.
 """
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _example(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An empty folder to be in, one thread, a fixed seed, and numbers printed as ever."""
+) -> Iterator[None]:
+    """An empty folder, one thread, a fixed seed, numbers printed as ever; variables put back."""
     if not isinstance(request.node, pytest.DoctestItem):
+        yield
         return
+    environment = dict(os.environ)
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     torch.set_printoptions(profile="default")
+    yield
+    os.environ.clear()
+    os.environ.update(environment)

@@ -33,6 +33,15 @@ def augmented(clip: Clip, other: Callable[[], Tensor] | None, rng: np.random.Gen
         clip: What is learnt from.
         other: Gives the other sound (S,) when it is wanted; None leaves the sound.
         rng: Source of every choice.
+
+    Examples:
+        >>> from pushpull.data.augment import augmented
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng = np.random.default_rng(0)
+        >>> clip = draw_clip(rng, Case.SPEAKING, n_frames=5)
+        >>> other = draw_clip(rng, Case.SPEAKING, n_frames=5)
+        >>> augmented(clip, lambda: other.waveform, rng).faces.shape
+        torch.Size([5, 112, 112])
     """
     beneath = bool(rng.integers(2))
     snr_db = float(rng.uniform(*SNR_DB))
@@ -47,6 +56,12 @@ def mix_at(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
 
     Where either is silent there is no ratio, and the sound comes back as it is. A sum beyond
     [-1, 1] is scaled down as a whole.
+
+    Examples:
+        >>> from pushpull.data.augment import mix_at
+        >>> sound, noise = torch.tensor([0.5, -0.5, 0.5, -0.5]), torch.tensor([0.1, 0.1])
+        >>> mix_at(sound, noise, snr_db=20.0)  # a tenth of the amplitude
+        tensor([ 0.5500, -0.4500,  0.5500, -0.4500])
     """
     # Not in torch or BLAS: too little work for threads, which wait for each other where it is busy.
     sound = waveform.numpy()
@@ -63,7 +78,14 @@ def mix_at(waveform: Tensor, noise: Tensor, snr_db: float) -> Tensor:
 
 
 def augment_faces(faces: Tensor, rng: np.random.Generator) -> Tensor:
-    """Faces (T, 112, 112) uint8 as they are, mirrored, cut and enlarged, or turned: all alike."""
+    """Faces (T, 112, 112) uint8 as they are, mirrored, cut and enlarged, or turned: all alike.
+
+    Examples:
+        >>> from pushpull.data.augment import augment_faces
+        >>> faces = torch.zeros(5, 112, 112, dtype=torch.uint8)
+        >>> augment_faces(faces, np.random.default_rng(0)).shape
+        torch.Size([5, 112, 112])
+    """
     import cv2
 
     kind = int(rng.integers(4))

@@ -47,7 +47,12 @@ class SplitStats:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something broken in a track."""
+    """Something broken in a track.
+
+    Attributes:
+        track_id: Name of the track.
+        what: What is wrong with it.
+    """
 
     track_id: str
     what: str

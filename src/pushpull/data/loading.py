@@ -39,6 +39,12 @@ def batches_of(
 
     Raises:
         ConfigError: If there are fewer tracks than processes.
+
+    Examples:
+        >>> from pushpull.data.loading import batches_of
+        >>> batches = batches_of(np.array([30, 10, 50, 20]), 60, np.random.default_rng(0))
+        >>> sorted(sorted(batch.tolist()) for batch in batches)
+        [[0, 3], [1], [2]]
     """
     if len(n_frames) < share:
         raise ConfigError(f"{len(n_frames)} tracks for {share} processes; use fewer processes")
@@ -67,6 +73,11 @@ class Plan:
         rank: This process.
         world: Processes.
         augment: Whether tracks are changed at random.
+
+    Examples:
+        >>> from pushpull.data import Plan
+        >>> Plan(batch_frames=2500, epoch=3, first=10)  # the rest of the fourth epoch
+        Plan(batch_frames=2500, seed=0, epoch=3, first=10, rank=0, world=1, augment=True)
     """
 
     batch_frames: int

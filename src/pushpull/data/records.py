@@ -30,6 +30,20 @@ class Example:
         boxes: (x1, y1, x2, y2) in shares of the picture's size (T, 4), 0..1.
         person: Who is seen, where that is known.
         case: Which relation of mouth and sound it shows, where that is known.
+
+    Examples:
+        >>> from pushpull.data import Example
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> example = Example(
+        ...     track_id="talk:1",
+        ...     video_id="talk",
+        ...     clip=clip,
+        ...     timestamps_s=np.array([0.0, 0.04]),
+        ...     boxes=np.array([[0.2, 0.2, 0.6, 0.8]] * 2),
+        ... )
+        >>> example.clip.speaking
+        tensor([1, 1])
     """
 
     track_id: str
@@ -74,7 +88,13 @@ class Tracks(Protocol):
 
 
 def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
-    """The int16 samples that a file holds of a waveform in [-1, 1]: sample / 32768."""
+    """The int16 samples that a file holds of a waveform in [-1, 1]: sample / 32768.
+
+    Examples:
+        >>> from pushpull.data.records import as_stored
+        >>> as_stored(np.array([0.0, 0.5, -1.0, 1.0]))
+        array([     0,  16384, -32768,  32767], dtype=int16)
+    """
     samples: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(
         np.int16
     )
@@ -82,5 +102,11 @@ def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
 
 
 def as_read_back(waveform: NDArray[np.floating]) -> Tensor:
-    """A waveform in [-1, 1] as storage gives it back, float32 on the int16 grid."""
+    """A waveform in [-1, 1] as storage gives it back, float32 on the int16 grid.
+
+    Examples:
+        >>> from pushpull.data.records import as_read_back
+        >>> as_read_back(np.array([0.5, 1.0]))
+        tensor([0.5000, 1.0000])
+    """
     return torch.from_numpy(as_stored(waveform).astype(np.float32) / 32768)

@@ -51,6 +51,11 @@ class SynthConfig:
         min_frames: Shortest track.
         max_frames: Longest track; lengths are spread evenly over the logarithm.
         held_out: Share of tracks in val, and again in test; every track has a person of its own.
+
+    Examples:
+        >>> from pushpull.data import SynthConfig
+        >>> SynthConfig(tracks=100).counts
+        {'train': 70, 'val': 15, 'test': 15}
     """
 
     tracks: int
@@ -76,7 +81,15 @@ class SynthConfig:
 
 
 def synth_example(config: SynthConfig, split: str, number: int) -> Example:
-    """One track, by its split and number alone."""
+    """One track, by its split and number from 0 alone.
+
+    Examples:
+        >>> from pushpull.data import SynthConfig
+        >>> from pushpull.data.synth import synth_example
+        >>> example = synth_example(SynthConfig(tracks=3, min_frames=4, max_frames=8), "train", 0)
+        >>> example.track_id, example.clip.faces.shape[1:]
+        ('train-000000:1', torch.Size([112, 112]))
+    """
     seed = np.random.SeedSequence(config.seed, spawn_key=(SPLITS.index(split), number))
     rng = np.random.default_rng(seed)
     case = list(CASES)[int(rng.choice(len(CASES), p=list(CASES.values())))]
@@ -100,7 +113,14 @@ def synth_example(config: SynthConfig, split: str, number: int) -> Example:
 
 
 def synth_examples(config: SynthConfig, split: str) -> Iterator[Example]:
-    """All tracks of a split, rendered on the fly: the same that `write_synth` writes."""
+    """All tracks of a split, rendered on the fly: the same that `write_synth` writes.
+
+    Examples:
+        >>> from pushpull.data import SynthConfig, synth_examples
+        >>> config = SynthConfig(tracks=4, min_frames=4, max_frames=8)
+        >>> [example.track_id for example in synth_examples(config, "train")]
+        ['train-000000:1', 'train-000001:1']
+    """
     return (synth_example(config, split, i) for i in range(config.counts[split]))
 
 

@@ -72,6 +72,12 @@ class Source:
         path: The video.
         person: Who is seen.
         speaks: Whether voice that is heard is this person's.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.talkset import Source
+        >>> Source(path=Path("ada/one.mp4"), person="ada").speaks
+        True
     """
 
     path: Path
@@ -91,6 +97,11 @@ class TalksetConfig:
         face_finder: Face finder.
         crop: Part of the face shown, "ava" or "demo".
         aggressiveness: Of the voice activity detector, 0 (most is voice) to 3.
+
+    Examples:
+        >>> from pushpull.data.talkset import TalksetConfig
+        >>> TalksetConfig(negatives=3).held_out
+        0.2
     """
 
     seed: int = 0
@@ -115,10 +126,19 @@ class TalksetConfig:
 
 
 def read_sources(people: Path, folder: Path) -> list[Source]:
-    """Clips and people of a csv with the columns file, person and, if wanted, speaks (yes or no).
+    r"""Clips and people of a csv with the columns file, person and, if wanted, speaks (yes or no).
 
     Raises:
         DatasetError: If it cannot be read, or names a file that is not there.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.talkset import read_sources
+        >>> Path("one.mp4").touch()
+        >>> _ = Path("people.csv").write_text("file,person,speaks\none.mp4,ada,yes\n")
+        >>> [source] = read_sources(Path("people.csv"), Path())
+        >>> source.person, source.speaks
+        ('ada', True)
     """
     try:
         with people.open(newline="", encoding="utf-8") as file:
@@ -148,6 +168,15 @@ def voiced(
         waveform: (S,) in [-1, 1] at 16 kHz.
         times_s: Seconds from its start (M,).
         aggressiveness: 0 (most is voice) to 3.
+
+    Examples:
+        >>> from pushpull.data.talkset import voiced
+        >>> from pushpull.synthetic import babble, draw_voice, synthesize
+        >>> rng = np.random.default_rng(0)
+        >>> speech = babble(rng, 2.0, [(1.0, 2.0)])  # a second of silence first
+        >>> sound = synthesize(speech.tract, draw_voice(rng), rng)
+        >>> voiced(sound, np.array([0.5, 1.5]))
+        array([False,  True])
     """
     import webrtcvad
 
@@ -251,6 +280,12 @@ def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
 
     Raises:
         ConfigError: If there are fewer than three people.
+
+    Examples:
+        >>> from pushpull.data.talkset import TalksetConfig, split_people
+        >>> of = split_people(["ada", "bob", "cy", "di", "eve"], TalksetConfig())
+        >>> sorted(of.values())
+        ['test', 'train', 'train', 'train', 'val']
     """
     if len(people) < len(SPLITS):
         raise ConfigError(
@@ -349,6 +384,15 @@ def sources_in(folder: Path, suffixes: Collection[str]) -> list[Source]:
 
     Raises:
         DatasetError: If there is none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.talkset import sources_in
+        >>> for name in ("ada", "bob"):
+        ...     Path(name).mkdir()
+        ...     Path(name, "one.mp4").touch()
+        >>> [source.person for source in sources_in(Path(), {".mp4"})]
+        ['ada', 'bob']
     """
     paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in suffixes]
     if not paths:

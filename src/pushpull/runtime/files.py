@@ -40,6 +40,12 @@ class KnownFile:
             part is the published file name.
         url: Where it is fetched from.
         sha256: Checksum of the content, hexadecimal.
+
+    Examples:
+        >>> from pushpull.runtime.files import KnownFile
+        >>> known = KnownFile("mine/net.onnx", "https://example.org/net.onnx", sha256="0" * 64)
+        >>> known.name
+        'mine/net.onnx'
     """
 
     name: str
@@ -48,7 +54,14 @@ class KnownFile:
 
 
 def output_dir(path: Path) -> Path:
-    """Make a folder for results, or say why it cannot be."""
+    """Make a folder for results, or say why it cannot be.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import output_dir
+        >>> output_dir(Path("results/today")).is_dir()
+        True
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path):
@@ -63,6 +76,16 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to it on success and removed on failure.
 
     The temporary name keeps the suffix, since encoders choose the container by it.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import written_whole
+        >>> with written_whole(Path("result.txt")) as temporary:
+        ...     _ = temporary.write_text("whole")
+        ...     print(Path("result.txt").exists())
+        False
+        >>> Path("result.txt").read_text()
+        'whole'
     """
     try:
         handle, name = tempfile.mkstemp(
@@ -86,7 +109,15 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def cache_dir() -> Path:
-    """Folder of fetched files: `PUSHPULL_CACHE`, else the platform's place for caches."""
+    """Folder of fetched files: `PUSHPULL_CACHE`, else the platform's place for caches.
+
+    Examples:
+        >>> import os
+        >>> from pushpull.runtime.files import cache_dir
+        >>> os.environ["PUSHPULL_CACHE"] = "fetched"
+        >>> cache_dir().name
+        'fetched'
+    """
     chosen = os.environ.get("PUSHPULL_CACHE")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -96,7 +127,15 @@ def cache_dir() -> Path:
 
 
 def search_dirs() -> tuple[Path, ...]:
-    """Folders of `PUSHPULL_WEIGHTS_PATH`, in its order; files in them are read, never written."""
+    """Folders of `PUSHPULL_WEIGHTS_PATH`, in its order; files in them are read, never written.
+
+    Examples:
+        >>> import os
+        >>> from pushpull.runtime.files import search_dirs
+        >>> os.environ["PUSHPULL_WEIGHTS_PATH"] = os.pathsep.join(["weights", "models"])
+        >>> [folder.name for folder in search_dirs()]
+        ['weights', 'models']
+    """
     chosen = os.environ.get("PUSHPULL_WEIGHTS_PATH", "")
     return tuple(Path(d).expanduser().resolve() for d in chosen.split(os.pathsep) if d)
 
@@ -106,6 +145,13 @@ def sha256_of(path: Path) -> str:
 
     Raises:
         CheckpointError: If the file cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import sha256_of
+        >>> _ = Path("empty.bin").write_bytes(b"")
+        >>> sha256_of(Path("empty.bin"))[:12]
+        'e3b0c44298fc'
     """
     try:
         with path.open("rb") as file:
@@ -122,6 +168,16 @@ def find(known: KnownFile) -> Path | None:
 
     Looks for `name` in the cache and in the search folders, and in the latter for the bare file
     name too.
+
+    Examples:
+        >>> import os
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import KnownFile, find, sha256_of
+        >>> _ = Path("net.onnx").write_bytes(b"a network")
+        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sha256_of(Path("net.onnx")))
+        >>> os.environ["PUSHPULL_WEIGHTS_PATH"] = os.getcwd()
+        >>> find(known).name
+        'net.onnx'
     """
     candidates = [cache_dir() / known.name]
     for folder in search_dirs():
@@ -141,6 +197,16 @@ def fetch(known: KnownFile) -> Path:
     Raises:
         CheckpointError: If it cannot be fetched, or what came has another checksum.
         OutputError: If the cache cannot be written.
+
+    Examples:
+        >>> import os
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import KnownFile, fetch, sha256_of
+        >>> _ = Path("net.onnx").write_bytes(b"a network")
+        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sha256_of(Path("net.onnx")))
+        >>> os.environ["PUSHPULL_WEIGHTS_PATH"] = os.getcwd()
+        >>> fetch(known).name  # it is here, so nothing is fetched
+        'net.onnx'
     """
     found = find(known)
     if found is not None:

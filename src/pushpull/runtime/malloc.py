@@ -22,6 +22,10 @@ def keep_freed_memory() -> bool:
     """Have this process keep what it frees, where its C library is glibc; true if it does.
 
     For commands and benchmarks: it holds for the whole process, so a library should not call it.
+
+    Examples:
+        >>> from pushpull.runtime.malloc import keep_freed_memory
+        >>> keeps = keep_freed_memory()  # true on Linux with glibc
     """
     if not sys.platform.startswith("linux"):
         return False

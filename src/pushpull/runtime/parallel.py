@@ -18,12 +18,24 @@ __all__ = ["is_parallel", "sum_over_processes"]
 
 
 def is_parallel() -> bool:
-    """Whether several processes share each batch."""
+    """Whether several processes share each batch.
+
+    Examples:
+        >>> from pushpull.runtime.parallel import is_parallel
+        >>> is_parallel()
+        False
+    """
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of `x` over all processes; `x` itself where there is one."""
+    """The sum of `x` over all processes; `x` itself where there is one.
+
+    Examples:
+        >>> from pushpull.runtime.parallel import sum_over_processes
+        >>> sum_over_processes(torch.tensor(2.0))  # of one process
+        tensor(2.)
+    """
     if not is_parallel():
         return x
     total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]

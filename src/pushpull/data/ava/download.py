@@ -29,6 +29,11 @@ class Download:
         name: File name.
         done: Whether it is there, whole.
         what: "was there", "fetched", or why not.
+
+    Examples:
+        >>> from pushpull.data.ava import Download
+        >>> Download(name="a.mp4", done=True, what="fetched").done
+        True
     """
 
     name: str
@@ -37,10 +42,17 @@ class Download:
 
 
 def read_list(path: Path) -> list[str]:
-    """File names, one on a line, as in AVA's `ava_file_names_trainval_v2.1.txt`.
+    r"""File names, one on a line, as in AVA's `ava_file_names_trainval_v2.1.txt`.
 
     Raises:
         DatasetError: If it cannot be read, is empty, or a line is no plain file name.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava.download import read_list
+        >>> _ = Path("names.txt").write_text("a.mp4\nb.mkv\n")
+        >>> read_list(Path("names.txt"))
+        ['a.mp4', 'b.mkv']
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -77,6 +89,14 @@ def download_list(
     Raises:
         DatasetError: If SHA256SUMS cannot be read.
         OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import download_list
+        >>> Path("videos").mkdir()
+        >>> _ = Path("videos/a.mp4").write_bytes(b"whole")  # of an earlier run
+        >>> [one.what for one in download_list(["a.mp4"], Path("videos"))]
+        ['was there']
     """
     output_dir(folder)
     sums = _read_sums(folder / SUMS)

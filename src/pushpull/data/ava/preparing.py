@@ -55,6 +55,11 @@ class Problem:
         where: Video, entity, or file and line.
         what: What is wrong, and what was done about it.
         lost: Whether tracks are missing because of it.
+
+    Examples:
+        >>> from pushpull.data.ava import Problem
+        >>> Problem(where="a video", what="no file of this name").lost
+        True
     """
 
     where: str
@@ -70,6 +75,11 @@ class AvaReport:
         tracks: Of each split.
         videos: Videos done, and in all, of each split.
         problems: In the order of names.
+
+    Examples:
+        >>> from pushpull.data.ava import AvaReport
+        >>> AvaReport(tracks={"train": 20}, videos={"train": (5, 5)}, problems=()).whole
+        True
     """
 
     tracks: dict[str, int]
@@ -91,6 +101,17 @@ class Rows:
         timestamps_s: (N,).
         boxes: In shares of the picture (N, 4).
         speaking: Speaking and heard (N,).
+
+    Examples:
+        >>> from pushpull.data.ava.preparing import Rows
+        >>> rows = Rows(
+        ...     entity="vid_0000_0001:1",
+        ...     timestamps_s=np.array([0.0, 0.04, 0.08, 0.2]),
+        ...     boxes=np.array([[0.2, 0.2, 0.6, 0.8]] * 4),
+        ...     speaking=np.zeros(4, bool),
+        ... )
+        >>> rows.fps, rows.gaps
+        (25.0, 1)
     """
 
     entity: str

@@ -22,6 +22,12 @@ class AvaSources:
     Attributes:
         annotations: File, folder or tar archive of each split that is there.
         videos: File of each video, by its name without suffix.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import AvaSources
+        >>> AvaSources(annotations={"val": Path("val.csv")}, videos={}).annotations["val"].name
+        'val.csv'
     """
 
     annotations: dict[str, Path]
@@ -37,6 +43,14 @@ def find_sources(root: Path) -> AvaSources:
     Raises:
         DatasetError: If there is no such folder or no annotation in it, or two videos have one
             name.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import find_sources, write_synthetic_ava
+        >>> made = write_synthetic_ava(Path("ava"), videos=2, duration_s=0.5, size=(64, 48))
+        >>> sources = find_sources(Path("ava"))
+        >>> sorted(sources.annotations), len(sources.videos)
+        (['train', 'val'], 2)
     """
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; expected annotations and videos of AVA")
@@ -73,7 +87,18 @@ def find_sources(root: Path) -> AvaSources:
 
 
 def tables_of(path: Path) -> Iterator[AvaTable | AnnotationError]:
-    """Tables of a file, folder or archive; of a folder, a file that is broken as its error."""
+    """Tables of a file, folder or archive; of a folder, a file that is broken as its error.
+
+    Raises:
+        AnnotationError: If a folder holds no csv file, or a single file or archive is broken.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava.sources import tables_of
+        >>> _ = Path("bad.csv").write_text("no table")
+        >>> [type(table).__name__ for table in tables_of(Path())]
+        ['AnnotationError']
+    """
     if not path.is_dir():
         yield from read_tables(path)
         return

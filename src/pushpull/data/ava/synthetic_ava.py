@@ -31,6 +31,13 @@ class SyntheticAvaVideo:
         split: "train" or "val".
         scene: What the generator put in.
         entities: Of each entity: name, person, first frame and last + 1.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import write_synthetic_ava
+        >>> video, _ = write_synthetic_ava(Path("ava"), videos=2, duration_s=0.5, size=(64, 48))
+        >>> video.split, len(video.entities)
+        ('train', 4)
     """
 
     video_id: str
@@ -70,6 +77,13 @@ def write_synthetic_ava(
     Raises:
         ConfigError: If there are fewer than two videos or no time.
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import write_synthetic_ava
+        >>> made = write_synthetic_ava(Path("ava"), videos=2, duration_s=0.5, size=(64, 48))
+        >>> sorted(path.name for path in Path("ava").iterdir())
+        ['ava_activespeaker_train_v1.0', 'ava_activespeaker_val_v1.0', 'orig_videos']
     """
     if videos < 2:
         raise ConfigError(f"{videos} videos; expected at least 2, one for each split")
