@@ -174,7 +174,8 @@ def find(known: KnownFile) -> Path | None:
         >>> from pathlib import Path
         >>> from pushpull.runtime.files import KnownFile, find, sha256_of
         >>> _ = Path("net.onnx").write_bytes(b"a network")
-        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sha256_of(Path("net.onnx")))
+        >>> sum_of_it = sha256_of(Path("net.onnx"))
+        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sum_of_it)
         >>> os.environ["PUSHPULL_WEIGHTS_PATH"] = os.getcwd()
         >>> find(known).name
         'net.onnx'
@@ -203,7 +204,8 @@ def fetch(known: KnownFile) -> Path:
         >>> from pathlib import Path
         >>> from pushpull.runtime.files import KnownFile, fetch, sha256_of
         >>> _ = Path("net.onnx").write_bytes(b"a network")
-        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sha256_of(Path("net.onnx")))
+        >>> sum_of_it = sha256_of(Path("net.onnx"))
+        >>> known = KnownFile("net.onnx", "https://example.org/net.onnx", sum_of_it)
         >>> os.environ["PUSHPULL_WEIGHTS_PATH"] = os.getcwd()
         >>> fetch(known).name  # it is here, so nothing is fetched
         'net.onnx'
