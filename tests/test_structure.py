@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 from collections import Counter
 from pathlib import Path
 from typing import get_origin
@@ -28,8 +29,8 @@ WITHOUT_EXAMPLE: dict[str, str] = {}
 """Functions and classes that need no example, each with the reason."""
 
 PENDING = {
-    "app", "attacks", "auditing", "cli", "data", "detection", "evaluation",
-    "models", "report", "reproduce", "runtime", "training",
+    "app", "auditing", "cli", "data", "detection", "evaluation",
+    "report", "reproduce", "runtime", "training",
     "video_attacks",
 }  # fmt: skip
 """Rooms whose examples are still to be written."""
@@ -86,7 +87,8 @@ def test_every_public_name_is_documented_with_an_example(module):
         name
         for name, thing in things.items()
         if needs_example(thing)
-        and ">>>" not in (thing.__doc__ or "")
+        # `Examples:` is a section that documentation tools know; a bare prompt is a quotation.
+        and not re.search(r"Examples:\n\s+>>> ", thing.__doc__ or "")
         and f"{thing.__module__}.{name}" not in WITHOUT_EXAMPLE
     ]
     assert lacking == []

@@ -33,7 +33,8 @@ def attack_named(name: str) -> Callable[..., None]:
     Raises:
         UnknownName: If there is none.
 
-    Example:
+    Examples:
+        >>> from pushpull.attacks.registry import attack_named
         >>> attack_named("noise").__name__
         'noise'
     """
@@ -48,9 +49,10 @@ def options_of(name: str) -> dict[str, Any]:
     Raises:
         UnknownName: If there is no such attack.
 
-    Example:
-        >>> options_of("noise")
-        {'steps': 1}
+    Examples:
+        >>> from pushpull.attacks.registry import options_of
+        >>> options_of("square")
+        {'steps': 5000, 'p_init': 0.8, 'n_restarts': 1}
     """
     parameters = inspect.signature(attack_named(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

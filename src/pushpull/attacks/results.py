@@ -33,6 +33,19 @@ class AttackResult:
         backwards: Those of them with a gradient.
         threat: Budgets and ranges.
         settings: Everything that was asked for.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models.weights import resolve_detector
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(1), Case.SPEAKING, n_frames=10)
+        >>> batch = Batch.from_clips([clip])
+        >>> found = attack(resolve_detector("synthetic-a"), batch, "fgsm", eps=5)
+        >>> found.faces.shape, found.score.shape, found.curve.shape
+        (torch.Size([1, 10, 112, 112]), torch.Size([1, 10]), torch.Size([2, 1]))
+        >>> {name: float(size) for name, size in found.linf.items()}
+        {'audio': 0.0005, 'visual': 0.5}
     """
 
     batch: Batch

@@ -53,6 +53,19 @@ def attack(
         ShapeError: If an input is out of range.
         GradientError: If a loss or gradient is not finite.
         BudgetError: If the attack left its budget.
+
+    Examples:
+        >>> from pushpull.attacks import attack
+        >>> from pushpull.models.weights import resolve_detector
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> detector = resolve_detector("synthetic-a")
+        >>> clip = draw_clip(np.random.default_rng(1), Case.SPEAKING, n_frames=10)
+        >>> batch = Batch.from_clips([clip])
+        >>> found = attack(detector, batch, "pgd", eps=5)
+        >>> clean = detector(**batch.inputs).score
+        >>> round(clean.mean().item(), 1), round(found.score.mean().item(), 1)
+        (3.4, -2.7)
     """
     _check_detector("detector", detector)
     return _found(detector, batch, AttackSettings.of(attack, **settings), space, watch)
@@ -86,6 +99,20 @@ def transfer(
 
     Raises:
         ConfigError: If one of the two does not take waveforms and faces; else as `attack`.
+
+    Examples:
+        >>> from pushpull.attacks import transfer
+        >>> from pushpull.models.weights import resolve_detector
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> surrogate = resolve_detector("synthetic-spec")
+        >>> detector = resolve_detector("synthetic-a")
+        >>> clip = draw_clip(np.random.default_rng(1), Case.SPEAKING, n_frames=10)
+        >>> batch = Batch.from_clips([clip])
+        >>> found = transfer(surrogate, detector, batch, "bim", eps=5, steps=2)
+        >>> clean = detector(**batch.inputs).score
+        >>> round(clean.mean().item(), 1), round(found.score.mean().item(), 1)
+        (3.4, 2.5)
     """
     _check_detector("surrogate", surrogate)
     _check_detector("detector", detector)

@@ -41,9 +41,15 @@ class AttackSettings:
         UnknownName: If there is no such attack, objective, modality, norm or target.
         ConfigError: If the attack has no option of a name, or a budget cannot be.
 
-    Example:
-        >>> AttackSettings.of("pgd", eps=2, steps=3).as_dict()["eps"]
+    Examples:
+        >>> from pushpull.attacks import AttackSettings
+        >>> settings = AttackSettings(attack="pgd", eps=2, options={"steps": 3})
+        >>> settings.as_dict()["eps"]
         {'audio': 0.0002, 'visual': 0.2}
+        >>> AttackSettings(attack="fgsm", options={"steps": 3})
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: fgsm has no setting steps: it has none
     """
 
     attack: str = "pgd"
@@ -65,7 +71,8 @@ class AttackSettings:
             UnknownName: As `AttackSettings`.
             ConfigError: As `AttackSettings`, or if ready settings come with further ones.
 
-        Example:
+        Examples:
+            >>> from pushpull.attacks import AttackSettings
             >>> AttackSettings.of("square", steps=100).options
             {'steps': 100}
         """

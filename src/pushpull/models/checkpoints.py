@@ -202,6 +202,14 @@ def load_state(detector: Detector, path: Path) -> None:
 
     Raises:
         CheckpointError: If the file cannot be read, or does not fit this detector exactly.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models import build
+        >>> from pushpull.models.checkpoints import load_state, save
+        >>> save(build("light_asd"), Path("mine.safetensors"))
+        >>> detector = build("light_asd")  # other random weights
+        >>> load_state(detector, Path("mine.safetensors"))
     """
     state, _ = read_state(path)
     fitted = _fitted(state, detector.state_dict(), path, type(detector).__name__)

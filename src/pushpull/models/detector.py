@@ -41,6 +41,12 @@ class Card:
         trained_on: Data set, None if not known.
         crop: Face crop that the weights do best with, `ava` or `demo`.
         path: File that was read, None if there is none.
+
+    Examples:
+        >>> from pushpull.models.weights import resolve_detector
+        >>> card = resolve_detector("synthetic-a").card
+        >>> card.name, card.model, card.licence, card.crop
+        ('synthetic-a', 'talknet', 'MIT', 'ava')
     """
 
     name: str
@@ -59,8 +65,13 @@ class Card:
 def fingerprint(module: nn.Module, settings: Mapping[str, object] | None = None) -> str:
     """Checksum of a module's class, settings, parameters and buffers.
 
-    >>> fingerprint(nn.Linear(2, 2)) == fingerprint(nn.Linear(2, 2))  # other random weights
-    False
+    Examples:
+        >>> from pushpull.models.detector import fingerprint
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> fingerprint(layer) == fingerprint(layer)
+        True
+        >>> fingerprint(layer) == fingerprint(torch.nn.Linear(2, 2))  # other random weights
+        False
     """
     digest = hashlib.sha256(type(module).__qualname__.encode())
     digest.update(json.dumps(dict(settings or {}), sort_keys=True, default=repr).encode())
@@ -75,6 +86,15 @@ class Detector(nn.Module, ABC):
     """An active speaker detector over batches of face tracks with their audio.
 
     A model of one's own becomes one by `Detector.wrap(module)`, or by the five methods below.
+
+    Examples:
+        >>> from pushpull.models import Detector, build
+        >>> detector = build("light_asd").eval()
+        >>> isinstance(detector, Detector), detector.device, detector.card.name
+        (True, device(type='cpu'), 'LightASD')
+        >>> output = detector(torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112))
+        >>> output.score.shape
+        torch.Size([1, 5])
     """
 
     _card: Card | None = None
@@ -146,8 +166,9 @@ class Detector(nn.Module, ABC):
         Raises:
             ConfigError: If a setting cannot be, or the module fails or returns something else.
 
-        Example:
-            >>> class Loudness(nn.Module):
+        Examples:
+            >>> from pushpull.models import Detector
+            >>> class Loudness(torch.nn.Module):
             ...     def forward(self, waveform, faces):
             ...         loud = waveform.unfold(1, 640, 640).square().mean(2)
             ...         return 100 * loud[:, : faces.shape[1]] - 1
@@ -222,6 +243,17 @@ class Detector(nn.Module, ABC):
 
         Raises:
             ShapeError: If the shapes do not fit each other.
+
+        Examples:
+            >>> from pushpull.models import build
+            >>> detector = build("light_asd").eval()
+            >>> waveform, faces = torch.randn(2, 3200) / 10, 255 * torch.rand(2, 5, 112, 112)
+            >>> output = detector(waveform, faces, n_frames=torch.tensor([5, 3]))
+            >>> output.mask.sum(1)
+            tensor([5, 3])
+            >>> again = detector(waveform, faces, n_frames=torch.tensor([5, 3]), e_v=output.e_v)
+            >>> torch.equal(output.score, again.score)  # the faces were not encoded again
+            True
         """
         n_frames = self._check_faces(faces, n_frames)
         if waveform.dim() != 2 or waveform.shape[0] != faces.shape[0]:
@@ -245,7 +277,15 @@ class Detector(nn.Module, ABC):
     def from_features(
         self, features: Tensor, faces: Tensor, *, n_frames: Tensor | None = None
     ) -> Output:
-        """Scores per frame from ready audio features (B, 4T, M) and faces (B, T, 112, 112)."""
+        """Scores per frame from ready audio features (B, 4T, M) and faces (B, T, 112, 112).
+
+        Examples:
+            >>> from pushpull.models import build
+            >>> detector = build("light_asd").eval()
+            >>> features, faces = torch.zeros(1, 20, 13), torch.zeros(1, 5, 112, 112)
+            >>> detector.from_features(features, faces).score.shape
+            torch.Size([1, 5])
+        """
         n_frames = self._check_faces(faces, n_frames)
         b, t = faces.shape[:2]
         if features.dim() != 3 or features.shape[:2] != (b, 4 * t):
@@ -283,9 +323,11 @@ FrontEnd = Callable[..., Tensor]
 def waveform_rows(waveform: Tensor, *, n_samples: Tensor, n_frames: Tensor, fps: Tensor) -> Tensor:
     """The waveforms (B, S) themselves, cut into the rows (B, 4T, ceil(S / 4T)) of features.
 
-    >>> sizes = {"n_samples": torch.tensor([6400]), "n_frames": torch.tensor([10])}
-    >>> waveform_rows(torch.zeros(1, 6400), **sizes, fps=torch.tensor([25.0])).shape
-    torch.Size([1, 40, 160])
+    Examples:
+        >>> from pushpull.models.detector import waveform_rows
+        >>> sizes = {"n_samples": torch.tensor([6400]), "n_frames": torch.tensor([10])}
+        >>> waveform_rows(torch.zeros(1, 6400), **sizes, fps=torch.tensor([25.0])).shape
+        torch.Size([1, 40, 160])
     """
     rows = ROWS_PER_FRAME * int(n_frames.max())
     width = -(-waveform.shape[1] // rows)
@@ -313,6 +355,16 @@ class Wrapped(Detector):
     inputs along: `encode_audio` hands on the sound, `encode_visual` the faces, and `fuse` calls the
     module. The last two columns of the audio features are the clip's number of samples and its
     frame rate.
+
+    Examples:
+        >>> from pushpull.models import Detector
+        >>> class Loudness(torch.nn.Module):
+        ...     def forward(self, waveform, faces):
+        ...         loud = waveform.unfold(1, 640, 640).square().mean(2)
+        ...         return 100 * loud[:, : faces.shape[1]] - 1
+        >>> detector = Detector.wrap(Loudness(), name="loudness")
+        >>> type(detector).__name__, detector.card.name
+        ('Wrapped', 'loudness')
     """
 
     visual_context = 0
@@ -463,7 +515,8 @@ def as_logits(answer: object, frames: tuple[int, ...], name: str) -> Tensor:
     Raises:
         ConfigError: If it is neither logits nor log-odds, or not finite.
 
-    Example:
+    Examples:
+        >>> from pushpull.models.detector import as_logits
         >>> as_logits(torch.tensor([[2.0, -4.0]]), (1, 2), "mine")
         tensor([[[-1.,  1.],
                  [ 2., -2.]]])

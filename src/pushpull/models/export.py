@@ -79,6 +79,19 @@ class Exported:
         n_bytes: Its size.
         differences: Largest difference from the detector's scores in log-odds, by the number of
             frames of the clip.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models.export import Exported
+        >>> exported = Exported(
+        ...     path=Path("mine.onnx"),
+        ...     format="onnx",
+        ...     detector="mine",
+        ...     n_bytes=4_000_000,
+        ...     differences={1: 2e-6, 12: 4e-6},
+        ... )
+        >>> max(exported.differences.values())
+        4e-06
     """
 
     path: Path
@@ -122,6 +135,12 @@ def export_detector(
             checkpoint.
         CheckpointError: If the weights cannot be loaded, or the detector is none of `MODELS`.
         OutputError: If the file cannot be written, or gives other scores than the detector.
+
+    Examples:
+        >>> from pushpull.models.export import export_detector
+        >>> exported = export_detector("synthetic-a", "safetensors", "mine.safetensors")
+        >>> exported.path.is_file(), max(exported.differences.values()) < 1e-3
+        (True, True)
     """
     if format not in FORMATS:
         raise UnknownName("export format", format, FORMATS)
@@ -156,6 +175,15 @@ class ScoreGraph(nn.Module):
     Args:
         detector: In eval mode, on the CPU.
         of_power: Features of power spectra (A, 257).
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.export import ScoreGraph
+        >>> from pushpull.models.features import cepstra
+        >>> graph = ScoreGraph(build("light_asd").eval(), cepstra)
+        >>> waveform, faces = torch.randn(1, 3200) / 10, 255 * torch.rand(1, 5, 112, 112)
+        >>> graph(waveform, faces, torch.tensor([25.0])).shape
+        torch.Size([1, 5])
     """
 
     dft: Tensor

@@ -34,14 +34,16 @@ FACTORY = re.compile(
 def is_factory(source: str) -> bool:
     """Whether a text names a factory: `FILE.py:FACTORY` or `package.module:FACTORY`.
 
-    >>> is_factory("my_model.py:build"), is_factory("light-asd-ava"), is_factory("a/b.model")
-    (True, False, False)
+    Examples:
+        >>> from pushpull.models.factories import is_factory
+        >>> is_factory("my_model.py:build"), is_factory("light-asd-ava"), is_factory("a/b.model")
+        (True, False, False)
     """
     return FACTORY.fullmatch(source) is not None
 
 
 def from_factory(source: str) -> Detector:
-    """The detector that a factory makes, in eval mode on the CPU.
+    r"""The detector that a factory makes, in eval mode on the CPU.
 
     Args:
         source: `FILE.py:FACTORY` or `package.module:FACTORY`, a callable without arguments that
@@ -52,10 +54,13 @@ def from_factory(source: str) -> Detector:
         ConfigError: If there is no such code or factory, it fails, or returns something else.
         CheckpointError: If the weights do not fit.
 
-    Example:
-        >>> from_factory("torch.nn:Identity")
-        Traceback (most recent call last):
-        pushpull.errors.ConfigError: ...
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models.factories import from_factory
+        >>> _ = Path("my_model.py").write_text("from pushpull.models import LightASD\n")
+        >>> detector = from_factory("my_model.py:LightASD")
+        >>> detector.card.name, detector.training
+        ('my_model.py:LightASD', False)
     """
     found = FACTORY.fullmatch(source)
     if found is None:

@@ -53,6 +53,11 @@ class KnownWeights:
         trained_on: Data set.
         crop: Face crop that the weights do best with (docs/measurements/real-clips.md).
         source: Repository that published it.
+
+    Examples:
+        >>> from pushpull.models.weights import KNOWN
+        >>> KNOWN["light-asd-ava"].trained_on, KNOWN["talknet-ava"].fetchable
+        ('AVA-ActiveSpeaker', None)
     """
 
     name: str
@@ -167,6 +172,18 @@ def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
     Raises:
         CheckpointError: If known weights cannot be fetched.
         UnknownName: If a name without folder and suffix is neither known nor a file.
+
+    Examples:
+        >>> from pushpull.models.weights import weights_file
+        >>> weights_file("synthetic-a").name, weights_file("mine.safetensors").name
+        ('synthetic-a.safetensors', 'mine.safetensors')
+        >>> weights_file("light-asd")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.UnknownName: unknown weights 'light-asd': choose one of
+        light-asd-ava, light-asd-talkset, lr-asd-ava, lr-asd-talkset, synthetic-a,
+        synthetic-b3, synthetic-d3, synthetic-e3, synthetic-nc, synthetic-spec, talknet-ava,
+        talknet-talkset
     """
     if not isinstance(name_or_path, str):
         return Path(name_or_path)
@@ -190,7 +207,7 @@ def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
 def resolve_detector(
     source: DetectorSource, *, device: str | torch.device | None = None
 ) -> Detector:
-    """The detector of a known name, a checkpoint, a factory of one's own, or itself.
+    r"""The detector of a known name, a checkpoint, a factory of one's own, or itself.
 
     Args:
         source: A name in `KNOWN` or `SHIPPED`; a checkpoint (one with a known checksum is
@@ -205,10 +222,14 @@ def resolve_detector(
         UnknownName: If the weights are not known and no path.
         ConfigError: If the device is not there, the factory cannot be used, or the source is none.
 
-    Example:
-        >>> detector = resolve_detector("synthetic-a")
-        >>> detector.card.model
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.models.weights import resolve_detector
+        >>> resolve_detector("synthetic-a").card.model
         'talknet'
+        >>> _ = Path("my_model.py").write_text("from pushpull.models import LightASD\n")
+        >>> resolve_detector("my_model.py:LightASD").card.name
+        'my_model.py:LightASD'
     """
     if isinstance(source, Detector):
         return source if device is None else source.to(choose_device(device))
@@ -244,7 +265,13 @@ def resolve_detector(
 
 
 def list_weights() -> list[dict[str, str]]:
-    """The known weights as rows of text: name, model, licence, trained_on, source, where."""
+    """The known weights as rows of text: name, model, licence, trained_on, source, where.
+
+    Examples:
+        >>> from pushpull.models.weights import list_weights
+        >>> {row["name"]: row["where"] for row in list_weights()}["talknet-ava"]
+        'by path only, see docs/guide/detectors.md'
+    """
     published = [
         {
             "name": known.name,
@@ -264,6 +291,15 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
     Raises:
         ConfigError: If there is no such device on this machine.
+
+    Examples:
+        >>> from pushpull.models.weights import choose_device
+        >>> choose_device("cpu")
+        device(type='cpu')
+        >>> choose_device("tpu")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: device 'tpu' is unknown; expected auto, cpu or cuda
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
