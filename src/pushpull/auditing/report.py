@@ -61,7 +61,7 @@ def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
 def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
     victims, standing, cost = record["victims"], record["standing"], record["cost"]
     budget = ", ".join(f"{name} {value:g}" for name, value in record["budget"].items())
-    yield f"# Audit of {record['weights']['name']}"
+    yield f"# Audit of {record['detector']['name']}"
     yield ""
     yield f"**{record['verdict']['sentence']}**"
     yield ""

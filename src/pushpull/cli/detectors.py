@@ -64,6 +64,8 @@ def train(
         }
         say(json.dumps(record, indent=1))
         return
+    for remark in result.notes:
+        note(remark)
     at = result.progress
     say(
         f"{at.epoch} epochs, {at.step} steps; best validation mAP {percent(at.best, 2)} in epoch "

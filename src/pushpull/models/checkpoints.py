@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pushpull.errors import CheckpointError, ConfigError, OutputError
 from pushpull.models import MODELS, build
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, Wrapped
 from pushpull.runtime.files import written_whole
 
 __all__ = [
@@ -42,6 +42,9 @@ __all__ = [
 
 HEADER = "pushpull"
 """Key of our entry in the metadata of a safetensors file."""
+
+FOREIGN = "wrapped"
+"""What the header of a wrapped module's file says in place of a model."""
 
 FORMAT = 1
 """Version of that entry; a reader refuses a later one."""
@@ -212,16 +215,32 @@ def load_state(detector: Detector, path: Path) -> None:
         >>> load_state(detector, Path("mine.safetensors"))
     """
     state, _ = read_state(path)
-    fitted = _fitted(state, detector.state_dict(), path, type(detector).__name__)
+    wanted = detector.state_dict()
+    if set(state) != set(wanted) and isinstance(detector, Wrapped):
+        # What torch.save wrote of the module inside.
+        state = {f"{Wrapped.INSIDE}.{key}": value for key, value in state.items()}
+    if set(state) != set(wanted):
+        state = _fitted(state, wanted, path, type(detector).__name__)
+    misshaped = [
+        f"{key} is {_shape(state[key])}, expected {_shape(value)}"
+        for key, value in wanted.items()
+        if state[key].shape != value.shape
+    ]
+    if misshaped:
+        raise CheckpointError(
+            f"{path}: does not fit {detector.card.name}: {len(misshaped)} entries are of another "
+            f"shape ({_some(misshaped)}); give a checkpoint of exactly this model"
+        )
     _check_finite(state, path)
-    detector.load_state_dict(fitted)
+    detector.load_state_dict(state)
 
 
 def save(detector: Detector, path: Path, /, **metadata: object) -> None:
     """Write a detector as safetensors, with all that `load` needs to build it again.
 
     Args:
-        detector: One of `MODELS`.
+        detector: One of `MODELS`, or a wrapped module, whose file holds weights only: its code is
+            named when it is loaded, `FILE.py:FACTORY@CHECKPOINT`.
         path: File to write; it appears whole or not at all.
         metadata: What else to remember; anything that JSON can hold.
 
@@ -242,7 +261,7 @@ def save(detector: Detector, path: Path, /, **metadata: object) -> None:
 
     header = {
         "format": FORMAT,
-        "model": model_name(detector),
+        "model": FOREIGN if isinstance(detector, Wrapped) else model_name(detector),
         "config": detector.config(),
         "metadata": metadata,
     }
@@ -435,6 +454,11 @@ def _build(
 
 def _build_from_header(header: Mapping[str, Any], path: Path, expect: str | None) -> Detector:
     name, config = header["model"], header["config"]
+    if name == FOREIGN:
+        raise CheckpointError(
+            f"{path}: holds weights of a model of one's own, whose code it does not name; give "
+            f"FILE.py:FACTORY@{path}"
+        )
     if expect is not None and name != expect:
         raise CheckpointError(
             f"{path}: holds weights of {name}, not of {expect} as asked; ask for {name} or give "

@@ -367,6 +367,9 @@ class Wrapped(Detector):
         ('Wrapped', 'loudness')
     """
 
+    INSIDE = "module"
+    """Attribute that holds the module, and so the prefix of its weights."""
+
     visual_context = 0
 
     def __init__(

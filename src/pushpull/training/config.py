@@ -16,6 +16,7 @@ from typing import Any
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses.avil import Avil
 from pushpull.models import MODELS
+from pushpull.models.factories import is_factory
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -163,8 +164,8 @@ class ModelConfig:
     """The detector.
 
     Attributes:
-        name: A name from `pushpull.models.MODELS`.
-        options: Its keyword arguments.
+        name: A name from `pushpull.models.MODELS`, or `FILE.py:FACTORY` for a model of one's own.
+        options: Its keyword arguments; a factory takes none.
     """
 
     name: str = "talknet"
@@ -194,7 +195,7 @@ class TrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.model.name not in MODELS:
+        if self.model.name not in MODELS and not is_factory(self.model.name):
             raise UnknownName("model", self.model.name, MODELS)
         if self.run.precision not in PRECISIONS:
             raise UnknownName("precision", self.run.precision, PRECISIONS)

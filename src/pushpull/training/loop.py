@@ -15,7 +15,9 @@ import copy
 import importlib
 import json
 import math
+import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,14 +31,14 @@ from pushpull.errors import CheckpointError, ConfigError, GradientError, Missing
 from pushpull.evaluation import pooled, score_tracks
 from pushpull.models import build
 from pushpull.models.checkpoints import load_state, save
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, Wrapped
 from pushpull.models.factories import is_factory
 from pushpull.models.weights import choose_device, resolve_detector
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.version import versions
 from pushpull.schema import Batch, FrameScores, Output
-from pushpull.training.config import TrainConfig
+from pushpull.training.config import TrainConfig, read_config
 from pushpull.training.logs import Logs
 from pushpull.training.regimes import Regime, build_regime
 from pushpull.training.state import TrainingProgress, read_state, step_seed, write_state
@@ -53,12 +55,14 @@ class Trained:
         best: File of the best detector.
         seconds: Of this sitting.
         frames: Valid frames learnt from in this sitting, over all processes.
+        notes: What should be known of the run.
     """
 
     progress: TrainingProgress
     best: Path
     seconds: float
     frames: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -103,18 +107,28 @@ class _AsDict(nn.Module):
 
 
 def train(
-    config: TrainConfig,
+    config: TrainConfig | str | os.PathLike[str],
     *,
+    root: str | os.PathLike[str] | None = None,
+    detector: Detector | None = None,
+    changes: Sequence[str] = (),
     resume: bool = False,
     progress: Progress = no_progress,
 ) -> Trained:
     """Train a detector.
 
+    A detector without heads for sound and faces alone, such as a wrapped module, learns from the
+    cross-entropy of its one output; `Trained.notes` says so.
+
     Every random choice of a step follows from the seed, the epoch and the batch, so a run that was
     killed at any moment and resumed ends with the same weights, bit for bit on a CPU.
 
     Args:
-        config: Everything that decides the run.
+        config: Everything that decides the run, or a name in `CONFIGS`, or a TOML file.
+        root: Folder of the data set, in place of the file's `data.root`.
+        detector: What is trained, in place; its weights are where the run starts. By default the
+            configuration's model.
+        changes: Of single values of a file, each `section.key=value`.
         resume: Go on from `last.ckpt` where there is one.
         progress: Called with stage, batches done and batches of the epoch.
 
@@ -126,11 +140,19 @@ def train(
         GradientError: If a loss is not finite.
         OutputError: If nothing can be written.
     """
-    return _Run(config, resume=resume, report=progress).run()
+    if isinstance(config, TrainConfig):
+        if root is not None or changes:
+            raise ConfigError("root or changes are given beside a ready configuration; change that")
+    else:
+        data = [] if root is None else [f"data.root={os.fspath(root)}"]
+        config = read_config(config, [*data, *changes])
+    return _Run(config, detector, resume=resume, report=progress).run()
 
 
 class _Run:
-    def __init__(self, config: TrainConfig, *, resume: bool, report: Progress) -> None:
+    def __init__(
+        self, config: TrainConfig, given: Detector | None, *, resume: bool, report: Progress
+    ) -> None:
         _check_installed()
         from lightning.fabric import Fabric
         from lightning.fabric.strategies.ddp import DDPStrategy
@@ -152,7 +174,14 @@ class _Run:
         self.folder = Path(config.run.out)
         self.train_tracks, self.val_tracks = (self._tracks(s) for s in ("train", "val"))
         self.progress = TrainingProgress()
-        self.detector, self.optimiser = self._made()
+        self.detector, self.optimiser = self._made(given)
+        self.notes: tuple[str, ...] = ()
+        if isinstance(self.detector, Wrapped):
+            name = self.detector.card.name
+            self.notes = (
+                f"{name} has no heads for sound and faces alone: it learns from the cross-entropy "
+                "of its one output",
+            )
         self._resume(resume)
         self.model, self.fabric_optimiser = self.fabric.setup(
             _AsDict(self.detector), self.optimiser
@@ -182,14 +211,14 @@ class _Run:
         tracks = open_tracks(Path(data.root), getattr(data, which))
         return _Limited(tracks=tracks, limit=data.limit) if data.limit else tracks
 
-    def _made(self) -> tuple[Detector, torch.optim.Optimizer]:
+    def _made(self, given: Detector | None) -> tuple[Detector, torch.optim.Optimizer]:
         run, model = self.config.run, self.config.model
-        if is_factory(model.name):
+        if given is not None:
+            detector = given
+        elif is_factory(model.name):
             # A model of one's own: its factory draws the weights, by the seed of the run.
             torch.manual_seed(run.seed)
             detector = resolve_detector(model.name, device="cpu")
-            if not any(p.requires_grad for p in detector.parameters()):
-                raise ConfigError(f"model.name '{model.name}' has no parameters; nothing to train")
             if run.init:
                 load_state(detector, Path(run.init))
         elif run.init:
@@ -205,6 +234,10 @@ class _Run:
                 detector = build(model.name, **model.options)
             except TypeError as e:
                 raise ConfigError(f"model.options of {model.name}: {e}") from e
+        if not any(p.requires_grad for p in detector.parameters()):
+            raise ConfigError(
+                f"{detector.card.name} has no parameters that can be learnt; nothing to train"
+            )
         return detector, torch.optim.Adam(detector.parameters(), lr=self.config.optim.lr)
 
     def _resume(self, wanted: bool) -> None:
@@ -255,6 +288,7 @@ class _Run:
             best=self.best_path,
             seconds=time.monotonic() - start,
             frames=self.frames,
+            notes=self.notes,
         )
 
     def _epoch(self, log: Logs | None) -> None:
