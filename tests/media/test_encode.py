@@ -6,7 +6,7 @@ import pytest
 from support.media_files import make_video
 
 from pushpull.errors import ConfigError, OutputError, ShapeError
-from pushpull.media import VideoWriter, probe, read_frames, read_waveform, write_sound
+from pushpull.media import VideoWriter, probe, read_frames, read_waveform, rgb_of, write_sound
 
 RNG = np.random.default_rng(0)
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
@@ -69,6 +69,20 @@ def test_h264_shifts_no_level_of_luma_or_colour(tmp_path, shape):
     for frame, image in zip(read_frames(path), images, strict=True):
         got = frame.ycc() if len(shape) == 3 else frame.gray()
         assert np.abs(got.astype(int) - image).max() <= 1
+
+
+@pytest.mark.parametrize("matrix", [1, 2, 6], ids=["hd", "unsaid", "sd"])
+@pytest.mark.parametrize("codec", ["h264", "ffv1-colour"])
+def test_colours_are_shown_by_the_matrix_that_their_planes_are_of(tmp_path, codec, matrix):
+    image = np.broadcast_to(np.array([180, 120, 90], np.uint8), (48, 64, 3)).copy()
+    source = written(tmp_path / "s.mp4", [image], 48, 64, crf=1, matrix=matrix)
+    info, frame = probe(source), next(read_frames(source))
+    assert info.matrix == matrix
+    assert np.abs(rgb_of(frame.ycc(), matrix).astype(int) - image).max() <= 4
+    options = {"codec": codec, "matrix": matrix} | ({"crf": 1} if codec == "h264" else {})
+    copy = written(tmp_path / "c.mkv", [frame.ycc()], 48, 64, **options)
+    assert probe(copy).matrix == matrix
+    assert np.abs(next(read_frames(copy)).rgb().astype(int) - image).max() <= 5
 
 
 def test_a_lower_crf_is_a_better_picture(tmp_path):

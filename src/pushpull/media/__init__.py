@@ -3,7 +3,7 @@
 from pushpull.media.audio import read_waveform, slice_audio, write_wav
 from pushpull.media.encode import VideoWriter, write_sound
 from pushpull.media.probe import Orientation, VideoInfo, probe
-from pushpull.media.video import Frame, read_frames
+from pushpull.media.video import Frame, read_frames, rgb_of
 
 __all__ = [
     "Frame",
@@ -13,6 +13,7 @@ __all__ = [
     "probe",
     "read_frames",
     "read_waveform",
+    "rgb_of",
     "slice_audio",
     "write_sound",
     "write_wav",

@@ -39,6 +39,7 @@ SUFFIXES = {"h264": (".mp4", ".mov", ".mkv"), "ffv1": (".mkv",), "ffv1-colour": 
 LOSSLESS_FORMATS = {"ffv1": "gray", "ffv1-colour": "yuv444p"}
 # As FFmpeg numbers them.
 LIMITED_RANGE, FULL_RANGE = 1, 2
+BT709 = 1
 COPIED_CODECS = {"aac", "mp3"}
 # Streaming formats may hold timestamps that jump, which a copy would hand on.
 COPIED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv"}
@@ -68,6 +69,8 @@ class VideoWriter:
         codec: `h264`; or `ffv1`, which keeps grey pictures and a waveform's int16 samples exactly;
             or `ffv1-colour`, which keeps what `Frame.ycc` gives.
         crf: Quality of H.264, from 0 (best) to 51.
+        matrix: `VideoInfo.matrix` of the video that luma and colour are from; colours are turned
+            into it. Players are told.
 
     Raises:
         OutputError: If the file cannot be written, or this FFmpeg has no encoder for it.
@@ -96,6 +99,7 @@ class VideoWriter:
         audio_rate_hz: int = SAMPLE_RATE_HZ,
         codec: Literal["h264", "ffv1", "ffv1-colour"] = "h264",
         crf: int = 20,
+        matrix: int = BT709,
     ) -> None:
         from av.video.reformatter import VideoReformatter
 
@@ -105,7 +109,7 @@ class VideoWriter:
             raise ShapeError(f"waveform is {audio.shape}; expected (S,)")
         self.path = Path(path)
         self.shape = (height, width)
-        self.codec, self.crf = codec, crf
+        self.codec, self.crf, self.matrix = codec, crf, matrix
         self.period_s = 1 / fps
         self.last_pts: int | None = None
         self.reformatter = VideoReformatter()
@@ -263,6 +267,7 @@ class VideoWriter:
             stream = self.container.add_stream("ffv1", rate=rate, options={"level": "3"})
             stream.pix_fmt = LOSSLESS_FORMATS[self.codec]
             stream.codec_context.color_range = FULL_RANGE
+            stream.codec_context.colorspace = self.matrix
         else:
             name = h264_encoder(self.path)
             options = dict(H264_ENCODERS[name])
@@ -271,9 +276,11 @@ class VideoWriter:
             stream = self.container.add_stream(name, rate=rate, options=options)
             stream.pix_fmt = "yuv420p"
             width, height = width + width % 2, height + height % 2
-            # BT.709, limited range, said in the file so that players do not guess.
+            # Said in the file so that players do not guess.
             context = stream.codec_context
-            context.colorspace = context.color_primaries = context.color_trc = 1
+            context.colorspace = self.matrix
+            if self.matrix == BT709:
+                context.color_primaries = context.color_trc = BT709
             context.color_range = LIMITED_RANGE
         stream.width, stream.height = width, height
         stream.codec_context.time_base = TICK
@@ -293,14 +300,14 @@ class VideoWriter:
 
     def encodable(self, frame: VideoFrame) -> VideoFrame:
         """The frame in the pixel format of the stream."""
-        from av.video.reformatter import ColorRange, Colorspace
+        from av.video.reformatter import ColorRange
 
         if self.codec in LOSSLESS_FORMATS:
             return self.reformatter.reformat(
                 frame, format=LOSSLESS_FORMATS[self.codec], dst_color_range=ColorRange.JPEG
             )
         # Only colours need the matrix: luma that goes through it again comes back 2 levels darker.
-        matrix = Colorspace.ITU709 if frame.format.name == "rgb24" else None
+        matrix = self.matrix if frame.format.name == "rgb24" else None
         return self.reformatter.reformat(
             frame,
             format="yuv420p",

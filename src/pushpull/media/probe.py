@@ -39,6 +39,10 @@ __all__ = [
 HIGHEST_FPS = 250.0
 """Rates above are a container's tick, not a frame rate (browser recordings state 1000)."""
 
+STORED_RGB, UNSAID, BT601 = 0, 2, 6
+MATRICES = {1, 4, 5, 6, 7, 9}
+"""FFmpeg's numbers: no matrix, one that the file does not name, that of SD; and all it converts."""
+
 FALLBACK_FPS = 25.0
 """For one-frame videos and streams without any timestamps."""
 
@@ -132,6 +136,8 @@ class VideoInfo:
         container: FFmpeg's name of the format.
         video_codec: FFmpeg's name.
         has_audio: Whether there is an audio stream.
+        matrix: FFmpeg's number of the matrix between colours and stored luma: 1 for HD (BT.709),
+            5 or 6 for SD (BT.601), 2 where the file does not say.
         audio_codec: FFmpeg's name; None without sound, or where no decoder knows it.
         audio_rate_hz: Samples per second; None without sound.
         channels: Number of audio channels; None without sound.
@@ -156,6 +162,7 @@ class VideoInfo:
     container: str
     video_codec: str
     has_audio: bool
+    matrix: int = UNSAID
     audio_codec: str | None = None
     audio_rate_hz: int | None = None
     channels: int | None = None
@@ -207,6 +214,7 @@ def probe(path: str | Path) -> VideoInfo:
             container=container.format.name,
             video_codec=video.codec_context.codec.canonical_name,
             has_audio=sound is not None,
+            matrix=matrix_of(first),
             audio_codec=context.codec.canonical_name if context else None,
             audio_rate_hz=context.rate if context else None,
             channels=context.layout.nb_channels if context else None,
@@ -279,6 +287,13 @@ def orientation_of(frame: VideoFrame) -> Orientation:
         if item.type.name == "DISPLAYMATRIX":
             return Orientation.from_matrix(struct.unpack("=9i", bytes(item)))
     return UPRIGHT
+
+
+def matrix_of(frame: VideoFrame) -> int:
+    """FFmpeg's number of the matrix of a frame's luma and colour; see `VideoInfo`."""
+    stated = int(frame.colorspace)
+    # Stored colours have none; their luma is made as that of SD.
+    return BT601 if stated == STORED_RGB else stated if stated in MATRICES else UNSAID
 
 
 def stated_pace(container: InputContainer, video: VideoStream) -> tuple[float, float] | None:

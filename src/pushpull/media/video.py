@@ -38,9 +38,12 @@ from pushpull.media.probe import (
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["Frame", "read_frames"]
+__all__ = ["Frame", "read_frames", "rgb_of"]
 
 Picture = NDArray[np.uint8]
+
+FULL_RANGE = 2
+"""FFmpeg's number of the range 0..255."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +86,10 @@ class Frame:
         return self.convert("gray")
 
     def ycc(self) -> Picture:
-        """Luma as `gray` gives it and two planes of colour (3, H, W) uint8, full range."""
+        """Luma as `gray` gives it and two planes of colour (3, H, W) uint8, full range.
+
+        They are as stored, by the matrix of the video: see `rgb_of`.
+        """
         planes = self.convert("yuv444p")
         planes[0] = self.gray()
         return planes
@@ -142,6 +148,26 @@ def read_frames(path: str | Path, *, on_damage: OnDamage | None = None) -> Itera
         damage.finish()
         if index == 0:
             raise MediaError(f"{path}: has a video stream but no frame in it; expected one")
+
+
+def rgb_of(planes: Picture, matrix: int) -> Picture:
+    """Colours (H, W, 3) uint8 of full-range luma and colour (3, H, W), as `Frame.ycc` gives them.
+
+    Args:
+        planes: Luma and two planes of colour.
+        matrix: `VideoInfo.matrix` of the video that they are from.
+
+    Examples:
+        >>> from pushpull.media import rgb_of
+        >>> grey = np.full((3, 2, 2), 128, np.uint8)
+        >>> rgb_of(grey, matrix=1)[0, 0]
+        array([128, 128, 128], dtype=uint8)
+    """
+    from av import VideoFrame
+
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(planes), format="yuv444p")
+    frame.colorspace, frame.color_range = matrix, FULL_RANGE
+    return np.asarray(frame.reformat(format="rgb24").to_ndarray(), np.uint8)
 
 
 class Converter:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pushpull.detection import Overlay
 from pushpull.errors import OutputError
-from pushpull.media import VideoWriter
+from pushpull.media import VideoWriter, rgb_of
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import SAMPLE_RATE_HZ
@@ -21,7 +21,6 @@ from pushpull.video_attacks.results import (
     changed,
     frames_of,
     scored,
-    to_rgb,
 )
 
 __all__ = ["spectrogram_db", "write_views"]
@@ -110,8 +109,10 @@ def write_videos(
             change = change_of_luma(result, frame.index, clean[0])
             luma = np.clip(GREY + amplify * change, 0, 255)
             images = {
-                "clean": overlays["clean"].draw(to_rgb(clean), frame.index),
-                "adversarial": overlays["adversarial"].draw(to_rgb(found), frame.index),
+                "clean": overlays["clean"].draw(rgb_of(clean, info.matrix), frame.index),
+                "adversarial": overlays["adversarial"].draw(
+                    rgb_of(found, info.matrix), frame.index
+                ),
                 "difference": np.repeat(luma.astype(np.uint8)[:, :, None], 3, 2),
             }
             for kind, image in images.items():

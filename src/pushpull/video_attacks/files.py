@@ -311,6 +311,7 @@ def write_pictures(
         height=info.height,
         fps=info.fps,
         audio=waveform,
+        matrix=info.matrix,
         **codec.options(colour=True),
     ) as writer:
         for picture, time_s in pictures:

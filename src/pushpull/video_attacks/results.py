@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pushpull.detection import Overlay, ScoredTrack, VideoClips, counted
-from pushpull.media import Frame, VideoWriter, read_frames, write_wav
+from pushpull.media import Frame, VideoWriter, read_frames, rgb_of, write_wav
 from pushpull.models.detector import Detector
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
@@ -278,7 +278,7 @@ def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> Non
             pictures = (frame.ycc(), changed(result, frame))
             halves = []
             for (words, overlay), picture in zip(sides, pictures, strict=True):
-                image = overlay.draw(to_rgb(picture), frame.index)
+                image = overlay.draw(rgb_of(picture, info.matrix), frame.index)
                 if shrink < 1:
                     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
                 halves.append(with_caption(image, words))
@@ -325,16 +325,6 @@ def with_caption(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
     cv2.rectangle(image, (0, bottom), corner, (20, 20, 20), cv2.FILLED)
     origin = (pad, bottom - base - pad)
     cv2.putText(image, words, origin, font, size, (255, 255, 255), weight, cv2.LINE_AA)
-    return image
-
-
-def to_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Full-range luma and colour (3, H, W) as RGB (H, W, 3)."""
-    import cv2
-
-    y, cb, cr = picture
-    # OpenCV's YCrCb is full range with the matrix of BT.601, as the decoder's planes are.
-    image: NDArray[np.uint8] = cv2.cvtColor(np.stack([y, cr, cb], 2), cv2.COLOR_YCrCb2RGB)
     return image
 
 
