@@ -26,7 +26,7 @@ from pushpull.auditing import FAST
 from pushpull.models.weights import weights_file
 from pushpull.reproduce.jobs import audit_row, score
 from pushpull.reproduce.plan import identity
-from pushpull.reproduce.summary import Scores
+from pushpull.reproduce.summary import DRAWS, read_scores
 from pushpull.runtime.files import sha256_of
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.runtime.stages import Stage, Status, run_stages
@@ -124,25 +124,18 @@ def summary(
     name: str, clean: dict[str, Stage], attacked: dict[Any, Stage], root: Path
 ) -> dict[str, Any]:
     """mAP, interval and accuracy of every curve over the frames that were right."""
-    scores = Scores.read(clean[name], root)
+    scores = read_scores(clean[name], root)
     right = scores.right
     curves: dict[str, list[dict[str, Any]]] = {curve: [] for curve in CURVES}
     for curve in CURVES:
         for eps in EPS:
-            found = Scores.read(attacked[name, curve, eps], root)
-            curves[curve].append(
-                {
-                    "eps": eps,
-                    "map": found.map(right),
-                    "interval": found.interval(right),
-                    "right": float(100 * found.right[right].mean()),
-                }
-            )
+            found = read_scores(attacked[name, curve, eps], root).subset(right)
+            curves[curve].append({"eps": eps, **found.as_dict(draws=DRAWS)})
     return {
         "frames": int(right.sum()),
         "of_frames": len(right),
-        "clean_map": scores.map(),
-        "chance": float(100 * scores.speaking[right].mean()),
+        "clean": scores.average_precision,
+        "chance": scores.subset(right).speaking_share,
         "curves": curves,
     }
 
@@ -154,14 +147,16 @@ def lines(results: dict[str, Any], audits: dict[str, Any]) -> list[str]:
         audit = audits[name]
         found += [
             f"**{name}**: {result['frames']} of {result['of_frames']} frames right, mAP of all "
-            f"{result['clean_map']:.1f}; below, mAP over the frames that were right (chance "
-            f"{result['chance']:.1f}), and the share of them that stays right.",
+            f"{100 * result['clean']:.1f}; below, mAP over the frames that were right (chance "
+            f"{100 * result['chance']:.1f}), and the share of them that stays right.",
             "",
             "| attack | " + " | ".join(f"eps_av {eps:g}" for eps in EPS) + " |",
             "|---" * (1 + len(EPS)) + "|",
         ]
         for curve, points in result["curves"].items():
-            cells = [f"{p['map']:.1f} / {p['right']:.0f} %" for p in points]
+            cells = [
+                f"{100 * p['average_precision']:.1f} / {100 * p['accuracy']:.0f} %" for p in points
+            ]
             found.append(f"| {curve} | " + " | ".join(cells) + " |")
         found += ["", audit_line(audit), ""]
     return found[:-1]
@@ -171,7 +166,7 @@ def audit_line(audit: dict[str, Any]) -> str:
     """What an audit says."""
     flagged = [t["test"] for t in audit["tests"] if t["verdict"] == "flag"]
     return (
-        f"Audit (`--fast`, {audit['victims']['tracks']} tracks, {audit['victims']['frames']} "
+        f"Audit (`--fast`, {audit['clips']['tracks']} tracks, {audit['clips']['frames']} "
         f"frames): {audit['verdict']['sentence']}. Flagged: {', '.join(flagged) or 'nothing'}."
     )
 
@@ -201,8 +196,9 @@ def draw(results: dict[str, Any]) -> Figure:
     FigureCanvasAgg(figure)
     for ax, (name, result) in zip(figure.subplots(1, 2, sharey=True), results.items(), strict=True):
         for curve, points in result["curves"].items():
-            ax.plot([p["eps"] for p in points], [p["map"] for p in points], "o-", label=curve)
-        ax.axhline(result["chance"], color="grey", linestyle=":", label="chance")
+            left = [100 * p["average_precision"] for p in points]
+            ax.plot([p["eps"] for p in points], left, "o-", label=curve)
+        ax.axhline(100 * result["chance"], color="grey", linestyle=":", label="chance")
         ax.set(xscale="log", xlabel="eps_av (log scale)", ylabel="mAP (%)", ylim=(0, 104))
         ax.set_title(f"{name}, real clips")
     figure.axes[0].legend(fontsize=8)

@@ -41,14 +41,14 @@ def table(results: Mapping[str, Any]) -> list[str]:
         cells = [row["row"], row["loss"], row["training"], str(row["seeds"])]
         for name in ("clean", *columns):
             cell = row["clean"] if name == "clean" else row["columns"].get(name)
-            if cell is None or cell["mean"] is None:
+            if cell is None or cell["average_precision"] is None:
                 cells.append("-")
                 continue
-            text = f"{cell['mean']:.1f}"
+            text = f"{100 * cell['average_precision']:.1f}"
             if cell["sd"] is not None:
-                text += f" ± {cell['sd']:.1f}"
+                text += f" ± {100 * cell['sd']:.1f}"
             if name in row["paper"]:
-                text += f" ({row['paper'][name]})"
+                text += f" ({100 * row['paper'][name]:.4g})"
             cells.append(text)
         lines.append("| " + " | ".join(cells) + " |")
     subset = found["subset"]
@@ -69,7 +69,7 @@ def audits(results: Mapping[str, Any]) -> list[str]:
         standing = record["standing"]
         lines.append(
             f"| {row} | {record['verdict']['sentence']} | {flagged} | {standing['strongest']}, "
-            f"{standing['strongest_map']:.1f} |"
+            f"{100 * standing['strongest_average_precision']:.1f} |"
         )
     return lines
 

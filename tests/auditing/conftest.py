@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from support.audit_detectors import TinyDetector, people, trained
 
-from pushpull.auditing import FAST, AuditConfig, Victims
+from pushpull.auditing import FAST, AuditClips, AuditConfig
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,8 @@ def hardened() -> TinyDetector:
 
 
 @pytest.fixture(scope="session")
-def victims() -> Victims:
-    return Victims.of(people(12, seed=1))
+def clips() -> AuditClips:
+    return AuditClips.of(people(12, seed=1))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,16 @@ import pytest
 import torch
 from support.audit_detectors import EPS, people
 
-from pushpull.auditing import FIGURES, TESTS, AuditConfig, Claim, Victims, choose_victims, examine
+from pushpull.auditing import (
+    FAST,
+    FIGURES,
+    TESTS,
+    AuditClips,
+    AuditConfig,
+    Claim,
+    choose_clips,
+    examine,
+)
 from pushpull.auditing.findings import Finding, Standing, judged
 from pushpull.data import open_tracks
 from pushpull.errors import ConfigError, DatasetError, PushPullError
@@ -44,9 +53,9 @@ def plain_values(audit) -> str:
                       + [record])  # fmt: skip
 
 
-def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, victims, small, tmp_path) -> None:
+def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, clips, small, tmp_path) -> None:
     said = {"eps": EPS, "config": small, "identity": {"is": "plain"}, "tests": SOME}
-    whole = examine(plain, victims, folder=tmp_path / "whole", **said)
+    whole = examine(plain, clips, folder=tmp_path / "whole", **said)
     seen = []
 
     def stop(stage, done, total) -> None:
@@ -56,27 +65,27 @@ def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, victims, small, tm
 
     folder = tmp_path / "stopped"
     with pytest.raises(Stopped):
-        examine(plain, victims, folder=folder, progress=stop, **said)
+        examine(plain, clips, folder=folder, progress=stop, **said)
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert 0 < len(before) < whole.cost["stages_made"]
-    again = examine(plain, victims, folder=folder, **said)
+    again = examine(plain, clips, folder=folder, **said)
     assert plain_values(again) == plain_values(whole)
     assert again.cost["stages_reused"] == len(before)
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}.items()
 
 
-def test_what_depends_on_a_change_is_run_again_and_no_more(plain, victims, small, tmp_path) -> None:
+def test_what_depends_on_a_change_is_run_again_and_no_more(plain, clips, small, tmp_path) -> None:
     said = {"eps": EPS, "folder": tmp_path, "identity": {"is": "plain"}, "tests": SOME}
-    first = examine(plain, victims, config=small, **said)
-    again = examine(plain, victims, config=small, **said)
+    first = examine(plain, clips, config=small, **said)
+    again = examine(plain, clips, config=small, **said)
     assert (again.cost["stages_made"], first.cost["stages_reused"]) == (0, 0)
-    longer = examine(plain, victims, config=replace(small, square_queries=11), **said)
+    longer = examine(plain, clips, config=replace(small, square_queries=11), **said)
     assert longer.cost["stages_made"] == 1
-    other = examine(plain, Victims.of(people(12, seed=2)), config=small, **said)
+    other = examine(plain, AuditClips.of(people(12, seed=2)), config=small, **said)
     assert other.cost["stages_reused"] == 0
     damaged = next(tmp_path.glob("run-square-*"))
     damaged.write_text(damaged.read_text()[:-20])
-    mended = examine(plain, victims, config=replace(small, square_queries=11), **said)
+    mended = examine(plain, clips, config=replace(small, square_queries=11), **said)
     assert mended.cost["stages_made"] <= 1
     assert plain_values(mended) == plain_values(longer)
 
@@ -106,7 +115,7 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
     record = json.loads((out / "audit.json").read_text())
     assert [f["test"] for f in record["tests"]] == list(TESTS)
     assert text.splitlines()[-2] == record["verdict"]["sentence"]
-    assert record["victims"]["tracks"] == 4
+    assert record["clips"]["tracks"] == 4
     assert record["data"]["made"]["by"] == "data synth"
     assert record["cost"]["stages_reused"] >= len(kept)
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in out.glob("stages/*")}.items()
@@ -136,7 +145,7 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
         (["WEIGHTS", "DATA", "--eps", "-1"], "eps of audio is -0.0001"),
         (["WEIGHTS", "DATA", "--eps", "much"], "--eps is 'much'"),
         (["WEIGHTS", "DATA", "--attack", "cw"], "unknown attack 'cw'"),
-        (["WEIGHTS", "DATA", "--claim", "130"], "the claimed mAP is 130"),
+        (["WEIGHTS", "DATA", "--claim", "130"], "the claimed average precision is 1.3"),
         (["WEIGHTS", "DATA", "--limit", "1"], "tracks is 1; expected at least 2"),
         (["WEIGHTS", "DATA", "--surrogate", "gone.pt"], "gone.pt"),
     ],
@@ -166,32 +175,63 @@ def test_settings_that_cannot_be() -> None:
         Claim(settings={"stepz": 5})
 
 
-def test_results_are_not_kept_without_a_name(plain, victims, small, tmp_path) -> None:
+def test_runs_with_other_budgets_are_not_counted(plain, clips, small) -> None:
+    found = examine(plain, clips, eps=EPS, config=small, tests=["budgets"])
+    made = {run["name"]: run for run in found.runs}
+    assert {name for name, run in made.items() if run["counts"]} == {"claim", "eps-1"}
+    left = found.standing.strongest_average_precision
+    assert left == min(made[name]["average_precision"] for name in ("claim", "eps-1"))
+    # What ten budgets and the whole range leave is less, and no part of the worst case.
+    assert made["eps-range"]["average_precision"] < found.standing.worst
+
+
+def test_an_audit_is_saved_and_shown(plain, clips, small, tmp_path) -> None:
+    found = examine(plain, clips, eps=EPS, config=small, tests=["margins", "best-iterate"])
+    found = replace(found, detector={"name": "a <b>"}, data={"name": "set", "split": "test"})
+    paths = found.save(tmp_path / "new")
+    assert {"audit.json", "audit.csv", "audit.md"} <= set(paths)
+    record = json.loads(paths["audit.json"].read_text())
+    assert record == json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    for run in record["runs"]:
+        assert 0 <= run["interval"][0] <= run["interval"][1] <= 1
+        assert 0 <= run["accuracy"] <= 1
+    page = paths["audit.md"].read_text()
+    assert "| best-iterate | reported |" in page
+    shown = found._repr_html_()
+    assert "<td>best-iterate</td><td>reported</td>" in shown
+
+
+def test_the_command_says_how_many_tracks_it_takes(pushpull) -> None:
+    _, text, _ = pushpull("audit", "--help")
+    assert f"{FAST.tracks} with --fast" in " ".join(text.replace("│", " ").split())
+
+
+def test_results_are_not_kept_without_a_name(plain, clips, small, tmp_path) -> None:
     with pytest.raises(ConfigError, match="identity"):
-        examine(plain, victims, config=small, folder=tmp_path)
+        examine(plain, clips, config=small, folder=tmp_path)
 
 
-def test_victims_are_balanced_fixed_and_cut(dataset) -> None:
+def test_clips_are_balanced_fixed_and_cut(dataset) -> None:
     tracks = open_tracks(dataset, "train")
-    one, two = (choose_victims(tracks, count=6, frames=4, seed=1) for _ in range(2))
-    assert one.identity == two.identity != choose_victims(tracks, count=6, frames=5).identity
+    one, two = (choose_clips(tracks, count=6, frames=4, seed=1) for _ in range(2))
+    assert one.identity == two.identity != choose_clips(tracks, count=6, frames=5).identity
     about = one.about()
     assert (about["tracks"], about["frames"]) == (6, 24)
     shares = [tracks[i].clip.speaking.float().mean() >= 0.5 for i in range(len(tracks))]
     assert about["mostly_speaking"] >= min(2, sum(map(int, shares)) - 1)
-    whole = choose_victims(tracks)
+    whole = choose_clips(tracks)
     assert whole.about()["frames"] == int(tracks.n_frames.sum())
     assert sum(int(b.n_samples.sum()) for b in one.batches) == pytest.approx(
         sum(4 / float(f) * 16000 for b in one.batches for f in b.fps), rel=0.01
     )
 
 
-def test_victims_of_one_class_are_refused() -> None:
+def test_clips_of_one_class_are_refused() -> None:
     clips = [(n, replace(c, speaking=torch.ones_like(c.speaking))) for n, c in people(4, seed=0)]
     with pytest.raises(DatasetError, match="are speaking; expected both"):
-        Victims.of(clips)
+        AuditClips.of(clips)
     with pytest.raises(DatasetError, match="1 tracks"):
-        Victims.of(people(1, seed=0))
+        AuditClips.of(people(1, seed=0))
 
 
 def finding(verdict="pass", sign="masking", test="t") -> Finding:
@@ -200,21 +240,21 @@ def finding(verdict="pass", sign="masking", test="t") -> Finding:
 
 
 def standing(claimed, worst) -> Standing:
-    return Standing(claimed=claimed, clean=95.0, chance=45.0, worst=worst, worst_by_track=worst,
-                    strongest="apgd", strongest_map=worst)  # fmt: skip
+    return Standing(claimed=claimed, clean=0.95, chance=0.45, worst=worst, worst_by_track=worst,
+                    strongest="apgd", strongest_average_precision=worst)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("flag", "claimed", "worst", "word"),
     [
-        (None, 80.0, 76.0, "robust"),
-        ("strength", 80.0, 76.0, "robust"),
-        ("evaluation", 80.0, 76.0, "broken"),
-        ("masking", 80.0, 76.0, "masked"),
-        ("masking", 80.0, 45.0, "masked"),
-        (None, 80.0, 74.9, "broken"),  # more than 5 below the claim
-        (None, 71.0, 70.1, "robust"),
-        (None, 71.0, 69.9, "broken"),  # less than half of 45 to 95 is left
+        (None, 0.8, 0.76, "robust"),
+        ("strength", 0.8, 0.76, "robust"),
+        ("evaluation", 0.8, 0.76, "broken"),
+        ("masking", 0.8, 0.76, "masked"),
+        ("masking", 0.8, 0.45, "masked"),
+        (None, 0.8, 0.749, "broken"),  # more than 0.05 below the claim
+        (None, 0.71, 0.701, "robust"),
+        (None, 0.71, 0.699, "broken"),  # less than half of 0.45 to 0.95 is left
     ],
 )
 def test_the_rule_of_the_verdict(flag, claimed, worst, word) -> None:
@@ -222,6 +262,6 @@ def test_the_rule_of_the_verdict(flag, claimed, worst, word) -> None:
     found += [finding("flag", flag, "odd")] if flag else []
     verdict = judged(found, standing(claimed, worst))
     assert verdict.word == word
-    assert f"{worst:.1f} %" in verdict.sentence
+    assert f"{100 * worst:.1f} %" in verdict.sentence
     assert "not run: absent" in verdict.sentence
     assert ("odd" in verdict.sentence) == bool(flag)

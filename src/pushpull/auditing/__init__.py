@@ -9,7 +9,7 @@ wrong; together with the worst case over all attacks they come to a verdict: rob
 """
 
 from pushpull.auditing.auditing import Audit, audit, examine
-from pushpull.auditing.clips import Victims, choose_victims
+from pushpull.auditing.clips import AuditClips, choose_clips
 from pushpull.auditing.findings import Finding, Standing, Verdict, judged
 from pushpull.auditing.plots import FIGURES
 from pushpull.auditing.registry import TESTS, Test
@@ -22,16 +22,16 @@ __all__ = [
     "FULL",
     "TESTS",
     "Audit",
+    "AuditClips",
     "AuditConfig",
     "Claim",
     "Finding",
     "Standing",
     "Test",
     "Verdict",
-    "Victims",
     "audit",
     "audit_lines",
-    "choose_victims",
+    "choose_clips",
     "examine",
     "judged",
     "write_report",

@@ -5,31 +5,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pushpull.attacks.threat import MODALITIES, per_modality
-from pushpull.auditing.clips import Victims, choose_victims
+from pushpull.auditing.clips import AuditClips, choose_clips
 from pushpull.auditing.findings import Finding, Standing, Verdict, judged
 from pushpull.auditing.registry import TESTS, examined
 from pushpull.auditing.report import write_report
-from pushpull.auditing.runs import Bench
+from pushpull.auditing.runs import AttackRuns
 from pushpull.auditing.settings import FULL, AuditConfig, Claim
 from pushpull.auditing.store import Store
 from pushpull.data import open_tracks, read_about
 from pushpull.errors import ConfigError
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
+from pushpull.report.tables import html_table
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.stages import STAGE_FORMAT
 from pushpull.runtime.version import versions
+from pushpull.schema import worst_by_track, worst_case
 
 __all__ = ["Audit", "audit", "examine"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Audit:
     """What an audit found.
 
@@ -37,24 +39,30 @@ class Audit:
         findings: Of each test, in order.
         standing: The numbers of the verdict.
         verdict: The conclusion.
-        runs: Each attack that was run: settings, mAP with interval, accuracy, cost.
-        victims: Sizes and checksum of what was attacked.
+        runs: Each attack that was run: settings, average precision with interval, accuracy, cost.
+        clips: Sizes and checksum of what was attacked.
         budget: Of each modality, in its own units.
         config: How much was done.
         cost: Evaluations, gradients, seconds.
+        detector: Name, checksum and model of the detector.
+        surrogates: Names of those that adversaries were transferred from.
+        data: Name of the data set, its split, and how it was made.
     """
 
     findings: tuple[Finding, ...]
     standing: Standing
     verdict: Verdict
     runs: tuple[Mapping[str, Any], ...]
-    victims: Mapping[str, Any]
+    clips: Mapping[str, Any]
     budget: Mapping[str, float]
     config: AuditConfig
     cost: Mapping[str, float]
+    detector: Mapping[str, Any] = field(default_factory=dict)
+    surrogates: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; rates are shares."""
         s = self.standing
         parts = {name: getattr(s, name) for name in Standing.__slots__}
         return {
@@ -66,16 +74,38 @@ class Audit:
             "standing": {**parts, "left": s.left},
             "tests": [finding.as_dict() for finding in self.findings],
             "runs": [dict(run) for run in self.runs],
-            "victims": dict(self.victims),
+            "clips": dict(self.clips),
             "budget": dict(self.budget),
             "config": self.config.as_dict(),
             "cost": dict(self.cost),
+            "detector": dict(self.detector),
+            "surrogates": list(self.surrogates),
+            "data": dict(self.data),
+            "versions": versions(),
         }
+
+    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+        """Write audit.json, audit.csv, audit.md and pictures.
+
+        Args:
+            folder: Made if it is not there.
+
+        Returns:
+            Files by name.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+        return write_report(self.as_dict(), output_dir(Path(folder)))
+
+    def _repr_html_(self) -> str:
+        rows = [(f.test, f.verdict, f.explanation) for f in self.findings]
+        return html_table(self.verdict.sentence, ("test", "verdict", "what was found"), rows)
 
 
 def examine(
     detector: Detector,
-    victims: Victims,
+    clips: AuditClips,
     *,
     eps: float | Mapping[str, float] = 5.0,
     claim: Claim | None = None,
@@ -90,7 +120,7 @@ def examine(
 
     Args:
         detector: Under audit; it works in eval mode and comes back as it was.
-        victims: What it is attacked on.
+        clips: What it is attacked on.
         eps: Push-Pull's eps_av or a budget for each modality.
         claim: What is claimed; the paper's PGD, with what it leaves, by default.
         config: How much is done.
@@ -112,12 +142,12 @@ def examine(
     start = time.perf_counter()
     store = Store(
         folder,
-        {"format": STAGE_FORMAT, "victims": victims.identity, "detector": dict(identity or {})},
+        {"format": STAGE_FORMAT, "clips": clips.identity, "detector": dict(identity or {})},
     )
     done = 0
-    bench = Bench(
+    runs = AttackRuns(
         detector,
-        victims,
+        clips,
         eps=eps,
         claim=claim,
         config=config,
@@ -125,16 +155,16 @@ def examine(
         surrogates=surrogates,
         watch=lambda stage, n: progress(stage, done, len(names)),
     )
-    bench.claimed()
+    runs.claimed()
     findings = []
     for done, name in enumerate(names):  # noqa: B007
-        findings.append(examined(name, bench))
+        findings.append(examined(name, runs))
     progress("done", len(names), len(names))
-    runs: tuple[dict[str, Any], ...] = tuple(
+    records: tuple[dict[str, Any], ...] = tuple(
         {
             "name": run.name,
             "kind": run.kind,
-            **bench.measured(run.score).as_dict(),
+            **runs.rates(run.score),
             "counts": run.counts,
             "settings": dict(run.settings),
             "curve": list(run.curve),
@@ -145,20 +175,20 @@ def examine(
             "backwards": run.backwards,
             "seconds": run.seconds,
         }
-        for run in bench.runs.values()
+        for run in runs.by_name.values()
     )
     return Audit(
         findings=tuple(findings),
-        standing=_standing(bench),
-        verdict=judged(findings, _standing(bench)),
-        runs=runs,
-        victims=victims.about(),
-        budget=bench.eps,
+        standing=_standing(runs),
+        verdict=judged(findings, _standing(runs)),
+        runs=records,
+        clips=clips.about(),
+        budget=runs.eps,
         config=config,
         cost={
-            "forwards": sum(run["forwards"] for run in runs),
-            "backwards": sum(run["backwards"] for run in runs),
-            "attack_seconds": round(sum(run["seconds"] for run in runs), 3),
+            "forwards": sum(run["forwards"] for run in records),
+            "backwards": sum(run["backwards"] for run in records),
+            "attack_seconds": round(sum(run["seconds"] for run in records), 3),
             "seconds": round(time.perf_counter() - start, 3),
             "stages_made": store.made,
             "stages_reused": store.reused,
@@ -194,7 +224,7 @@ def audit(
     root, out = Path(root), Path(out)
     model = resolve_detector(detector, device=device)
     rivals = [resolve_detector(source, device=device) for source in surrogates]
-    victims = choose_victims(
+    clips = choose_clips(
         open_tracks(root, split),
         count=config.tracks,
         frames=config.frames,
@@ -207,7 +237,7 @@ def audit(
     known = _identity(model)
     found = examine(
         model,
-        victims,
+        clips,
         eps=eps,
         claim=claim,
         config=config,
@@ -217,20 +247,18 @@ def audit(
         progress=progress,
     )
     about = read_about(root)
-    write_report(
-        found.as_dict()
-        | {
-            "detector": {"name": model.card.name, **known},
-            "surrogates": list(others),
-            "data": {
-                "root": str(root),
-                "split": split,
-                "made": None if about is None else about["made"],
-            },
-            "versions": versions(),
+    found = replace(
+        found,
+        detector={"name": model.card.name, **known},
+        surrogates=tuple(others),
+        data={
+            # Its name only: where it lies says something of the machine, not of the result.
+            "name": root.resolve().name,
+            "split": split,
+            "made": None if about is None else about["made"],
         },
-        out,
     )
+    found.save(out)
     return found
 
 
@@ -244,16 +272,18 @@ def _identity(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _standing(bench: Bench) -> Standing:
-    claimed = bench.claim.map
-    counting = [bench.clean, *(run.score for run in bench.runs.values() if run.counts)]
-    strongest = bench.strongest
+def _standing(runs: AttackRuns) -> Standing:
+    claimed = runs.claim.average_precision
+    counting = [runs.clean, *(run.score for run in runs.by_name.values() if run.counts)]
+    strongest = runs.strongest
     return Standing(
-        claimed=bench.map(bench.claimed().score) if claimed is None else claimed,
-        clean=bench.map(bench.clean),
-        chance=float(100 * bench.victims.speaking.mean()),
-        worst=bench.map(bench.worst(counting)),
-        worst_by_track=bench.map(bench.worst_by_track(counting)),
+        claimed=runs.precision(runs.claimed().score) if claimed is None else claimed,
+        clean=runs.precision(runs.clean),
+        chance=float(runs.clips.speaking.mean()),
+        worst=runs.precision(worst_case(counting)),
+        worst_by_track=runs.precision(worst_by_track(counting)),
         strongest="none" if strongest is None else strongest.name,
-        strongest_map=bench.map(bench.clean if strongest is None else strongest.score),
+        strongest_average_precision=runs.precision(
+            runs.clean if strongest is None else strongest.score
+        ),
     )

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pushpull.data import Tracks
 from pushpull.errors import DatasetError
-from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip
+from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip, FrameScores
 
-__all__ = ["Victims", "choose_victims"]
+__all__ = ["AuditClips", "choose_clips"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Victims:
+class AuditClips:
     """Labelled clips in batches of similar length.
 
     Attributes:
@@ -38,7 +38,7 @@ class Victims:
     identity: str
 
     @classmethod
-    def of(cls, clips: Iterable[tuple[str, Clip]], *, batch_frames: int = 1500) -> Victims:
+    def of(cls, clips: Iterable[tuple[str, Clip]], *, batch_frames: int = 1500) -> AuditClips:
         """Named clips, longest first.
 
         Raises:
@@ -84,6 +84,10 @@ class Victims:
         pairs = zip(values, self.batches, strict=True)
         return np.concatenate([v.detach().cpu()[b.mask].double().numpy() for v, b in pairs])
 
+    def scores(self, values: NDArray[np.float64]) -> FrameScores:
+        """Log-odds of all frames (N,) with their truth and tracks."""
+        return FrameScores(score=values, speaking=self.speaking, track=self.track)
+
     def probes(self, count: int) -> Batch:
         """The first so many clips of the batch that has most of them, as floats.
 
@@ -119,9 +123,9 @@ def rows(batch: Batch, chosen: Tensor) -> Batch:
     return replace(batch, **picked, speaking=speaking)
 
 
-def choose_victims(
+def choose_clips(
     tracks: Tracks, *, count: int = 0, frames: int = 0, seed: int = 0, batch_frames: int = 1500
-) -> Victims:
+) -> AuditClips:
     """Tracks drawn by the seed, half of them mostly speaking as far as there are such.
 
     Args:
@@ -150,7 +154,7 @@ def choose_victims(
             break
     clips = chosen[0] + chosen[1]
     clips += [_cut(tracks, i, frames, seed) for i in spare[: count - len(clips)]]
-    return Victims.of(clips[:count], batch_frames=batch_frames)
+    return AuditClips.of(clips[:count], batch_frames=batch_frames)
 
 
 def _cut(tracks: Tracks, number: int, frames: int, seed: int) -> tuple[str, Clip]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pushpull.report.tables import percent
+
 __all__ = [
     "EVALUATION",
     "MASKING",
@@ -20,12 +22,13 @@ __all__ = [
 
 MASKING, STRENGTH, EVALUATION = "masking", "strength", "evaluation"
 
-CLAIM_GAP = 5.0
-"""mAP that the worst case over all attacks may be below the claim. Ours: single attacks may differ
-by 1 to 2 (the survey's limits), and their worst case per frame lies below each."""
+CLAIM_GAP = 0.05
+"""Average precision that the worst case over all attacks may be below the claim. Ours: single
+attacks may differ by 0.01 to 0.02 (the survey's limits), and their worst case per frame lies below
+each."""
 
 HALF = 0.5
-"""Share of the way from chance to the clean mAP below which little is left. Ours."""
+"""Share of the way from chance to the clean average precision below which little is left. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +36,14 @@ class Outcome:
     """What a test found.
 
     Attributes:
-        flag: Whether it is flagged.
+        flag: Whether it is flagged; None where nothing it could find would be.
         figures: Numbers by name.
         text: What was found, in a sentence.
         data: For plots.
         sign: What the flag is a sign of, where that is not what the test's flags are.
     """
 
-    flag: bool
+    flag: bool | None
     figures: Mapping[str, float | None]
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -58,10 +61,11 @@ class Finding:
     Attributes:
         test: Name in `TESTS`.
         title: What is asked.
-        verdict: "pass", "flag" or "not run".
+        verdict: "pass", "flag", "not run", or "reported" for a measurement that judges nothing.
         sign: What a flag is a sign of: "masking" (the gradient misleads attackers), "strength" (the
             claimed attack is too weak) or "evaluation" (the claim's measurement is wrong).
-        figures: The numbers that decide, and others worth knowing, by name with units.
+        figures: The numbers that decide, and others worth knowing, by name with units; accuracy,
+            average precision and shares are 0..1.
         threshold: When it is flagged.
         reference: Where test and threshold come from.
         explanation: What was found, in a sentence.
@@ -85,16 +89,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The numbers that a verdict rests on, mAP in percent.
+    """The numbers that a verdict rests on: average precision, as shares.
 
     Attributes:
         claimed: What is claimed.
-        clean: Of the victims as they are.
+        clean: Of the clips as they are.
         chance: Of random scores: the share of frames that speak.
         worst: Worst case per frame over all attacks.
         worst_by_track: Of the worst adversary of each track, which exists.
         strongest: Name of the attack that leaves least.
-        strongest_map: What it leaves.
+        strongest_average_precision: What it leaves.
     """
 
     claimed: float
@@ -103,11 +107,11 @@ class Standing:
     worst: float
     worst_by_track: float
     strongest: str
-    strongest_map: float
+    strongest_average_precision: float
 
     @property
     def left(self) -> float:
-        """Share of the way from chance to the clean mAP that the worst case leaves."""
+        """Share of the way from chance to clean that the worst case leaves."""
         return (self.worst - self.chance) / max(self.clean - self.chance, 1e-9)
 
 
@@ -132,7 +136,7 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
     - masked: a test whose flag is a sign of masking is flagged, so what is left under attacks by
       gradient is no evidence. Which test it was, and what the strongest attack leaves, is said.
     - broken: no sign of masking, and the claim does not hold: the worst case is more than
-      `CLAIM_GAP` below it, or less than `HALF` of the way from chance to the clean mAP is left, or
+      `CLAIM_GAP` below it, or less than `HALF` of the way from chance to the clean one is left, or
       the claim's own evaluation is flagged.
     - robust: none of these. Flags of strength (the claim's attack was weak) are named; they count
       by what they took from the worst case.
@@ -145,9 +149,10 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
     }
     s = standing
     numbers = (
-        f"claimed mAP {s.claimed:.1f} %, clean {s.clean:.1f} %, chance {s.chance:.1f} %; strongest "
-        f"attack {s.strongest} leaves {s.strongest_map:.1f} %, the worst adversary of each track "
-        f"{s.worst_by_track:.1f} %, the worst case per frame {s.worst:.1f} %"
+        f"claimed mAP {percent(s.claimed)}, clean {percent(s.clean)}, chance {percent(s.chance)}; "
+        f"strongest attack {s.strongest} leaves {percent(s.strongest_average_precision)}, the "
+        f"worst adversary of each track {percent(s.worst_by_track)}, the worst case per frame "
+        f"{percent(s.worst)}"
     )
     falls_short = s.worst < s.claimed - CLAIM_GAP
     little = s.left < HALF

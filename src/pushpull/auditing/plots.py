@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ def step_sweep(record: Record) -> Figure | None:
         return None
     figure, axes = _axes()
     rows = data["found"]
-    axes.plot(data["steps"], [row["map"] for row in rows], "o-", label="PGD")
-    low, high = ([row[name] for row in rows] for name in ("low", "high"))
+    left = _percent([row["average_precision"] for row in rows])
+    axes.plot(data["steps"], left, "o-", label="PGD")
+    low, high = (_percent([row["interval"][end] for row in rows]) for end in (0, 1))
     axes.fill_between(data["steps"], low, high, alpha=0.2)
     _lines(axes, record)
-    axes.axhline(data["claim"], ls="--", color="tab:orange", label="the claim's attack")
+    axes.axhline(100 * data["claim"], ls="--", color="tab:orange", label="the claim's attack")
     axes.set(xscale="log", xlabel="steps", ylabel="mAP, %", title="more steps", ylim=(0, 103))
     axes.legend()
     return figure
@@ -38,8 +39,8 @@ def budget_sweep(record: Record) -> Figure | None:
         return None
     figure, axes = _axes()
     names = [f"{name} x" if name != "range" else "whole range" for name in data["factors"]]
-    axes.plot(names, data["map"], "o-", label="mAP")
-    axes.plot(names, data["accuracy"], "s:", label="frames right")
+    axes.plot(names, _percent(data["average_precision"]), "o-", label="mAP")
+    axes.plot(names, _percent(data["accuracy"]), "s:", label="frames right")
     _lines(axes, record)
     axes.set(xlabel="budget", ylabel="%", title="larger budgets", ylim=(0, 103))
     axes.tick_params(axis="x", rotation=45)
@@ -68,12 +69,13 @@ def loss_swap(record: Record) -> Figure | None:
     parts = [_data(record, name) for name in ("losses", "adaptive")]
     bars: dict[str, float] = {}
     for part in parts:
-        bars |= {} if part is None else dict(zip(part["losses"], part["map"], strict=True))
+        if part is not None:
+            bars |= zip(part["losses"], _percent(part["average_precision"]), strict=True)
     if not bars:
         return None
     figure, axes = _axes()
     axes.barh(list(bars), list(bars.values()))
-    axes.axvline(record["standing"]["chance"], ls=":", color="grey")
+    axes.axvline(100 * record["standing"]["chance"], ls=":", color="grey")
     axes.set(xlabel="mAP left, %", title="other objectives, equal cost", xlim=(0, 103))
     return figure
 
@@ -95,6 +97,10 @@ def _data(record: Record, test: str) -> Mapping[str, Any] | None:
     return None
 
 
+def _percent(shares: Sequence[float]) -> list[float]:
+    return [100 * share for share in shares]
+
+
 def _axes() -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -107,5 +113,5 @@ def _axes() -> tuple[Figure, Axes]:
 
 def _lines(axes: Axes, record: Record) -> None:
     standing = record["standing"]
-    axes.axhline(standing["clean"], ls="-", color="grey", lw=0.8, label="clean")
-    axes.axhline(standing["chance"], ls=":", color="grey", label="chance")
+    axes.axhline(100 * standing["clean"], ls="-", color="grey", lw=0.8, label="clean")
+    axes.axhline(100 * standing["chance"], ls=":", color="grey", label="chance")

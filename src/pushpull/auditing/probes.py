@@ -16,7 +16,7 @@ from pushpull.attacks.space import CropSpace, Deltas
 from pushpull.attacks.threat import Threat
 from pushpull.auditing import thresholds
 from pushpull.auditing.findings import NotRun, Outcome
-from pushpull.auditing.runs import Bench
+from pushpull.auditing.runs import AttackRuns
 from pushpull.errors import GradientError
 from pushpull.losses import Goal, build_objective, margin
 from pushpull.schema import Batch
@@ -28,36 +28,35 @@ DIFFERENCE = 1e-4
 enough to see that a gradient is shattered: from 1e-6 on a rounding layer is flat, as it says."""
 
 
-def gradients(bench: Bench) -> Outcome:
+def gradients(runs: AttackRuns) -> Outcome:
     """Looks for zero, missing and infinite gradients, and frames whose loss is flat."""
 
     def make() -> dict[str, Any]:
         counts = {"clips": 0, "flat_frames": 0, "right_frames": 0, "broken": 0}
         zero = {"audio": 0, "visual": 0}
-        batch = bench.probes()
-        for deltas in _points(bench, batch):
+        batch = runs.probes()
+        for deltas in _points(runs, batch):
             counts["clips"] += len(batch.faces)
             try:
-                found = _gradient(bench, batch, deltas, bench.claim.objective)
+                found = _gradient(runs, batch, deltas, runs.claim.objective)
             except GradientError:
                 counts["broken"] += len(batch.faces)
                 continue
             for name, gradient in found.items():
                 zero[name] += int((gradient.flatten(1) == 0).all(1).sum())
-            flat, right = _flat_frames(bench, batch, deltas)
+            flat, right = _flat_frames(runs, batch, deltas)
             counts["flat_frames"] += flat
             counts["right_frames"] += right
         return {**counts, "zero": zero}
 
-    depends = _probing(bench, objective=bench.claim.objective)
-    got = bench.cached("gradients", depends, make)
+    depends = _probing(runs, objective=runs.claim.objective)
+    got = runs.cached("gradients", depends, make)
     clips, right = max(got["clips"], 1), max(got["right_frames"], 1)
     figures: dict[str, float | None] = {
-        f"clips without gradient, {name}, %": 100 * n / clips for name, n in got["zero"].items()
+        f"clips without gradient, {name}, share": n / clips for name, n in got["zero"].items()
     }
-    figures["clips whose gradient is missing or not finite, %"] = 100 * got["broken"] / clips
-    figures["right frames without slope, %"] = 100 * got["flat_frames"] / right
-    flat = got["flat_frames"] / right
+    figures["clips whose gradient is missing or not finite, share"] = got["broken"] / clips
+    flat = figures["right frames without slope, share"] = got["flat_frames"] / right
     zero = max(got["zero"].values())
     return Outcome(
         flag=bool(zero) or bool(got["broken"]) or flat > thresholds.FLAT_FRAMES,
@@ -68,21 +67,21 @@ def gradients(bench: Bench) -> Outcome:
     )
 
 
-def derivatives(bench: Bench) -> Outcome:
+def derivatives(runs: AttackRuns) -> Outcome:
     """Compares derivatives along random directions with differences, in float64."""
 
     def make() -> dict[str, Any]:
-        batch = bench.victims.probes(bench.config.probe_clips)
+        batch = runs.clips.probes(runs.config.probe_clips)
         batch = replace(batch, waveform=batch.waveform.double(), faces=batch.faces.double())
         try:
-            detector = copy.deepcopy(bench.detector).double().cpu()
+            detector = copy.deepcopy(runs.detector).double().cpu()
         except Exception as e:  # any module may refuse to be copied
             return {"why": f"the detector cannot be copied to float64 ({e})"}
-        errors = {name: _derivative_errors(bench, detector, batch, name) for name in bench.eps}
+        errors = {name: _derivative_errors(runs, detector, batch, name) for name in runs.eps}
         return {"errors": errors}
 
-    depends = _probing(bench, directions=bench.config.directions, step=DIFFERENCE, place="ball")
-    got = bench.cached("derivatives", depends, make)
+    depends = _probing(runs, directions=runs.config.directions, step=DIFFERENCE, place="ball")
+    got = runs.cached("derivatives", depends, make)
     if "why" in got:
         raise NotRun(got["why"])
     medians = {name: float(np.median(values)) for name, values in got["errors"].items()}
@@ -94,14 +93,14 @@ def derivatives(bench: Bench) -> Outcome:
     )
 
 
-def landscape(bench: Bench) -> Outcome:
+def landscape(runs: AttackRuns) -> Outcome:
     """Evaluates the margin lost on a plane through the clean input."""
 
     def make() -> dict[str, Any]:
-        return _slice(bench)
+        return _slice(runs)
 
-    depends = _probing(bench, grid=bench.config.grid)
-    got = bench.cached("landscape", depends, make)
+    depends = _probing(runs, grid=runs.config.grid)
+    got = runs.cached("landscape", depends, make)
     if "why" in got:
         raise NotRun(got["why"])
     values = np.array(got["loss"])
@@ -115,7 +114,7 @@ def landscape(bench: Bench) -> Outcome:
             "jaggedness": jagged,
             "rise along the gradient, log-odds": rise,
             "rise along noise, log-odds": random_rise,
-            "linearity error, %": 100 * got["linearity"],
+            "linearity error, share": got["linearity"],
         },
         text=f"to the edge of the budget the margin lost rises by {rise:.2f} along the gradient's "
         f"signs and by {random_rise:.2f} along random ones",
@@ -123,23 +122,23 @@ def landscape(bench: Bench) -> Outcome:
     )
 
 
-def _probing(bench: Bench, **more: Any) -> dict[str, Any]:
+def _probing(runs: AttackRuns, **more: Any) -> dict[str, Any]:
     """What a measurement on the probe clips depends on."""
-    config = bench.config
-    return {"clips": config.probe_clips, "eps": bench.eps, "seed": config.seed, **more}
+    config = runs.config
+    return {"probe_clips": config.probe_clips, "eps": runs.eps, "seed": config.seed, **more}
 
 
-def _points(bench: Bench, batch: Batch) -> list[Deltas]:
+def _points(runs: AttackRuns, batch: Batch) -> list[Deltas]:
     """No change, a random one, and where five steps lead."""
-    space = CropSpace(batch, Threat.of(bench.eps))
-    generator = torch.Generator().manual_seed(bench.config.seed)
+    space = CropSpace(batch, Threat.of(runs.eps))
+    generator = torch.Generator().manual_seed(runs.config.seed)
     points = [
         {name: torch.zeros_like(r.clean) for name, r in space.regions.items()},
         {name: r.start(generator) for name, r in space.regions.items()},
     ]
     try:
         found = attack(
-            bench.detector, batch, "bim", eps=bench.eps, steps=5, objective=bench.claim.objective
+            runs.detector, batch, "bim", eps=runs.eps, steps=5, objective=runs.claim.objective
         )
     except GradientError:
         return points
@@ -147,26 +146,26 @@ def _points(bench: Bench, batch: Batch) -> list[Deltas]:
     return [*points, ends]
 
 
-def _gradient(bench: Bench, batch: Batch, deltas: Deltas, objective: str) -> Deltas:
+def _gradient(runs: AttackRuns, batch: Batch, deltas: Deltas, objective: str) -> Deltas:
     """Gradient of the objective where the deltas lead."""
     assert batch.speaking is not None  # noqa: S101
-    goal = Goal(labels=batch.speaking, centres=bench.known().centres)
-    with held_still(bench.detector):
+    goal = Goal(labels=batch.speaking, centres=runs.known().centres)
+    with held_still(runs.detector):
         search = Search(
-            bench.detector, CropSpace(batch, Threat.of(bench.eps)), build_objective(objective, goal)
+            runs.detector, CropSpace(batch, Threat.of(runs.eps)), build_objective(objective, goal)
         )
         return search.gradient(deltas)[1]
 
 
-def _flat_frames(bench: Bench, batch: Batch, deltas: Deltas) -> tuple[int, int]:
+def _flat_frames(runs: AttackRuns, batch: Batch, deltas: Deltas) -> tuple[int, int]:
     """Right frames on which the claim's loss has no slope in their logits, and all right frames."""
     assert batch.speaking is not None  # noqa: S101
-    space = CropSpace(batch, Threat.of(bench.eps))
+    space = CropSpace(batch, Threat.of(runs.eps))
     moved = space.to_batch({n: r.place(deltas[n]) for n, r in space.regions.items()})
-    output = bench.output(moved)
+    output = runs.output(moved)
     logits = output.logits.detach().requires_grad_()
-    goal = Goal(labels=batch.speaking, centres=bench.known().centres)
-    value = build_objective(bench.claim.objective, goal).ascend(replace(output, logits=logits))
+    goal = Goal(labels=batch.speaking, centres=runs.known().centres)
+    value = build_objective(runs.claim.objective, goal).ascend(replace(output, logits=logits))
     right = (margin(logits, batch.speaking) > 0) & output.mask
     if not value.requires_grad:
         # An objective of embeddings, which has no slope in logits to look at.
@@ -175,11 +174,11 @@ def _flat_frames(bench: Bench, batch: Batch, deltas: Deltas) -> tuple[int, int]:
     return int(((slope == 0).all(-1) & right).sum()), int(right.sum())
 
 
-def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> list[float]:
+def _derivative_errors(runs: AttackRuns, detector: Any, batch: Batch, name: str) -> list[float]:
     """Relative difference of derivative and central difference, for each direction."""
     assert batch.speaking is not None  # noqa: S101
     tensors = {"audio": batch.waveform, "visual": batch.faces}
-    generator = torch.Generator().manual_seed(bench.config.seed)
+    generator = torch.Generator().manual_seed(runs.config.seed)
     labels = batch.speaking
 
     def loss(x: Tensor) -> Tensor:
@@ -189,7 +188,7 @@ def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> 
 
     # Somewhere in the ball, not at the clip: flat areas of 8-bit pictures tie in max pooling, and
     # where they do there is no derivative.
-    clean, eps = tensors[name].detach(), bench.eps[name] or 1.0
+    clean, eps = tensors[name].detach(), runs.eps[name] or 1.0
     away = torch.rand(clean.shape, generator=generator, dtype=torch.float64) - 0.5
     x = (clean + eps * away).requires_grad_()
     errors: list[float] = []
@@ -201,7 +200,7 @@ def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> 
             gradient = torch.zeros_like(x)
         h = DIFFERENCE * eps
         with torch.no_grad():
-            for _ in range(bench.config.directions):
+            for _ in range(runs.config.directions):
                 way = torch.randn(x.shape, generator=generator, dtype=torch.float64)
                 ahead, behind = loss(x + h * way), loss(x - h * way)
                 measured = float((ahead - behind) / (2 * h))
@@ -211,31 +210,31 @@ def _derivative_errors(bench: Bench, detector: Any, batch: Batch, name: str) -> 
     return errors
 
 
-def _slice(bench: Bench) -> dict[str, Any]:
+def _slice(runs: AttackRuns) -> dict[str, Any]:
     """Mean margin lost on a plane: gradient signs along columns, random signs along rows."""
-    batch = bench.probes()
+    batch = runs.probes()
     assert batch.speaking is not None  # noqa: S101
     labels = batch.speaking
-    space = CropSpace(batch, Threat.of(bench.eps))
+    space = CropSpace(batch, Threat.of(runs.eps))
     zero = {name: torch.zeros_like(r.clean) for name, r in space.regions.items()}
     try:
-        gradient = _gradient(bench, batch, zero, "margin")
+        gradient = _gradient(runs, batch, zero, "margin")
     except GradientError as e:
         return {"why": f"there is no gradient to slice along: {e}"}
-    generator = torch.Generator().manual_seed(bench.config.seed)
+    generator = torch.Generator().manual_seed(runs.config.seed)
     ways = {}
     for name, region in space.regions.items():
         signs = torch.rand(region.clean.shape, generator=generator) < 0.5
         other = torch.where(signs, 1.0, -1.0).to(region.clean)
         ways[name] = (gradient[name].sign() * region.ball.eps, other * region.ball.eps)
-    at = np.linspace(-1, 1, bench.config.grid)
+    at = np.linspace(-1, 1, runs.config.grid)
 
     def lost(a: float, b: float) -> float:
         points = {
             name: region.place(region.project(a * ways[name][0] + b * ways[name][1]))
             for name, region in space.regions.items()
         }
-        output = bench.output(space.to_batch(points))
+        output = runs.output(space.to_batch(points))
         return float(-margin(output.logits, labels)[output.mask].mean())
 
     values = [[lost(float(a), float(b)) for a in at] for b in at]

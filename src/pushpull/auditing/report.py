@@ -9,19 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.auditing.plots import FIGURES
+from pushpull.report.tables import percent
 from pushpull.runtime.files import written_whole
 
 __all__ = ["audit_lines", "write_report"]
 
+RATES = ("accuracy", "average precision", "share", "share of right frames")
+"""What the name of a figure ends in that is a share, 0..1."""
+
 COLUMNS = ("test", "verdict", "sign", "figure", "value", "threshold", "reference")
 
 
-def write_report(record: Mapping[str, Any], out: Path) -> None:
+def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
     """Write audit.json, audit.csv, audit.md and the pictures that the record has data for.
 
     Args:
-        record: `Audit.as_dict()` with weights, data and versions.
+        record: `Audit.as_dict()`.
         out: Folder, which is there.
+
+    Returns:
+        Files by name.
 
     Raises:
         OutputError: If a file cannot be written.
@@ -49,6 +56,7 @@ def write_report(record: Mapping[str, Any], out: Path) -> None:
         drawn.append(f"{name}.png")
     with written_whole(out / "audit.md") as temporary:
         temporary.write_text("\n".join(_page(record, drawn)) + "\n")
+    return {name: out / name for name in ("audit.json", "audit.csv", "audit.md", *drawn)}
 
 
 def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
@@ -59,43 +67,49 @@ def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
-    victims, standing, cost = record["victims"], record["standing"], record["cost"]
+    clips, standing, cost = record["clips"], record["standing"], record["cost"]
     budget = ", ".join(f"{name} {value:g}" for name, value in record["budget"].items())
     yield f"# Audit of {record['detector']['name']}"
     yield ""
     yield f"**{record['verdict']['sentence']}**"
     yield ""
     yield (
-        f"{victims['tracks']} tracks ({victims['mostly_speaking']} mostly speaking), "
-        f"{victims['frames']} frames, {100 * victims['speaking']:.0f} % speaking, of "
-        f"{record['data']['root']} ({record['data']['split']}); budget {budget}. "
+        f"{clips['tracks']} tracks ({clips['mostly_speaking']} mostly speaking), "
+        f"{clips['frames']} frames, {100 * clips['speaking']:.0f} % speaking, of "
+        f"{record['data']['name']} ({record['data']['split']}); budget {budget}. "
         f"{100 * standing['left']:.0f} % of the way from chance to clean is left in the worst case."
     )
     yield ""
     yield "| test | verdict | what was found | flagged if | after |"
     yield "|---|---|---|---|---|"
     for f in record["tests"]:
-        figures = "; ".join(f"{k}: {_number(v)}" for k, v in f["figures"].items())
+        figures = "; ".join(f"{k}: {_figure(k, v)}" for k, v in f["figures"].items())
         cells = [f["test"], f["verdict"], f["explanation"] + (f" ({figures})" if figures else "")]
-        cells += [f"{f['threshold']} (sign of {f['sign']})", f["reference"]]
+        judged = f["verdict"] != "reported"
+        cells += [f"{f['threshold']} (sign of {f['sign']})" if judged else "-", f["reference"]]
         yield "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
     yield ""
     yield "| attack | kind | mAP % (95 % interval over tracks) | accuracy % | counts |"
     yield "|---|---|---|---|---|"
     for run in record["runs"]:
-        interval = f"{run['map']:.1f} ({run['low']:.1f} to {run['high']:.1f})"
+        low, high = (f"{100 * end:.1f}" for end in run["interval"])
+        left, accuracy = (f"{100 * run[k]:.1f}" for k in ("average_precision", "accuracy"))
         counts = "yes" if run["counts"] else run["outside"] or run["error"] or "other budget"
-        yield f"| {run['name']} | {run['kind']} | {interval} | {run['accuracy']:.1f} | {counts} |"
+        cells = [run["name"], run["kind"], f"{left} ({low} to {high})", accuracy, counts]
+        yield "| " + " | ".join(cells) + " |"
     yield ""
     for picture in pictures:
         yield f"![{picture}]({picture})"
     yield ""
     yield (
-        f"{cost['forwards']:.0f} evaluations of all victims, {cost['backwards']:.0f} of them with "
+        f"{cost['forwards']:.0f} evaluations of all clips, {cost['backwards']:.0f} of them with "
         f"a gradient; "
         f"{cost['attack_seconds']:.0f} s of attacks. Settings, seeds and versions: audit.json."
     )
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+def _figure(name: str, value: float | None) -> str:
+    """A figure for people: rates, which its name ends in, in percent."""
+    if value is None:
+        return "none"
+    return percent(value) if name.endswith(RATES) else f"{value:.4g}"

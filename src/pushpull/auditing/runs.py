@@ -1,16 +1,17 @@
-"""The detector under audit, its victims, and every attack that was run on them.
+"""The detector under audit, its clips, and every attack that was run on them.
 
-A run is an attack on all victims: scores of its best adversaries, frame by frame, and what it cost.
-Tests ask the bench for runs; one that several tests need is made once. The worst case is taken over
-all runs within the budget, for each frame on its own: no single adversary need be so strong, so it
-bounds from below what is left. Beside it stands the worst adversary for each track, which exists.
+A run is an attack on all clips: scores of its best adversaries, frame by frame, and what it cost.
+Tests ask for runs; one that several tests need is made once. The worst case is taken over all runs
+made with the audit's budget, for each frame on its own: no single adversary need be so strong, so
+it bounds from below what is left. Runs with smaller and larger budgets are not counted. Beside it
+stands the worst adversary for each track, which exists.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -25,17 +26,17 @@ from pushpull.attacks import transfer
 from pushpull.attacks.search import held_still
 from pushpull.attacks.space import CropSpace, on_grid
 from pushpull.attacks.threat import MODALITIES, RANGE, Threat, per_modality
-from pushpull.auditing.clips import Victims
+from pushpull.auditing.clips import AuditClips
 from pushpull.auditing.objectives import Known, fused_centres, objective_of
 from pushpull.auditing.settings import AuditConfig, Claim
 from pushpull.auditing.store import Store, packed, unpacked
 from pushpull.errors import BudgetError, BudgetWarning, ConfigError, GradientError
 from pushpull.losses import Centres, class_centres, log_odds
-from pushpull.metrics import average_precision, bootstrap_difference, bootstrap_precision
+from pushpull.metrics import bootstrap_difference
 from pushpull.models.detector import Detector
-from pushpull.schema import Batch, Output
+from pushpull.schema import Batch, FrameScores, Output, worst_case
 
-__all__ = ["Bench", "Measured", "Run"]
+__all__ = ["AttackRuns", "Run"]
 
 WHOLE_RANGE = {name: high - low for name, (low, high) in RANGE.items()}
 """The budget of each modality within which every valid input lies."""
@@ -43,48 +44,26 @@ WHOLE_RANGE = {name: high - low for name, (low, high) in RANGE.items()}
 SCORES_ONLY = ("square", "noise")
 """Attacks that take no gradients."""
 
-Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What scores come to, in percent.
-
-    Attributes:
-        map: Average precision.
-        low: Lower end of its 95 % interval over tracks.
-        high: Upper end.
-        accuracy: Share of frames that are right.
-    """
-
-    map: float
-    low: float
-    high: float
-    accuracy: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Plain values for JSON."""
-        return {"map": self.map, "low": self.low, "high": self.high, "accuracy": self.accuracy}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Run:
-    """An attack on all victims.
+    """An attack on all clips.
 
     Attributes:
         name: Unique among the runs of an audit.
         settings: What was asked for.
         kind: "gradient" of the audited detector, "scores" of it, or "transfer".
-        score: Log-odds of all victim frames on the adversaries kept (N,).
+        score: Of all frames, on the adversaries kept.
         last: The same on the last iterate tried; None where it is not known.
         rounded: The same on the adversaries as files hold them: 8-bit faces, int16 sound.
         curve: Mean objective over the clips at each evaluation.
         reach: Largest change of each modality, in units of its budget, measured on the result.
         outside: Why the result is no valid adversary, "" if it is one.
         error: Why no adversary was found, "" if one was; the scores are then the clean ones.
-        within: Whether it has the audit's budget, and so counts towards the worst case.
+        within: Whether it was made with the audit's budget, no smaller and no larger one, and so
+            counts towards the worst case.
         last_worse: Share of clips whose last iterate was worse than the best.
-        forwards: Evaluations of all victims.
+        forwards: Evaluations of all clips.
         backwards: Those with a gradient.
         seconds: How long it took.
     """
@@ -92,9 +71,9 @@ class Run:
     name: str
     settings: Mapping[str, Any]
     kind: str
-    score: Scores
-    last: Scores | None
-    rounded: Scores
+    score: FrameScores
+    last: FrameScores | None
+    rounded: FrameScores
     curve: tuple[float, ...]
     reach: Mapping[str, float]
     outside: str
@@ -114,12 +93,12 @@ class Run:
 ARRAYS = ("score", "last", "rounded")
 
 
-class Bench:
+class AttackRuns:
     """What tests work with.
 
     Args:
         detector: Under audit.
-        victims: What it is attacked on.
+        clips: What it is attacked on.
         eps: Push-Pull's eps_av or a budget for each modality.
         claim: What is audited.
         config: How much is done.
@@ -131,15 +110,15 @@ class Bench:
         ConfigError: If a budget is not above 0.
 
     Attributes:
-        runs: Every run so far, by name.
+        by_name: Every run so far.
         eps: Budget of each modality, in its own units.
-        clean: Scores of the clean victims (N,).
+        clean: Scores of the clean clips.
     """
 
     def __init__(
         self,
         detector: Detector,
-        victims: Victims,
+        clips: AuditClips,
         *,
         eps: float | Mapping[str, float],
         claim: Claim,
@@ -148,74 +127,51 @@ class Bench:
         surrogates: Mapping[str, Detector] | None = None,
         watch: Callable[[str, int], None] = lambda stage, evaluations: None,
     ) -> None:
-        self.detector, self.victims, self.claim, self.config = detector, victims, claim, config
+        self.detector, self.clips, self.claim, self.config = detector, clips, claim, config
         self.eps = per_modality("eps", eps, MODALITIES["both"])
         if not all(self.eps.values()):
             raise ConfigError(f"eps is {self.eps}; expected a budget above 0 for each modality")
         self.surrogates = dict(surrogates or {})
-        self.runs: dict[str, Run] = {}
+        self.by_name: dict[str, Run] = {}
         self._store, self._watch = store, watch
         self._known: Known | None = None
-        self._measured: dict[bytes, Measured] = {}
+        self._rates: dict[bytes, dict[str, Any]] = {}
         kept = self.cached("clean", {}, lambda: {"score": packed(self._clean())})
         score = unpacked(kept["score"])
         assert score is not None  # noqa: S101
-        self.clean = score
+        self.clean = clips.scores(score)
 
     # What is measured
 
-    def measured(self, score: Scores) -> Measured:
-        """MAP with its interval over tracks, and accuracy."""
-        key = score.tobytes()
-        if key not in self._measured:
-            truth, track = self.victims.speaking, self.victims.track
-            low, high = bootstrap_precision(score, truth, track, draws=self.config.draws)
-            self._measured[key] = Measured(
-                map=100 * average_precision(score, truth),
-                low=100 * low,
-                high=100 * high,
-                accuracy=float(100 * np.mean((score > 0) == truth)),
-            )
-        return self._measured[key]
+    def rates(self, scores: FrameScores) -> dict[str, Any]:
+        """Accuracy, average precision and its 95 % interval over tracks, as shares."""
+        key = scores.score.tobytes()
+        if key not in self._rates:
+            found = scores.as_dict(draws=self.config.draws)
+            self._rates[key] = {k: found[k] for k in ("accuracy", "average_precision", "interval")}
+        return self._rates[key]
 
-    def map(self, score: Scores) -> float:
-        """MAP in percent."""
-        return self.measured(score).map
+    def precision(self, scores: FrameScores) -> float:
+        """Average precision; clips of an audit hold both classes, so there always is one."""
+        return float(self.rates(scores)["average_precision"])
 
-    def surely_below(self, score: Scores, other: Scores) -> bool:
-        """Whether the mAP of `score` is below that of `other` in 97.5 % of draws of tracks."""
-        truth, track = self.victims.speaking, self.victims.track
-        _, high = bootstrap_difference(score, other, truth, track, draws=self.config.draws)
+    def surely_below(self, scores: FrameScores, others: FrameScores) -> bool:
+        """Whether the average precision is below that of others in 97.5 % of draws of tracks."""
+        _, high = bootstrap_difference(
+            scores.score, others.score, scores.truth, scores.track, draws=self.config.draws
+        )
         return high < 0
 
-    def lowered(self, score: Scores) -> Scores:
-        """How far each frame is on its right side (N,)."""
-        return np.where(self.victims.speaking, score, -score)
-
-    def worst(self, scores: Sequence[Scores]) -> Scores:
-        """The score of each frame with the lowest margin."""
-        stacked = np.stack(scores)
-        index = self.lowered(stacked).argmin(0)
-        chosen: Scores = np.take_along_axis(stacked, index[None], 0)[0]
-        return chosen
-
-    def worst_by_track(self, scores: Sequence[Scores]) -> Scores:
-        """The scores of each track from the run that leaves its frames the lowest mean margin."""
-        stacked, track = np.stack(scores), self.victims.track
-        sums = np.stack([np.bincount(track, self.lowered(one)) for one in stacked])
-        chosen: Scores = np.take_along_axis(stacked, sums.argmin(0)[track][None], 0)[0]
-        return chosen
-
-    def worst_of(self, kind: str | None = None) -> Scores:
-        """The worst case per frame over the runs of a kind, or all, and the clean victims."""
-        chosen = [r.score for r in self.runs.values() if r.counts and kind in (None, r.kind)]
-        return self.worst([self.clean, *chosen])
+    def worst_of(self, kind: str | None = None) -> FrameScores:
+        """The worst case per frame over the counting runs of a kind, or all, and clean clips."""
+        chosen = [r.score for r in self.by_name.values() if r.counts and kind in (None, r.kind)]
+        return worst_case([self.clean, *chosen])
 
     @property
     def strongest(self) -> Run | None:
         """The run of the audit's budget that leaves the lowest mAP."""
-        counting = [run for run in self.runs.values() if run.counts]
-        return min(counting, key=lambda run: self.map(run.score), default=None)
+        counting = [run for run in self.by_name.values() if run.counts]
+        return min(counting, key=lambda run: self.precision(run.score), default=None)
 
     # What is run
 
@@ -235,7 +191,7 @@ class Bench:
         copies: int = 0,
         **settings: Any,
     ) -> Run:
-        """An attack on all victims, or what it gave when it was run before.
+        """An attack on all clips, or what it gave when it was run before.
 
         Args:
             name: Of the run.
@@ -303,7 +259,7 @@ class Bench:
         return self.run("reference", claim.attack, objective=claim.objective, **claim.settings)
 
     def known(self, batch: Batch | None = None) -> Known:
-        """Class centres over all clean victims, and the clean output of a batch."""
+        """Class centres over all clean clips, and the clean output of a batch."""
         if self._known is None:
             self._known = self._centres()
         if batch is None:
@@ -317,13 +273,13 @@ class Bench:
         return output
 
     def batches(self) -> Iterator[tuple[int, Batch]]:
-        """The victims, as floats, on the detector's device."""
-        for k, batch in enumerate(self.victims.batches):
+        """The clips, as floats, on the detector's device."""
+        for k, batch in enumerate(self.clips.batches):
             yield k, batch.to(self._device).as_float()
 
     def probes(self) -> Batch:
         """A few clips, as floats, on the detector's device."""
-        return self.victims.probes(self.config.probe_clips).to(self._device)
+        return self.clips.probes(self.config.probe_clips).to(self._device)
 
     @property
     def _device(self) -> torch.device:
@@ -352,12 +308,16 @@ class Bench:
         within: bool = True,
         keep: bool = True,
     ) -> Run:
-        if name in self.runs:
-            return self.runs[name]
+        if name in self.by_name:
+            return self.by_name[name]
         row = self.cached(
             f"run-{name}", {"asked": asked}, lambda: self._run(perturb, eps), keep=keep
         )
-        arrays = {part: unpacked(row[part]) for part in ARRAYS}
+        arrays = {
+            part: None if found is None else self.clips.scores(found)
+            for part in ARRAYS
+            for found in [unpacked(row[part])]
+        }
         rest = {k: v for k, v in row.items() if k not in ARRAYS}
         rest["curve"] = tuple(rest["curve"])
         known = {field.name for field in fields(Run)}
@@ -365,7 +325,7 @@ class Bench:
             name=name, settings=asked, kind=kind, within=within,
             **{k: v for k, v in (arrays | rest).items() if k in known},
         )  # fmt: skip
-        self.runs[name] = run
+        self.by_name[name] = run
         return run
 
     def _run(
@@ -409,7 +369,7 @@ class Bench:
             frames += size
         curve = torch.cat(curves, 1).sum(1) / frames if curves else torch.zeros(0)
         return {
-            **{part: packed(self.victims.flat(values)) for part, values in parts.items()},
+            **{part: packed(self.clips.flat(values)) for part, values in parts.items()},
             "curve": curve.tolist(),
             "reach": reach,
             "outside": outside,
@@ -420,8 +380,8 @@ class Bench:
             "seconds": round(time.perf_counter() - start, 3),
         }
 
-    def _clean(self) -> Scores:
-        return self.victims.flat([log_odds(self.output(b).logits) for _, b in self.batches()])
+    def _clean(self) -> NDArray[np.float64]:
+        return self.clips.flat([log_odds(self.output(b).logits) for _, b in self.batches()])
 
     def _centres(self) -> Known:
         outputs = [self.output(batch) for _, batch in self.batches()]
@@ -435,7 +395,7 @@ class Bench:
         assert logits is not None  # noqa: S101
         mask = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
         pooled = Output(logits=logits, mask=mask, **parts)
-        labels = torch.from_numpy(self.victims.speaking).long()[None].to(logits.device)
+        labels = torch.from_numpy(self.clips.speaking).long()[None].to(logits.device)
         centres: Centres | None = None
         if pooled.e_a is not None and pooled.e_v is not None:
             centres = class_centres(pooled, labels)

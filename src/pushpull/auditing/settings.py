@@ -21,7 +21,8 @@ class Claim:
         attack: A name from `pushpull.attacks.ATTACKS`; the paper's PGD by default.
         settings: Of the attack: steps, random_start, ...
         objective: What it maximised.
-        map: mAP in percent that is claimed, on the tracks of the audit; None: what is measured.
+        average_precision: What is claimed on the clips of the audit, a share; None: what is
+            measured.
         perturb: The evaluation's own maker of adversaries, if it is not this package's. It is
             called as `pushpull.evaluation` calls it and its result is measured, never trusted.
             Nothing is known that says whether it is the same as in an earlier audit, so what it
@@ -31,13 +32,16 @@ class Claim:
     attack: str = "pgd"
     settings: Mapping[str, Any] = field(default_factory=lambda: {"steps": 5})
     objective: str = "all"
-    map: float | None = None
+    average_precision: float | None = None
     perturb: Perturb | None = None
 
     def __post_init__(self) -> None:
         AttackSettings.of(self.attack, **{**self.settings, "objective": self.objective})
-        if self.map is not None and not 0 <= self.map <= 100:
-            raise ConfigError(f"the claimed mAP is {self.map}; expected percent, 0 to 100")
+        claimed = self.average_precision
+        if claimed is not None and not 0 <= claimed <= 1:
+            raise ConfigError(
+                f"the claimed average precision is {claimed}; expected a share, 0 to 1"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,129 +9,129 @@ import numpy as np
 
 from pushpull.auditing import thresholds
 from pushpull.auditing.findings import Outcome
-from pushpull.auditing.runs import Bench, Run
+from pushpull.auditing.runs import AttackRuns, Run
+from pushpull.schema import worst_by_track
 
 __all__ = ["apgd", "directions", "margins", "modalities", "pgd", "restarts", "steps"]
 
 
-def pgd(bench: Bench, name: str, steps: int, **settings: Any) -> Run:
+def pgd(runs: AttackRuns, name: str, steps: int, **settings: Any) -> Run:
     """PGD with steps that can cross the ball, the claim's objective by default."""
-    settings = {"objective": bench.claim.objective, **settings}
-    return bench.run(name, "pgd", steps=steps, step=thresholds.STEP / steps, **settings)
+    settings = {"objective": runs.claim.objective, **settings}
+    return runs.run(name, "pgd", steps=steps, step=thresholds.STEP / steps, **settings)
 
 
-def steps(bench: Bench) -> Outcome:
+def steps(runs: AttackRuns) -> Outcome:
     """PGD with more and more steps that can cross the ball."""
-    base = bench.reference()
-    runs = {n: pgd(bench, f"pgd-{n}", n) for n in bench.config.steps}
-    maps = {n: bench.map(run.score) for n, run in runs.items()}
-    best = min(maps, key=lambda n: maps[n])
-    gap = bench.map(base.score) - maps[best]
-    counts = list(maps)
-    change = maps[counts[-2]] - maps[counts[-1]] if len(counts) > 1 else None
+    base = runs.reference()
+    sweep = {n: pgd(runs, f"pgd-{n}", n) for n in runs.config.steps}
+    left = {n: runs.precision(run.score) for n, run in sweep.items()}
+    best = min(left, key=lambda n: left[n])
+    gap = runs.precision(base.score) - left[best]
+    counts = list(left)
+    change = left[counts[-2]] - left[counts[-1]] if len(counts) > 1 else None
     return Outcome(
         flag=gap > thresholds.STEPS_GAP,
         figures={
-            "claim's attack, mAP %": bench.map(base.score),
-            "lowest of the sweep, mAP %": maps[best],
-            "last increase of steps takes, mAP": change,
+            "claim's attack, average precision": runs.precision(base.score),
+            "lowest of the sweep, average precision": left[best],
+            "last increase of steps takes, average precision": change,
         },
-        text=f"PGD with {best} steps leaves {gap:+.1f} mAP less than the claim's attack",
+        text=f"PGD with {best} steps leaves {100 * gap:+.1f} mAP less than the claim's attack",
         data={
             "steps": counts,
-            "found": [bench.measured(run.score).as_dict() for run in runs.values()],
-            "claim": bench.map(base.score),
+            "found": [runs.rates(run.score) for run in sweep.values()],
+            "claim": runs.precision(base.score),
         },
     )
 
 
-def restarts(bench: Bench) -> Outcome:
+def restarts(runs: AttackRuns) -> Outcome:
     """PGD from more and more random starts, the worst for each track."""
-    config = bench.config
-    runs = [
-        pgd(bench, f"restart-{i}", config.restart_steps, seed=100 + i)
+    config = runs.config
+    scores = [
+        pgd(runs, f"restart-{i}", config.restart_steps, seed=100 + i).score
         for i in range(config.restarts)
     ]
     counts = [2**i for i in range(int(math.log2(config.restarts)) + 1)]
-    maps = [bench.map(bench.worst_by_track([run.score for run in runs[:n]])) for n in counts]
-    change = maps[-2] - maps[-1]
+    left = [runs.precision(worst_by_track(scores[:n])) for n in counts]
+    change = left[-2] - left[-1]
     return Outcome(
         flag=change > thresholds.STEPS_GAP,
         figures={
-            "one start, mAP %": maps[0],
-            f"best of {counts[-1]}, mAP %": maps[-1],
-            "last doubling takes, mAP": change,
+            "one start, average precision": left[0],
+            f"best of {counts[-1]}, average precision": left[-1],
+            "last doubling takes, average precision": change,
         },
-        text=f"{counts[-1]} starts in place of {counts[-2]} take {change:.2f} mAP",
-        data={"restarts": counts, "map": maps},
+        text=f"{counts[-1]} starts in place of {counts[-2]} take {100 * change:.2f} mAP",
+        data={"restarts": counts, "average_precision": left},
     )
 
 
-def apgd(bench: Bench) -> Outcome:
+def apgd(runs: AttackRuns) -> Outcome:
     """APGD with the cross-entropy and the margin."""
-    runs = {
-        name: bench.run(f"apgd-{name}", "apgd", objective=name, steps=bench.config.apgd_steps)
+    both = {
+        name: runs.run(f"apgd-{name}", "apgd", objective=name, steps=runs.config.apgd_steps)
         for name in ("all", "margin")
     }
-    most = pgd(bench, f"pgd-{bench.config.steps[-1]}", bench.config.steps[-1])
-    maps = {name: bench.map(run.score) for name, run in runs.items()}
-    claim = bench.map(bench.reference().score)
-    gap = claim - min(maps.values())
+    most = pgd(runs, f"pgd-{runs.config.steps[-1]}", runs.config.steps[-1])
+    left = {name: runs.precision(run.score) for name, run in both.items()}
+    claim = runs.precision(runs.reference().score)
+    gap = claim - min(left.values())
     return Outcome(
         flag=gap > thresholds.STEPS_GAP,
         figures={
-            "APGD-CE, mAP %": maps["all"],
-            "APGD-margin, mAP %": maps["margin"],
-            "longest PGD, mAP %": bench.map(most.score),
-            "claim's attack, mAP %": claim,
+            "APGD-CE, average precision": left["all"],
+            "APGD-margin, average precision": left["margin"],
+            "longest PGD, average precision": runs.precision(most.score),
+            "claim's attack, average precision": claim,
         },
-        text=f"APGD leaves {gap:+.1f} mAP less than the claim's attack",
+        text=f"APGD leaves {100 * gap:+.1f} mAP less than the claim's attack",
     )
 
 
-def modalities(bench: Bench) -> Outcome:
+def modalities(runs: AttackRuns) -> Outcome:
     """PGD on sound alone, on faces alone and on both."""
-    n = bench.config.loss_steps
-    maps = {
-        name: bench.map(pgd(bench, f"pgd-{name}", n, modality=name).score)
+    n = runs.config.loss_steps
+    left = {
+        name: runs.precision(pgd(runs, f"pgd-{name}", n, modality=name).score)
         for name in ("audio", "visual")
     }
-    joint = bench.map(pgd(bench, "loss-claim", n).score)
-    gap = joint - min(maps.values())
+    joint = runs.precision(pgd(runs, "loss-claim", n).score)
+    gap = joint - min(left.values())
     return Outcome(
         flag=gap > thresholds.JOINT_GAP,
         figures={
-            "audio, mAP %": maps["audio"],
-            "visual, mAP %": maps["visual"],
-            "both, mAP %": joint,
+            "audio, average precision": left["audio"],
+            "visual, average precision": left["visual"],
+            "both, average precision": joint,
         },
-        text=f"the joint attack leaves {gap:+.1f} mAP beside the stronger single one",
+        text=f"the joint attack leaves {100 * gap:+.1f} mAP beside the stronger single one",
     )
 
 
-def directions(bench: Bench) -> Outcome:
+def directions(runs: AttackRuns) -> Outcome:
     """PGD aimed at one class, then at the other."""
-    n, truth = bench.config.loss_steps, bench.victims.speaking
+    n, truth = runs.config.loss_steps, runs.clips.speaking
     shares = {}
     for target, of in (("silent", truth), ("speaking", ~truth)):
-        score = pgd(bench, f"to-{target}", n, targeted=target).score
-        before = (bench.clean > 0) == truth
-        flipped = ((score > 0) != truth) & before & of
-        shares[target] = float(flipped.sum() / max((before & of).sum(), 1))
+        score = pgd(runs, f"to-{target}", n, targeted=target).score
+        before = runs.clean.right & of
+        shares[target] = float((before & ~score.right).sum() / max(before.sum(), 1))
     low, high = thresholds.HIDDEN_DIRECTION
     return Outcome(
         flag=min(shares.values()) < low and max(shares.values()) > high,
         figures={
-            "speaking taken for silent, % of right frames": 100 * shares["silent"],
-            "silent taken for speaking, % of right frames": 100 * shares["speaking"],
+            "speaking taken for silent, share of right frames": shares["silent"],
+            "silent taken for speaking, share of right frames": shares["speaking"],
         },
         text="share of right frames that an attack aimed at one class turns over, for each class",
     )
 
 
-def margins(bench: Bench) -> Outcome:
+def margins(runs: AttackRuns) -> Outcome:
     """Quantiles of clean margins."""
-    values = bench.lowered(bench.clean)
+    values = runs.clean.margin
     quantiles = {q: float(np.quantile(values, q / 100)) for q in (1, 50, 99)}
     return Outcome(
         flag=quantiles[99] >= thresholds.MARGIN_99,

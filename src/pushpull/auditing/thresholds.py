@@ -1,4 +1,4 @@
-"""When tests are flagged. Where a source gives no limit in mAP, these are ours."""
+"""When tests are flagged. Rates are shares, 0..1; where a source gives no limit, these are ours."""
 
 __all__ = [
     "BLACK_BOX_GAP",
@@ -20,20 +20,23 @@ __all__ = [
     "STEPS_GAP",
 ]
 
-STEPS_GAP = 1.0
-"""mAP that more steps, restarts or APGD may lower beyond the claim's attack (C19)."""
-LOSS_GAP = 2.0
-"""mAP that another objective may lower beyond the claim's at equal cost (CH20, T20)."""
-BLACK_BOX_GAP = 0.2
-"""mAP that an attack without gradients may be below those with them (as AutoAttack)."""
-RISE = 0.5
-"""mAP that a larger budget may leave more than a smaller one."""
-JOINT_GAP = 0.5
-"""mAP that a joint attack may leave above the stronger of the single ones."""
-NOISE_DROP = 1.0
-"""mAP that random noise may take: more is said, but a model that noise breaks is not masked."""
-CHANCE = 50.0
-"""Accuracy in percent that an attack of the whole valid range must not leave (two classes)."""
+STEPS_GAP = 0.01
+"""Average precision that more steps, restarts or APGD may lower beyond the claim's attack (C19)."""
+LOSS_GAP = 0.02
+"""Average precision that another objective may lower beyond the claim's at equal cost (CH20,
+T20)."""
+BLACK_BOX_GAP = 0.002
+"""Average precision that an attack without gradients may be below those with them (as
+AutoAttack)."""
+RISE = 0.005
+"""Average precision that a larger budget may leave more than a smaller one."""
+JOINT_GAP = 0.005
+"""Average precision that a joint attack may leave above the stronger of the single ones."""
+NOISE_DROP = 0.01
+"""Average precision that random noise may take: more is said, but a model that noise breaks is
+not masked."""
+CHANCE = 0.5
+"""Accuracy that an attack of the whole valid range must not leave (two classes)."""
 MARGIN_99 = 15.0
 """99 % quantile of margins, in log-odds: softmax cross-entropy in float32 is flat from 17."""
 DERIVATIVE_ERROR = 0.1
@@ -46,8 +49,9 @@ RANDOM = 1e-4
 """Change of log-odds between evaluations, in shares of their spread (AutoAttack's check)."""
 FOUND = 0.95
 """Share of frames with a planted adversary that the attack has to find."""
-KEPT_GAP = 0.5
-"""mAP that the iterate kept may leave above the best one, or the claim above its own attack."""
+KEPT_GAP = 0.005
+"""Average precision that the iterate kept may leave above the best one, or the claim above its
+own attack."""
 JAGGED = 1.4
 """Mean second difference over mean first difference of the loss on a slice: 1.7 for white noise,
 1.4 for a random walk, whose slope says nothing of the next step. Undefended detectors were measured
@@ -55,8 +59,8 @@ up to 1.2, with gradients that bring them to chance."""
 HIDDEN_DIRECTION = (0.05, 0.5)
 """One direction hides if it succeeds on less than the first share where the other does on more than
 the second."""
-HIDDEN_GAP = 5.0
-"""mAP from which on a loss that another one beats at equal cost is taken to hide the gradient, and
-not just to be the weaker one. Ours."""
+HIDDEN_GAP = 0.05
+"""Average precision from which on a loss that another one beats at equal cost is taken to hide the
+gradient, and not just to be the weaker one. Ours."""
 STEP = 2.5
 """Steps are this many budgets / steps long, so that they can cross the ball (Madry et al. 2018)."""

@@ -208,7 +208,8 @@ def audit(
     if limit is not None:
         config = replace(config, tracks=limit)
     settings = {} if attack == "fgsm" else {"steps": steps}
-    claimed = Claim(attack=attack, settings=settings, map=claim)
+    share = None if claim is None else claim / 100
+    claimed = Claim(attack=attack, settings=settings, average_precision=share)
     budget = budget_of(eps)
     with progress_bar(data.name) as report:
         found = audit_detector(

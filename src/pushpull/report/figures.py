@@ -39,21 +39,21 @@ def draw_figure3(figure: Mapping[str, Any]) -> Figure:
         width = 0.8 / len(curves)
         for k, (published, (ours, colour)) in enumerate(curves.items()):
             at = {p["eps"]: p for p in figure["curves"].get(ours, [])}
-            eps = [e for e in PAPER_EPS if e in at and at[e]["map"] is not None]
+            eps = [e for e in PAPER_EPS if e in at and at[e]["average_precision"] is not None]
             x = np.array(eps, float) + (k - 1) * width
-            heights = [at[e]["map"] for e in eps]
+            heights = [100 * at[e]["average_precision"] for e in eps]
             error = np.array(
                 [
-                    [h - at[e]["interval"][0], at[e]["interval"][1] - h]
+                    [h - 100 * at[e]["interval"][0], 100 * at[e]["interval"][1] - h]
                     for e, h in zip(eps, heights, strict=True)
                 ]
             ).T.clip(min=0)
             ax.bar(x, heights, width, color=colour, alpha=0.75, label=published,
                    yerr=error if eps else None, ecolor=INK, capsize=2)  # fmt: skip
-            paper = figure["paper"][published]
+            paper = 100 * np.array(figure["paper"][published])
             ax.bar(np.arange(1, 6) + (k - 1) * width, paper, width, fill=False, edgecolor=INK,
                    linewidth=0.8, linestyle="--")  # fmt: skip
-        ax.axhline(figure["floor"], color=GREY, linewidth=0.8, linestyle=":")
+        ax.axhline(100 * figure["floor"], color=GREY, linewidth=0.8, linestyle=":")
         ax.set(title=title, xlabel="eps_av", ylabel="mAP (%)", ylim=(0, 104))
         ax.legend(loc="lower left", fontsize=8, framealpha=0.9)
     fig.suptitle("ours: filled, with 95 % interval; paper (AVA): dashed outline; dotted: chance")
@@ -67,10 +67,11 @@ def draw_beyond(figure: Mapping[str, Any]) -> Figure:
     names = {"pgd": "joint, PGD", "audio": "audio only", "visual": "visual only",
              "from spec": "from specTalkNet", "from nc": "from ncTalkNet"}  # fmt: skip
     for curve, label in names.items():
-        points = [p for p in figure["curves"].get(curve, []) if p["map"] is not None]
-        if points:
-            ax.plot([p["eps"] for p in points], [p["map"] for p in points], "o-", label=label)
-    ax.axhline(figure["floor"], color=GREY, linestyle=":", label="chance (share of speech)")
+        points = {p["eps"]: p["average_precision"] for p in figure["curves"].get(curve, [])}
+        known = {eps: 100 * ap for eps, ap in points.items() if ap is not None}
+        if known:
+            ax.plot(list(known), list(known.values()), "o-", label=label)
+    ax.axhline(100 * figure["floor"], color=GREY, linestyle=":", label="chance (share of speech)")
     ax.set(xscale="log", xlabel="eps_av (log scale)", ylabel="mAP (%)", ylim=(0, 104))
     ax.set_title("Beyond the paper's budgets")
     ax.legend(fontsize=8)
@@ -83,7 +84,7 @@ def draw_figure4(figure: Mapping[str, Any]) -> Figure:
     rows = figure["rows"]
     for ax, (attack, two) in zip(axes, figure["bars"].items(), strict=True):
         for k, (kind, colour) in enumerate((("training-aware", RED), ("inference-aware", BLUE))):
-            heights = [two[kind][r] or 0.0 for r in rows]
+            heights = [100 * (two[kind][r] or 0.0) for r in rows]
             ax.bar(np.arange(len(rows)) + (k - 0.5) * 0.4, heights, 0.4, color=colour, alpha=0.8,
                    label=kind)  # fmt: skip
         ax.set(title=attack.upper(), ylabel="mAP (%)", ylim=(0, 104))

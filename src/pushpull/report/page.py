@@ -30,8 +30,8 @@ __all__ = ["opening", "write_page"]
 Arrays = Mapping[str, NDArray[Any]]
 
 SAMPLE_RATE_HZ = 16_000
-LOSES = 10.0
-"""mAP points between PGD and the worst of all attacks from which PGD's number misleads."""
+LOSES = 0.1
+"""Average precision between PGD and the worst of all attacks from which PGD's number misleads."""
 FEW_TRACKS = 24
 """Tracks below which an audit that breaks nothing is no more than a first look."""
 
@@ -65,7 +65,12 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "shade": _shade, "verdict": _verdict}
+    environment.filters |= {
+        "number": _number,
+        "percent": _percent,
+        "shade": _shade,
+        "verdict": _verdict,
+    }
     pictures: dict[str, str] = {}
     if "figure3" in results:
         pictures["figure3"] = _png(draw_figure3(results["figure3"]))
@@ -119,25 +124,25 @@ def opening(results: Mapping[str, Any]) -> list[str]:
 
 def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None) -> str:
     training = "" if row["training"] == "-" else f", trained against {row['training']}"
-    pgd, least = row["columns"]["pgd"]["mean"], row["columns"]["worst"]["mean"]
+    pgd, least = (row["columns"][c]["average_precision"] for c in ("pgd", "worst"))
     if pgd is None or least is None:
         return f"Row {name} ({row['loss']}{training}): no frame that every model gets right speaks."
     text = (
-        f"Row {name} ({row['loss']}{training}): {pgd:.1f} mAP under the paper's PGD, {least:.1f} "
-        "under the worst of all attacks for each frame"
+        f"Row {name} ({row['loss']}{training}): {100 * pgd:.1f} mAP under the paper's PGD, "
+        f"{100 * least:.1f} under the worst of all attacks for each frame"
     )
     if audit is not None:
         text += f"; the audit's verdict {_verdict(audit)}"
     if pgd - least > LOSES:
-        text += f". PGD alone would have flattered it by {pgd - least:.0f} points"
+        text += f". PGD alone would have flattered it by {100 * (pgd - least):.0f} points"
     return text + "."
 
 
 def _verdict(audit: Mapping[str, Any]) -> str:
     """The word, with how much it rests on."""
-    word, victims = audit["verdict"]["word"], audit["victims"]
-    text = f"on {victims['tracks']} tracks, {victims['frames']} frames: {word}"
-    if word == "robust" and victims["tracks"] < FEW_TRACKS:
+    word, clips = audit["verdict"]["word"], audit["clips"]
+    text = f"on {clips['tracks']} tracks, {clips['frames']} frames: {word}"
+    if word == "robust" and clips["tracks"] < FEW_TRACKS:
         text += " (so few that more tracks may well show otherwise)"
     return text
 
@@ -146,9 +151,14 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
 
 
-def _shade(value: float | None) -> str:
-    """A background from red (0) to green (100)."""
-    return "transparent" if value is None else f"hsl({1.2 * value:.0f} 60% 50% / 0.25)"
+def _percent(share: float | None, digits: int = 1) -> str:
+    """A share in percent, without the sign."""
+    return _number(None if share is None else 100 * share, digits)
+
+
+def _shade(share: float | None) -> str:
+    """A background from red (0) to green (1)."""
+    return "transparent" if share is None else f"hsl({120 * share:.0f} 60% 50% / 0.25)"
 
 
 def _png(figure: Figure) -> str:

@@ -145,8 +145,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _write_table(table: Mapping[str, Any], path: Path) -> None:
-    header = ["row", "loss", "training", "seeds", "attack", "map", "sd", "low", "high", "accuracy",
-              "paper"]  # fmt: skip
+    header = ["row", "loss", "training", "seeds", "attack", "average_precision", "sd", "low",
+              "high", "accuracy", "paper"]  # fmt: skip
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -155,7 +155,7 @@ def _write_table(table: Mapping[str, Any], path: Path) -> None:
                 low, high = cell.get("interval") or ("", "")
                 writer.writerow(
                     [row["row"], row["loss"], row["training"], row["seeds"], attack]
-                    + ["" if cell[k] is None else cell[k] for k in ("mean", "sd")]
+                    + ["" if cell[k] is None else cell[k] for k in ("average_precision", "sd")]
                     + [low, high, cell.get("accuracy", ""), row["paper"].get(attack, "")]
                 )
 
@@ -163,9 +163,11 @@ def _write_table(table: Mapping[str, Any], path: Path) -> None:
 def _write_figure3(figure: Mapping[str, Any], path: Path) -> None:
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["curve", "eps_av", "map", "low", "high", "accuracy"])
+        writer.writerow(["curve", "eps_av", "average_precision", "low", "high", "accuracy"])
         for curve, points in figure["curves"].items():
             for point in points:
                 low, high = point["interval"] or ("", "")
-                values = ["" if point[k] is None else point[k] for k in ("map", "accuracy")]
-                writer.writerow([curve, point["eps"], values[0], low, high, values[1]])
+                ap, accuracy = (
+                    "" if point[k] is None else point[k] for k in ("average_precision", "accuracy")
+                )
+                writer.writerow([curve, point["eps"], ap, low, high, accuracy])
