@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import get_origin
@@ -16,9 +17,12 @@ import pushpull
 from pushpull.cli import app
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 SOURCE = Path(pushpull.__file__).parent
 
 MOST_ROOMS = 24
+MACHINE_FOLDER = re.compile(r"(?<![\w.:/])/(?:tmp|work|root|home|Users)/[\w.-]*")
+"""Folders that only one machine has."""
 FORBIDDEN_MODULES = {
     "acts", "again", "battery", "bench", "choices", "guard", "limits", "lookalike", "memory",
     "stretches", "survival", "utils", "victims", "views",
@@ -149,3 +153,17 @@ def test_every_test_module_mirrors_a_module_or_a_command():
 
 def test_no_exception_from_mirroring_is_left_over():
     assert [name for name in OF_SEVERAL_MODULES if not (TESTS / name).is_file()] == []
+
+
+def test_no_page_or_result_names_a_folder_of_a_machine():
+    kinds = ["*.csv", "*.html", "*.json", "*.md", "*.toml", "*.yml"]
+    line = ["git", "-C", str(ROOT), "ls-files", "-z", *kinds]
+    listed = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    names = [name for name in listed.split("\0") if name]
+    assert "docs/results/results.json" in names
+    found = {
+        f"{name}: {match[0]}"
+        for name in names
+        for match in MACHINE_FOLDER.finditer((ROOT / name).read_text(encoding="utf-8"))
+    }
+    assert found == set()

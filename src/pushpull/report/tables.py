@@ -13,7 +13,8 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
 
     Examples:
         >>> from pushpull.report.tables import html_table
-        >>> html_table("a < b", ["x"], [[1]])
+        >>> from pushpull.report.tables import html_table
+    >>> html_table("a < b", ["x"], [[1]])
         '<table><caption>a &lt; b</caption><tr><th>x</th></tr><tr><td>1</td></tr></table>'
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
@@ -28,7 +29,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
     Examples:
         >>> from pushpull.report.tables import percent
-        >>> percent(0.9258), percent(None)
+        >>> from pushpull.report.tables import percent
+    >>> percent(0.9258), percent(None)
         ('92.6 %', 'none')
     """
     return "none" if share is None else f"{100 * share:.{digits}f} %"

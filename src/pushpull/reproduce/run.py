@@ -6,7 +6,7 @@ import csv
 import json
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.stages import Status, run_stages
 from pushpull.runtime.version import versions
 
-__all__ = ["parts_of", "preset_of", "reproduce"]
+__all__ = ["parts_of", "preset_of", "reproduce", "shown_command"]
 
 DRAWN = ("A", "D3")
 """Rows whose embeddings and examples the report shows: no defence, and AVIL."""
@@ -62,6 +62,22 @@ def preset_of(name: str, changes: Mapping[str, Any]) -> Preset:
     if "A" not in changes.get("rows", "A"):
         raise ConfigError("rows are without A; expected it among them: others are compared with it")
     return replace(PRESETS[name], **changes)
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command as others would give it: of absolute paths only the last name.
+
+    Example:
+        >>> from pushpull.reproduce.run import shown_command
+        >>> shown_command(["reproduce", "all", "--out", "/data/runs/small", "--seeds=2"])
+        'pushpull reproduce all --out small --seeds=2'
+    """
+    shown = []
+    for argument in arguments:
+        option, equals, value = argument.rpartition("=")
+        path = Path(value)
+        shown.append(option + equals + (path.name if path.is_absolute() else value))
+    return " ".join(["pushpull", *shown])
 
 
 def reproduce(
@@ -103,10 +119,10 @@ def reproduce(
     results = {
         "name": name,
         "what": what,
-        "given_data": None if data is None else str(data),
+        "given_data": None if data is None else data.resolve().name,
         "versions": versions(),
         "machine": f"{platform.machine()}, {platform.system()}",
-        "command": " ".join(["pushpull", *sys.argv[1:]]),
+        "command": shown_command(sys.argv[1:]),
         **summarise(plan, root),
     }
     with written_whole(out / "results.json") as temporary:
