@@ -55,14 +55,13 @@ def attack(
         BudgetError: If the attack left its budget.
 
     Examples:
-        >>> from pushpull.attacks import attack
-        >>> from pushpull.models.weights import resolve_detector
+        >>> import pushpull as pp
         >>> from pushpull.schema import Batch
         >>> from pushpull.synthetic import Case, draw_clip
-        >>> detector = resolve_detector("synthetic-a")
+        >>> detector = pp.load("synthetic-a")
         >>> clip = draw_clip(np.random.default_rng(1), Case.SPEAKING, n_frames=10)
         >>> batch = Batch.from_clips([clip])
-        >>> found = attack(detector, batch, "pgd", eps=5)
+        >>> found = pp.attack(detector, batch, "pgd", eps=5)
         >>> clean = detector(**batch.inputs).score
         >>> round(clean.mean().item(), 1), round(found.score.mean().item(), 1)
         (3.4, -2.7)

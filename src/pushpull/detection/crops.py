@@ -29,6 +29,15 @@ class VideoClips:
         faces: Crops of each track's own frames (N, 112, 112) uint8.
         waveform: Sound of the whole video (S,) float32 on the grid of int16, long enough for all
             tracks.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> clips.span(0), clips.clip(0).faces.shape
+        ((0, 6400), torch.Size([10, 112, 112]))
     """
 
     footage: Footage
@@ -55,7 +64,25 @@ class VideoClips:
 def gathered(
     frames: Iterable[Frame], tracks: Sequence[Track], window: Crop
 ) -> tuple[NDArray[np.uint8], ...]:
-    """Crops of each track's own frames (N, 112, 112), cut out of a video in one pass."""
+    """Crops of each track's own frames (N, 112, 112), cut out of a video in one pass.
+
+    Examples:
+        >>> from pushpull.detection import gathered
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.media import Frame
+        >>> from pushpull.schema import Track
+        >>> picture = np.zeros((120, 160, 3), np.uint8)
+        >>> frames = [Frame.from_rgb(i, i / 25, picture) for i in range(3)]
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.array([1, 2]),
+        ...     timestamps_s=np.array([0.04, 0.08]),
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 2),
+        ...     detected=np.array([True, True]),
+        ... )
+        >>> [faces.shape for faces in gathered(frames, [track], CROPS["ava"])]
+        [(2, 112, 112)]
+    """
     faces = tuple(np.empty((len(track), FACE_SIZE, FACE_SIZE), np.uint8) for track in tracks)
     index = {track.track_id: i for i, track in enumerate(tracks)}
     for track_id, frame, face in crop_tracks(frames, tracks, window):
@@ -68,6 +95,15 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
     """Cut all faces out of a video.
 
     The sound is rounded to int16, so that what is measured later is the attack and not rounding.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["demo"])
+        >>> clips.faces[0].shape, clips.grids[0].fps
+        ((10, 112, 112), 25.0)
     """
     tracks = footage.tracks
     frames = read_frames(footage.path, on_damage=lambda line: None)

@@ -42,6 +42,16 @@ def write_outputs(
     Raises:
         OutputError: If something cannot be written; then none of the files is there.
         MediaError: If the video cannot be read again.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pushpull as pp
+        >>> from pushpull.detection import write_outputs
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib", name="found")
+        >>> sorted(path.name for path in write_outputs(found, Path()).values())
+        ['found.csv', 'found.json', 'found.mp4', 'found.rttm']
     """
     suffixes = ["csv", "json", "rttm"] + (["mp4"] if video else [])
     paths = {suffix: out / f"{detection.name}.{suffix}" for suffix in suffixes}
@@ -88,7 +98,17 @@ def write_video(detection: Detection, path: Path, progress: Progress) -> None:
 
 
 def summary(detection: Detection) -> dict[str, Any]:
-    """A detection in a few lines for programs: one entry per track, no frames."""
+    """A detection in a few lines for programs: one entry per track, no frames.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import summary
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> record = summary(pp.detect("talk.mp4", "synthetic-a", face_finder="dlib"))
+        >>> record["name"], record["fps"], record["tracks"][0]["frames"]
+        ('talk', 25.0, 10)
+    """
     info = detection.info
     return {
         "video": str(detection.path),
@@ -116,7 +136,17 @@ def summary(detection: Detection) -> dict[str, Any]:
 
 
 def as_json(detection: Detection) -> dict[str, Any]:
-    """A detection whole: `summary` plus, per track, a list for every frame value and versions."""
+    """A detection whole: `summary` plus, per track, a list for every frame value and versions.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import as_json
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> record = as_json(pp.detect("talk.mp4", "synthetic-a", face_finder="dlib"))
+        >>> len(record["tracks"][0]["scores"])
+        10
+    """
     record = summary(detection)
     record["versions"] = versions()
     for entry, scored in zip(record["tracks"], detection.tracks, strict=True):
@@ -131,7 +161,18 @@ def as_json(detection: Detection) -> dict[str, Any]:
 
 
 def rttm_lines(detection: Detection) -> Iterator[str]:
-    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time."""
+    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import rttm_lines
+        >>> from pushpull.synthetic import Case, one_face_video
+        >>> size, case = (160, 120), Case.SPEAKING
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
+        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+        >>> print("".join(rttm_lines(found)))
+        SPEAKER talk 1 0.000 0.400 <NA> <NA> talk:0 <NA> <NA>
+    """
     # rttm fields are separated by blanks, so names must not hold any.
     name = "_".join(detection.name.split())
     turns = [

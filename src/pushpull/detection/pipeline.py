@@ -76,7 +76,18 @@ def detect(
     Raises:
         MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
         CheckpointError: If the weights cannot be loaded.
-        UnknownName: If a detector, crop or known weights do not exist.
+        UnknownName: If a face finder, crop or known weights do not exist.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.synthetic import Case, one_face_video
+        >>> size, case = (160, 120), Case.SPEAKING
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
+        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+        >>> len(found.tracks), bool(found.tracks[0].scores.mean() > 1)
+        (1, True)
+        >>> found.tracks[0].turns
+        [Turn(start_s=0.0, end_s=0.4)]
     """
     clock = Stopwatch()
     with clock("load"):
@@ -117,6 +128,13 @@ def crop_of(name: str, detector: Detector) -> Crop:
 
     Raises:
         UnknownName: If there is none.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import crop_of
+        >>> detector = pp.load("synthetic-a")
+        >>> crop_of("auto", detector).name, crop_of("demo", detector).name
+        ('ava', 'demo')
     """
     window = CROPS.get(detector.card.crop if name == "auto" else name)
     if window is None:
@@ -135,6 +153,14 @@ class Footage:
         tracks: Its faces.
         finder: Name of the face finder.
         notes: Damage and silence.
+
+    Examples:
+        >>> from pushpull.detection import find_faces
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> footage = find_faces("talk.mp4", face_finder="dlib")
+        >>> footage.info.n_frames, footage.waveform.shape, footage.finder, footage.notes
+        (10, (7168,), 'dlib', ())
     """
 
     path: Path
@@ -154,7 +180,16 @@ def find_faces(
     progress: Progress = no_progress,
     clock: Stopwatch | None = None,
 ) -> Footage:
-    """Read the sound of a video and follow its faces; arguments and errors as for `detect`."""
+    """Read the sound of a video and follow its faces; arguments and errors as for `detect`.
+
+    Examples:
+        >>> from pushpull.detection import find_faces
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> footage = find_faces("talk.mp4", face_finder="dlib")
+        >>> [len(track) for track in footage.tracks]
+        [10]
+    """
     path = Path(video)
     clock = clock or Stopwatch()
     notes: list[str] = []
@@ -171,7 +206,7 @@ def find_faces(
     if not tracks:
         raise MediaError(
             f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
-            "detector; expected at least one frontal face 40 pixels high; try --face-finder "
+            "face finder; expected at least one frontal face 40 pixels high; try --face-finder "
             f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
         )
     return Footage(
@@ -192,6 +227,21 @@ class EncodedTrack:
         track: The face.
         grid: Constant time grid on which the model sees it.
         local: What `VisualStream` made of its crops (1, T, D).
+
+    Examples:
+        >>> from pushpull.detection import EncodedTrack
+        >>> from pushpull.detection.clips import clip_grid
+        >>> from pushpull.schema import Track
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.arange(10),
+        ...     timestamps_s=np.arange(10) / 25,
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 10),
+        ...     detected=np.ones(10, bool),
+        ... )
+        >>> grid = clip_grid(track.timestamps_s)
+        >>> EncodedTrack(track=track, grid=grid, local=torch.zeros(1, 10, 128)).grid.fps
+        25.0
     """
 
     track: Track
@@ -207,7 +257,20 @@ def encode_tracks(
     info: VideoInfo,
     progress: Progress = no_progress,
 ) -> list[EncodedTrack]:
-    """Cut all faces out of a video in one pass and encode them window by window."""
+    """Cut all faces out of a video in one pass and encode them window by window.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import encode_tracks, find_faces
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = find_faces("talk.mp4", face_finder="dlib")
+        >>> detector = pp.load("synthetic-a")
+        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], found.info)
+        >>> encoded[0].local.shape[:2]
+        torch.Size([1, 10])
+    """
     grids = [clip_grid(track.timestamps_s) for track in tracks]
     streams = [VisualStream(detector) for _ in tracks]
     repeats = [
@@ -230,7 +293,20 @@ def encode_tracks(
 def score_tracks(
     encoded: Sequence[EncodedTrack], waveform: NDArray[np.float32], detector: Detector
 ) -> list[ScoredTrack]:
-    """Fuse encoded faces with a sound (S,) that starts with the video."""
+    """Fuse encoded faces with a sound (S,) that starts with the video.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import encode_tracks, find_faces, score_tracks
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = find_faces("talk.mp4", face_finder="dlib")
+        >>> detector = pp.load("synthetic-a")
+        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], found.info)
+        >>> [scored.scores.shape for scored in score_tracks(encoded, found.waveform, detector)]
+        [(10,)]
+    """
     scored = []
     for item in encoded:
         start_s, n = float(item.track.timestamps_s[0]), item.local.shape[1]
@@ -242,7 +318,16 @@ def score_tracks(
 
 
 class Stopwatch:
-    """Wall seconds by stage."""
+    """Wall seconds by stage.
+
+    Examples:
+        >>> from pushpull.detection import Stopwatch
+        >>> clock = Stopwatch()
+        >>> with clock("load"):
+        ...     numbers = sum(range(1000))
+        >>> list(clock.seconds)
+        ['load']
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -260,7 +345,20 @@ class Stopwatch:
 def counted(
     frames: Iterable[Frame], stage: str, info: VideoInfo, progress: Progress
 ) -> Iterator[Frame]:
-    """The same frames, reporting how many have passed."""
+    """The same frames, reporting how many have passed.
+
+    Examples:
+        >>> from pushpull.detection import counted
+        >>> from pushpull.media import VideoWriter, probe, read_frames
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
+        ...     for _ in range(12):
+        ...         video.write(np.zeros((48, 64, 3), np.uint8))
+        >>> info = probe("clip.mp4")
+        >>> for frame in counted(read_frames("clip.mp4"), "faces", info, print):
+        ...     pass
+        faces 10 12
+        faces 12 12
+    """
     done = 0
     for done, frame in enumerate(frames, start=1):
         if done % 10 == 0:
@@ -288,6 +386,12 @@ def output_names(videos: Sequence[Path], out: Path) -> list[str]:
 
     Raises:
         OutputError: If an output would overwrite one of the videos.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection import output_names
+        >>> output_names([Path("a/talk.mp4"), Path("b/talk.mp4")], Path("results"))
+        ['talk', 'talk-2']
     """
     taken: set[str] = set()
     inputs = {video.resolve() for video in videos}

@@ -91,6 +91,16 @@ class Detection:
         settings: Detector, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
         notes: Anything the user should know (silence, damage, resampled frame rate).
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+        >>> found.name, found.entity_id(found.tracks[0]), len(found.frame_scores)
+        ('talk', 'talk:0', 10)
+        >>> found.settings["detector"], found.settings["crop"]
+        ('synthetic-a', 'ava')
     """
 
     path: Path

@@ -167,12 +167,12 @@ class Detector(nn.Module, ABC):
             ConfigError: If a setting cannot be, or the module fails or returns something else.
 
         Examples:
-            >>> from pushpull.models import Detector
+            >>> import pushpull as pp
             >>> class Loudness(torch.nn.Module):
             ...     def forward(self, waveform, faces):
             ...         loud = waveform.unfold(1, 640, 640).square().mean(2)
             ...         return 100 * loud[:, : faces.shape[1]] - 1
-            >>> detector = Detector.wrap(Loudness())
+            >>> detector = pp.Detector.wrap(Loudness())
             >>> detector(torch.zeros(1, 6400), torch.zeros(1, 10, 112, 112)).logits.shape
             torch.Size([1, 10, 2])
         """

@@ -224,11 +224,11 @@ def resolve_detector(
 
     Examples:
         >>> from pathlib import Path
-        >>> from pushpull.models.weights import resolve_detector
-        >>> resolve_detector("synthetic-a").card.model
+        >>> import pushpull as pp
+        >>> pp.load("synthetic-a").card.model  # a detector in the package
         'talknet'
         >>> _ = Path("my_model.py").write_text("from pushpull.models import LightASD\n")
-        >>> resolve_detector("my_model.py:LightASD").card.name
+        >>> pp.load("my_model.py:LightASD").card.name
         'my_model.py:LightASD'
     """
     if isinstance(source, Detector):
