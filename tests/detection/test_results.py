@@ -1,60 +1,190 @@
-"""Turns from scores."""
+"""The files of a detection: whole, readable by others, and like the video they come from."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from support.media_files import clicks, make_video, onsets_s
 
-from pushpull.detection import ScoredTrack, Turn, turns_of
+from pushpull.annotations import read_table
+from pushpull.detection import (
+    Detection,
+    Overlay,
+    ScoredTrack,
+    output_names,
+    rttm_lines,
+)
+from pushpull.errors import OutputError
+from pushpull.media import probe, read_frames, read_waveform
 from pushpull.schema import Track
 
 
-def at(fps, n, start_s=0.0):
-    return start_s + np.arange(n) / fps
-
-
-def test_a_turn_begins_with_its_first_frame_and_ends_when_its_last_is_over():
-    scores = np.array([-3.0] * 10 + [3.0] * 25 + [-3.0] * 15)
-    assert turns_of(at(25, 50, start_s=2.0), scores) == [
-        Turn(pytest.approx(2.4), pytest.approx(3.4))
-    ]
-
-
-def test_a_short_pause_belongs_to_the_turn_and_a_long_one_parts_two():
-    voice, pause = [3.0] * 20, [-3.0]
-    scores = np.array(voice + pause * 6 + voice + pause * 20 + voice)
-    turns = turns_of(at(25, len(scores)), scores)
-    assert [(t.start_s, t.end_s) for t in turns] == [
-        (0, pytest.approx(46 / 25)),
-        (pytest.approx(66 / 25), pytest.approx(86 / 25)),
-    ]
-
-
-def test_a_single_high_frame_is_no_turn():
-    scores = np.full(50, -2.0)
-    scores[20] = 4.0
-    assert turns_of(at(25, 50), scores) == []
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=120), st.sampled_from([15, 25, 29.97, 60]))
-def test_turns_are_ordered_apart_and_inside_the_track(scores, fps):
-    times = at(fps, len(scores), start_s=1.0)
-    turns = turns_of(times, np.array(scores))
-    edges = [x for turn in turns for x in (turn.start_s, turn.end_s)]
-    assert edges == sorted(edges)
-    assert all(turn.end_s - turn.start_s >= 0.2 - 1e-6 for turn in turns)
-    frame_s = 1 / fps if len(scores) > 1 else 0.04
-    assert not edges or (edges[0] >= 1.0 and edges[-1] <= times[-1] + frame_s + 1e-9)
-
-
-def test_probabilities_are_the_softmax_of_the_two_logits_without_overflow():
-    track = Track(
-        track_id=0,
-        frames=np.arange(4),
-        timestamps_s=at(25, 4),
-        boxes=np.tile([0.0, 0, 10, 10], (4, 1)),
-        detected=np.ones(4, bool),
+@pytest.fixture
+def detection(tmp_path):
+    """Two faces in a real video; the second one leaves the picture to the right."""
+    path = make_video(
+        tmp_path / "two people.mp4",
+        n_frames=50,
+        size=(320, 240),
+        picture=lambda i: np.full((240, 320, 3), 128, np.uint8),
+        sound=clicks([1.0]),
     )
-    scored = ScoredTrack(track=track, scores=np.array([0.0, np.log(3), 1e6, -1e6]))
-    assert scored.probabilities.tolist() == pytest.approx([0.5, 0.75, 1, 0])
-    assert scored.speaking.tolist() == [False, True, True, False]
+    frames = np.arange(50)
+    left = np.tile([40.0, 60, 100, 140], (50, 1))
+    right = np.tile([250.0, 60, 330, 140], (30, 1))
+
+    def track(number, start, boxes):
+        n = len(boxes)
+        return Track(
+            track_id=number,
+            frames=frames[start : start + n],
+            timestamps_s=frames[start : start + n] / 25,
+            boxes=boxes,
+            detected=np.ones(n, bool),
+        )
+
+    return Detection(
+        path=path,
+        name="two people",
+        info=probe(path),
+        tracks=(
+            ScoredTrack(track=track(0, 0, left), scores=np.where(frames < 25, 2.5, -2.5)),
+            ScoredTrack(track=track(1, 20, right), scores=np.linspace(-3, 3, 30)),
+        ),
+        settings={"detector": "light-asd-ava"},
+        seconds={"faces": 0.5},
+    )
+
+
+@pytest.fixture
+def outputs(detection, tmp_path):
+    return detection.save(tmp_path / "out")
+
+
+def test_all_four_files_are_there_and_nothing_else(outputs, tmp_path):
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == [f"two people.{s}" for s in ("csv", "json", "mp4", "rttm")]
+    assert sorted(p.name for p in outputs.values()) == names
+
+
+def test_the_csv_has_avas_columns_a_header_and_relative_boxes(outputs):
+    head = outputs["csv"].read_text().splitlines()[0].replace('"', "")
+    assert head == (
+        "video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,entity_box_y2,"
+        "label,entity_id,score"
+    )
+    table = read_table(outputs["csv"], need_score=True)
+    assert len(table) == 80
+    assert table.boxes[0].tolist() == [0.125, 0.25, 0.3125, pytest.approx(140 / 240, abs=1e-6)]
+    assert table.boxes[-1, 2] == 1.0
+    assert table.speaking.all()
+    assert table.videos == ("two people",)
+    assert table.entities == ("two people:0", "two people:1")
+
+
+def test_the_json_holds_every_frame_and_reads_back(outputs, detection):
+    record = json.loads(outputs["json"].read_text())
+    assert record == json.loads(json.dumps(detection.as_dict()))
+    assert record["fps"] == 25
+    first = record["tracks"][0]
+    assert len(first["scores"]) == len(first["boxes"]) == len(first["timestamps_s"]) == 50
+    assert first["probabilities"][0] == pytest.approx(1 / (1 + np.exp(-2.5)), abs=1e-6)
+    assert first["turns"] == [[0.0, pytest.approx(1.0)]]
+    assert "torch" in record["versions"]
+
+
+def test_frames_may_be_left_out_and_scores_taken_together(detection):
+    short, whole = detection.as_dict(frames=False), detection.as_dict()
+    assert [set(t) - set(s) for t, s in zip(whole["tracks"], short["tracks"], strict=True)] == [
+        {
+            "frame_numbers",
+            "timestamps_s",
+            "boxes",
+            "detected",
+            "scores",
+            "probabilities",
+            "speaking",
+        }
+    ] * 2
+    scores = detection.frame_scores
+    assert (len(scores), scores.tracks, scores.speaking) == (80, 2, None)
+    parts = scores.by_track()
+    for scored in detection.tracks:
+        assert parts[scored.track.track_id].score.tolist() == scored.scores.tolist()
+
+
+def test_a_notebook_shows_each_face(detection):
+    text = replace(detection, name="<b>two</b>")._repr_html_()
+    assert "<b>" not in text
+    assert text.count("<tr>") == 3
+    assert "0.00 to 1.00 s" in text
+
+
+def test_rttm_lines_have_ten_fields_and_come_by_time(detection):
+    lines = list(rttm_lines(detection))
+    assert [len(line.split()) for line in lines] == [10, 10]
+    assert lines[0] == "SPEAKER two_people 1 0.000 1.000 <NA> <NA> two_people:0 <NA> <NA>\n"
+    assert lines[0].split()[3] < lines[1].split()[3]
+
+
+def test_the_video_keeps_size_length_and_the_place_of_its_sound(outputs, detection):
+    info = probe(outputs["mp4"])
+    assert (info.width, info.height, info.n_frames) == (320, 240, 50)
+    assert (info.video_codec, info.audio_codec) == ("h264", "aac")
+    with av.open(str(outputs["mp4"])) as container:
+        assert container.streams.video[0].pix_fmt == "yuv420p"
+    onsets = onsets_s(read_waveform(outputs["mp4"]), 16_000, threshold=0.2)
+    assert onsets == [pytest.approx(1.0, abs=0.01)]
+
+
+def test_boxes_are_drawn_where_the_faces_are_and_by_state(outputs):
+    pictures = [frame.rgb() for frame in read_frames(outputs["mp4"])]
+
+    def edge(i, x):
+        return pictures[i][80:120, x - 2 : x + 3].reshape(-1, 3).astype(int).mean(0)
+
+    speaking, silent = edge(5, 40), edge(45, 40)
+    assert speaking[1] > speaking[0] + 15
+    assert silent[0] > silent[1] + 15
+    assert np.abs(edge(5, 200) - 128).max() < 4
+
+
+def test_labels_stay_inside_the_picture_for_boxes_at_its_borders():
+    boxes = np.array([[-20.0, -10, 50, 60], [300, 200, 340, 260], [5, 0, 20, 12]])
+    track = Track(
+        track_id=12,
+        frames=np.arange(3),
+        timestamps_s=np.arange(3) / 25,
+        boxes=boxes,
+        detected=np.ones(3, bool),
+    )
+    overlay = Overlay([ScoredTrack(track=track, scores=np.array([1.0, -1, 1]))], 240)
+    grey = np.full((240, 320, 3), 128, np.uint8)
+    for frame in range(3):
+        drawn = overlay.draw(grey, frame)
+        assert (drawn.max(-1) < 90).sum() > 20, "no letters are seen"
+    assert (grey == 128).all()
+
+
+def test_a_failure_in_the_middle_leaves_nothing(detection, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    detection.path.write_bytes(detection.path.read_bytes()[:3000])
+    with pytest.raises(Exception, match="two people"):
+        detection.save(out)
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(detection, tmp_path):
+    with pytest.raises(OutputError, match="below a file"):
+        detection.save(detection.path / "below a file")
+
+
+def test_names_do_not_collide_and_never_overwrite_an_input(tmp_path):
+    names = output_names([Path("a/x.mp4"), Path("b/x.mp4"), Path("X.avi"), Path("y.mkv")], tmp_path)
+    assert names == ["x", "x-2", "X-3", "y"]
+    with pytest.raises(OutputError, match="would overwrite this input"):
+        output_names([tmp_path / "talk.mp4"], tmp_path)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from support.attack_files import relabelled
 from support.media_files import make_video
 
-from pushpull.detection import detect, write_outputs
+from pushpull.detection import detect
 from pushpull.errors import BudgetWarning
 from pushpull.media import probe, read_frames, read_waveform
 from pushpull.models import LRASD
@@ -164,7 +164,7 @@ def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):
 
 def test_what_the_detector_got_wrong_before_is_reported(run, talking, tmp_path, checkpoint):
     detection = detect(talking, checkpoint, face_finder="dlib")
-    table = write_outputs(detection, tmp_path, video=False)["csv"]
+    table = detection.save(tmp_path, video=False)["csv"]
     # Half of the frames are labelled as the detector decides, half against it.
     wanted = detection.tracks[0].speaking ^ (np.arange(25) % 2 == 0)
     labels = relabelled(table, tmp_path / "labels.csv", wanted)

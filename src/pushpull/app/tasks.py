@@ -75,7 +75,7 @@ def detector_of(name: str) -> Detector:
 
 def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Who speaks: the four files, and a curve for each face."""
-    from pushpull.detection import as_json, detect, write_outputs
+    from pushpull.detection import detect
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)
@@ -86,8 +86,8 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         face_finder=asked["face_finder"],
         progress=report,
     )
-    paths = write_outputs(result, folder, progress=report)
-    record = as_json(result) | {"video": asked["shown"]}
+    paths = result.save(folder, progress=report)
+    record = result.as_dict() | {"video": asked["shown"]}
     paths["json"].write_text(json.dumps(record, indent=1, allow_nan=False))
     return {
         "kind": "detect",

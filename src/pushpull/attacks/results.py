@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pushpull.attacks.settings import AttackSettings
 from pushpull.attacks.threat import Threat
-from pushpull.schema import Batch
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.version import versions
+from pushpull.schema import Batch, FrameScores
 
 __all__ = ["AttackResult"]
 
@@ -72,6 +79,56 @@ class AttackResult:
     def faces(self) -> Tensor:
         """Adversarial faces (B, T, H, W)."""
         return self.batch.faces
+
+    @property
+    def frame_scores(self) -> FrameScores:
+        """Scores of all valid frames with the labels that were attacked; a track for each clip."""
+        rows = zip(self.score, self.speaking, self.batch.n_frames.tolist(), strict=True)
+        pairs = [(score[:n].cpu().double(), speaking[:n].cpu()) for score, speaking, n in rows]
+        return FrameScores.of_tracks([s.numpy() for s, _ in pairs], [y.numpy() for _, y in pairs])
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was measured, as plain values for JSON; rates are shares."""
+        return {
+            "attack": self.settings.as_dict(),
+            **self.frame_scores.as_dict(),
+            "linf": {name: sizes.tolist() for name, sizes in self.linf.items()},
+            "l2": {name: sizes.tolist() for name, sizes in self.l2.items()},
+            "loss": self.loss.tolist(),
+            "curve": self.curve.tolist(),
+            "vanished": list(self.vanished),
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+            "versions": versions(),
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+        """Write results.json, and both batches with scores and labels as adversarial.safetensors.
+
+        Args:
+            folder: Made if it is not there.
+
+        Returns:
+            Files by name.
+
+        Raises:
+            OutputError: If a file cannot be written.
+        """
+        root = output_dir(Path(folder))
+        paths = {name: root / name for name in ("adversarial.safetensors", "results.json")}
+        tensors = {
+            f"{kind}.{name}": getattr(of, name)
+            for kind, of in (("clean", self.clean), ("adversarial", self.batch))
+            for name in ("waveform", "faces")
+        } | {name: getattr(self.batch, name) for name in ("n_samples", "n_frames", "fps")}
+        tensors |= {"score": self.score, "speaking": self.speaking}
+        # Copies, since an input that was not attacked is the clean one itself.
+        kept = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+        with written_whole(paths["adversarial.safetensors"]) as temporary:
+            save_file(kept, temporary)
+        with written_whole(paths["results.json"]) as temporary:
+            temporary.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n")
+        return paths
 
     @property
     def queries(self) -> int:

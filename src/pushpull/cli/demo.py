@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pushpull.detection import Detection, ScoredTrack, detect, write_outputs
+from pushpull.detection import Detection, ScoredTrack, detect
 from pushpull.errors import CheckpointError
 from pushpull.models.detector import Detector
 from pushpull.models.weights import KNOWN, resolve_detector
@@ -105,7 +105,7 @@ def run_demo(
     say(f"video: {video}, two synthetic people and a voice off screen")
     # dlib's detector needs no download, so the demo is the same everywhere.
     detection = detect(video, detector, name="who-speaks", face_finder="dlib", progress=progress)
-    outputs = write_outputs(detection, out, progress=progress)
+    outputs = detection.save(out, progress=progress)
     return DemoResult(
         detection=detection,
         people=tuple(compare(detection, scene, person) for person in range(len(scene.boxes))),

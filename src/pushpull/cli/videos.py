@@ -63,7 +63,7 @@ def detect(
     is reported, the others are done all the same, and the exit code is 1.
     """
     from pushpull.detection import detect as detect_video
-    from pushpull.detection import output_names, summary, write_outputs
+    from pushpull.detection import output_names
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir
 
@@ -85,14 +85,14 @@ def detect(
                     progress=report,
                 )
                 start = time.perf_counter()
-                outputs = write_outputs(result, out, video=video, progress=report)
+                outputs = result.save(out, video=video, progress=report)
                 outputs_s = round(time.perf_counter() - start, 3)
         except PushPullError as e:
             failed += 1
             complain(e)
             records.append({"video": str(path), "error": str(e)})
             continue
-        record = summary(result) | {"outputs": {k: str(p) for k, p in outputs.items()}}
+        record = result.as_dict(frames=False) | {"outputs": {k: str(p) for k, p in outputs.items()}}
         record["seconds"]["outputs"] = outputs_s
         records.append(record)
         if not as_json:

@@ -1,7 +1,6 @@
 """Who is speaking in a video: the pipeline, its results, and the files they become."""
 
 from pushpull.detection.crops import VideoClips, gathered, read_clips
-from pushpull.detection.outputs import as_json, rttm_lines, summary, write_outputs
 from pushpull.detection.pipeline import (
     EncodedTrack,
     Footage,
@@ -15,7 +14,8 @@ from pushpull.detection.pipeline import (
     score_tracks,
 )
 from pushpull.detection.render import Overlay
-from pushpull.detection.results import Detection, ScoredTrack, Turn, turns_of
+from pushpull.detection.results import Detection, rttm_lines
+from pushpull.detection.turns import ScoredTrack, Turn, turns_of
 
 __all__ = [
     "Detection",
@@ -26,7 +26,6 @@ __all__ = [
     "Stopwatch",
     "Turn",
     "VideoClips",
-    "as_json",
     "counted",
     "crop_of",
     "detect",
@@ -37,7 +36,5 @@ __all__ = [
     "read_clips",
     "rttm_lines",
     "score_tracks",
-    "summary",
     "turns_of",
-    "write_outputs",
 ]

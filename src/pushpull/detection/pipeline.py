@@ -21,8 +21,9 @@ from torch import Tensor
 
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
 from pushpull.detection.face_finders import build_face_finder
-from pushpull.detection.results import Detection, ScoredTrack
+from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
+from pushpull.detection.turns import ScoredTrack
 from pushpull.errors import MediaError, OutputError, UnknownName
 from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
 from pushpull.models.detector import Detector

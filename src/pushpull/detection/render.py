@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection.results import ScoredTrack
+from pushpull.detection.turns import ScoredTrack
 
 __all__ = ["Overlay"]
 

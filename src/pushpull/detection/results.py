@@ -1,82 +1,32 @@
-"""What detection returns: scores per face and frame, and the turns they amount to."""
+"""What detection returns, and the files it becomes.
+
+A csv for the AVA score, json for programs, rttm for diarization, mp4 to see. All files of one video
+appear together or not at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pushpull.media import VideoInfo
-from pushpull.schema import FrameScores, Track
+from pushpull.annotations import write_predictions
+from pushpull.detection.render import Overlay
+from pushpull.detection.turns import ScoredTrack
+from pushpull.media import VideoInfo, VideoWriter, read_frames
+from pushpull.report.tables import html_table, percent
+from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.version import versions
+from pushpull.schema import FrameScores
 
-__all__ = ["Detection", "ScoredTrack", "Turn", "turns_of"]
-
-SMOOTHING_S = 0.2
-SHORTEST_TURN_S = 0.2
-LONGEST_PAUSE_S = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A stretch in which one face speaks, in seconds of the video.
-
-    Examples:
-        >>> from pushpull.detection import Turn
-        >>> Turn(0.4, 2.0).end_s
-        2.0
-    """
-
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ScoredTrack:
-    """One face with a score for every frame.
-
-    Attributes:
-        track: The face: frames, timestamps, boxes.
-        scores: Log-odds of speaking (N,) float64; above 0 the face speaks.
-
-    Examples:
-        >>> from pushpull.detection import ScoredTrack
-        >>> from pushpull.schema import Track
-        >>> track = Track(
-        ...     track_id=0,
-        ...     frames=np.arange(10),
-        ...     timestamps_s=np.arange(10) / 25,
-        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 10),
-        ...     detected=np.ones(10, bool),
-        ... )
-        >>> scored = ScoredTrack(track=track, scores=np.array([2.0] * 7 + [-3.0] * 3))
-        >>> float(scored.probabilities[0]), int(scored.speaking.sum())
-        (0.88, 7)
-        >>> scored.turns
-        [Turn(start_s=0.0, end_s=0.24)]
-    """
-
-    track: Track
-    scores: NDArray[np.float64]
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Probability of speaking per frame (N,), the softmax of the model's two logits."""
-        exact: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * self.scores))
-        return exact
-
-    @property
-    def speaking(self) -> NDArray[np.bool_]:
-        """True per frame (N,) where the score is above 0."""
-        flags: NDArray[np.bool_] = self.scores > 0
-        return flags
-
-    @property
-    def turns(self) -> list[Turn]:
-        """Speech turns: smoothed scores above 0, short pauses bridged, short bursts dropped."""
-        return turns_of(self.track.timestamps_s, self.scores)
+__all__ = ["Detection", "rttm_lines"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -123,35 +73,172 @@ class Detection:
         """Name of a track in the csv, the json and the rttm."""
         return f"{self.name}:{scored.track.track_id}"
 
+    def as_dict(self, *, frames: bool = True) -> dict[str, Any]:
+        """Plain values for JSON: one entry for each track, and lists of all frame values.
 
-def turns_of(timestamps_s: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Turn]:
-    """Turns of one face from its scores.
+        Args:
+            frames: Whether the lists are there.
 
-    Scores are averaged over 0.2 s; pauses up to 0.3 s inside a turn belong to it, turns below
-    0.2 s are dropped. A turn ends when its last frame is over.
+        Examples:
+            >>> import pushpull as pp
+            >>> from pushpull.synthetic import one_face_video
+            >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+            >>> record = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib").as_dict()
+            >>> record["name"], record["fps"], len(record["tracks"][0]["scores"])
+            ('talk', 25.0, 10)
+        """
+        info = self.info
+        return {
+            "video": str(self.path),
+            "name": self.name,
+            "fps": info.fps,
+            "width": info.width,
+            "height": info.height,
+            "duration_s": info.duration_s,
+            "settings": dict(self.settings),
+            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
+            "notes": list(self.notes),
+            "versions": versions(),
+            "tracks": [
+                {"track_id": self.entity_id(scored), **summary_of(scored)}
+                | (frames_of(scored) if frames else {})
+                for scored in self.tracks
+            ],
+        }
 
-    Args:
-        timestamps_s: Start of each frame (N,), increasing.
-        scores: Log-odds per frame (N,).
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        video: bool = True,
+        progress: Progress = no_progress,
+    ) -> dict[str, Path]:
+        """Write NAME.csv, NAME.json, NAME.rttm and NAME.mp4 into a folder.
+
+        Args:
+            folder: Made if it is not there.
+            video: Whether to draw and encode the mp4.
+            progress: Called with the stage, frames encoded and frames expected.
+
+        Returns:
+            Files by suffix.
+
+        Raises:
+            OutputError: If something cannot be written; then none of the files is there.
+            MediaError: If the video cannot be read again.
+
+        Examples:
+            >>> import pushpull as pp
+            >>> from pushpull.synthetic import one_face_video
+            >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+            >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+            >>> {suffix: path.name for suffix, path in found.save("out", video=False).items()}
+            {'csv': 'talk.csv', 'json': 'talk.json', 'rttm': 'talk.rttm'}
+        """
+        root = output_dir(Path(folder))
+        suffixes = ["csv", "json", "rttm"] + (["mp4"] if video else [])
+        paths = {suffix: root / f"{self.name}.{suffix}" for suffix in suffixes}
+        with ExitStack() as stack:
+            temporary = {s: stack.enter_context(written_whole(p)) for s, p in paths.items()}
+            write_csv(self, temporary["csv"])
+            temporary["json"].write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
+            temporary["rttm"].write_text("".join(rttm_lines(self)), encoding="utf-8")
+            if video:
+                write_video(self, temporary["mp4"], progress)
+        return paths
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                self.entity_id(scored),
+                f"{scored.track.timestamps_s[0]:.2f} to {scored.track.timestamps_s[-1]:.2f} s",
+                percent(float(scored.speaking.mean())),
+                ", ".join(f"{turn.start_s:.2f} to {turn.end_s:.2f} s" for turn in scored.turns),
+            )
+            for scored in self.tracks
+        ]
+        return html_table(self.name, ("face", "seen", "speaking, of frames", "turns"), rows)
+
+
+def write_csv(detection: Detection, path: Path) -> None:
+    """One row per face and frame, boxes relative to the picture and inside it."""
+    info = detection.info
+    size = np.array([info.width, info.height] * 2, float)
+    tracks = [scored.track for scored in detection.tracks]
+    write_predictions(
+        path,
+        video_id=detection.name,
+        entity_ids=[
+            detection.entity_id(scored)
+            for scored in detection.tracks
+            for _ in range(len(scored.track))
+        ],
+        timestamps_s=np.concatenate([track.timestamps_s for track in tracks]),
+        boxes=np.clip(np.concatenate([track.boxes for track in tracks]) / size, 0, 1),
+        scores=np.concatenate([scored.scores for scored in detection.tracks]),
+    )
+
+
+def write_video(detection: Detection, path: Path, progress: Progress) -> None:
+    """The video with boxes and states drawn, and its own sound."""
+    info = detection.info
+    overlay = Overlay(detection.tracks, info.height)
+    with VideoWriter(
+        path, width=info.width, height=info.height, fps=info.fps, audio=detection.path
+    ) as writer:
+        for frame in read_frames(detection.path, on_damage=lambda line: None):
+            writer.write(overlay.draw(frame.rgb(), frame.index), frame.time_s)
+            if frame.index % 10 == 0:
+                progress("video", frame.index, info.n_frames)
+
+
+def summary_of(scored: ScoredTrack) -> dict[str, Any]:
+    """A face in a few numbers."""
+    return {
+        "start_s": float(scored.track.timestamps_s[0]),
+        "end_s": float(scored.track.timestamps_s[-1]),
+        "frames": len(scored.track),
+        "mean_score": float(scored.scores.mean()),
+        "speaking_share": float(scored.speaking.mean()),
+        "turns": [[turn.start_s, turn.end_s] for turn in scored.turns],
+    }
+
+
+def frames_of(scored: ScoredTrack) -> dict[str, Any]:
+    """A list for every value that a face has in each frame."""
+    return {
+        "frame_numbers": scored.track.frames.tolist(),
+        "timestamps_s": scored.track.timestamps_s.round(6).tolist(),
+        "boxes": scored.track.boxes.round(2).tolist(),
+        "detected": scored.track.detected.tolist(),
+        "scores": scored.scores.round(6).tolist(),
+        "probabilities": scored.probabilities.round(6).tolist(),
+        "speaking": scored.speaking.tolist(),
+    }
+
+
+def rttm_lines(detection: Detection) -> Iterator[str]:
+    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time.
 
     Examples:
-        >>> from pushpull.detection import turns_of
-        >>> turns_of(np.arange(10) / 25, np.array([2.0] * 7 + [-3.0] * 3))
-        [Turn(start_s=0.0, end_s=0.24)]
+        >>> import pushpull as pp
+        >>> from pushpull.detection import rttm_lines
+        >>> from pushpull.synthetic import Case, one_face_video
+        >>> size, case = (160, 120), Case.SPEAKING
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
+        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+        >>> print("".join(rttm_lines(found)))
+        SPEAKER talk 1 0.000 0.400 <NA> <NA> talk:0 <NA> <NA>
     """
-    n = len(scores)
-    frame_s = float(np.median(np.diff(timestamps_s))) if n > 1 else 0.04
-    half = round(SMOOTHING_S / frame_s) // 2
-    sums = np.concatenate([[0.0], np.cumsum(scores)])
-    low, high = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
-    smooth = (sums[high] - sums[low]) / (high - low)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], smooth > 0, [0]]).astype(int)))
-    ends_s = np.append(timestamps_s[1:], timestamps_s[-1] + frame_s)
-    turns: list[Turn] = []
-    for first, stop in zip(edges[::2], edges[1::2], strict=True):
-        start_s, end_s = float(timestamps_s[first]), float(ends_s[stop - 1])
-        if turns and start_s - turns[-1].end_s <= LONGEST_PAUSE_S:
-            turns[-1] = Turn(turns[-1].start_s, end_s)
-        else:
-            turns.append(Turn(start_s, end_s))
-    return [t for t in turns if t.end_s - t.start_s >= SHORTEST_TURN_S - 1e-9]
+    # rttm fields are separated by blanks, so names must not hold any.
+    name = "_".join(detection.name.split())
+    turns = [
+        (turn.start_s, turn.end_s - turn.start_s, scored.track.track_id)
+        for scored in detection.tracks
+        for turn in scored.turns
+    ]
+    for start_s, duration_s, track_id in sorted(turns):
+        yield (
+            f"SPEAKER {name} 1 {start_s:.3f} {duration_s:.3f} <NA> <NA> "
+            f"{name}:{track_id} <NA> <NA>\n"
+        )
