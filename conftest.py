@@ -4,6 +4,7 @@ An example sees `np`, `torch` and `pp` (`import pushpull as pp`) and nothing of 
 stands in, so whatever else it uses it imports, and a reader can paste it.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,20 @@ import pytest
 import torch
 
 import pushpull
+
+SOURCE = Path(pushpull.__file__).parent
+
+
+def pytest_collect_file(file_path: Path) -> None:
+    """Import a module of the package by its name before pytest does by its path.
+
+    Pytest would run it a second time where its package imports it, and two copies of a class in one
+    process are two classes.
+    """
+    if file_path.suffix == ".py" and file_path.is_relative_to(SOURCE):
+        parts = file_path.relative_to(SOURCE.parent).with_suffix("").parts
+        if parts[-1] != "__main__":
+            importlib.import_module(".".join(parts).removesuffix(".__init__"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,6 +40,7 @@ PENDING = {
 """Rooms whose examples are still to be written."""
 
 OF_SEVERAL_MODULES = {
+    "test_init.py": "is about the face of the package",
     "test_structure.py": "is about the package as a whole",
     "attacks/test_linear_optimum.py": "every attack against an optimum known in closed form",
     "attacks/test_peers.py": "every attack against other libraries",

@@ -282,6 +282,14 @@ def evaluate(
         UnknownName: If there is no such split, attack or objective.
         ConfigError: If a setting of the attack cannot be.
         OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, write_synth
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> found = pp.evaluate("synthetic-a", "data", split="train", attack="fgsm", eps=5, limit=4)
+        >>> found.clean.tracks, found.adversarial.accuracy <= found.clean.accuracy
+        (4, True)
     """
     if attack is None and settings:
         raise ConfigError(f"{', '.join(sorted(settings))} is given without an attack; name one")

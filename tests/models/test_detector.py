@@ -14,7 +14,7 @@ from torch import nn
 
 import pushpull as pp
 from pushpull.attacks import transfer
-from pushpull.auditing import FAST
+from pushpull.auditing import TINY
 from pushpull.defences import defend
 from pushpull.errors import CheckpointError, ConfigError, UnknownName
 from pushpull.losses import cross_entropy
@@ -25,12 +25,6 @@ from pushpull.schema import Batch, Clip
 from pushpull.training.config import build_config
 
 SOURCE = Path(__file__).parents[1] / "support" / "foreign_model.py"
-SMALL_AUDIT = {
-    "tracks": 4, "frames": 6, "steps": (1, 2), "restarts": 2, "restart_steps": 1,
-    "eps_factors": (1.0, 2.0), "eps_steps": 1, "loss_steps": 1, "apgd_steps": 2,
-    "square_queries": 2, "noise_draws": 1, "probe_clips": 2, "directions": 1, "grid": 3,
-    "copies": 2, "draws": 20,
-}  # fmt: skip
 
 
 def clip(frames: int, seed: int, fps: float = 25.0) -> Clip:
@@ -77,9 +71,8 @@ def test_a_foreign_model_is_attacked_transferred_from_and_defended(mine):
 def test_a_foreign_model_is_evaluated_and_audited(mine, dataset, tmp_path):
     scores = pp.evaluate(mine, dataset, split="train", attack="fgsm", eps=5, limit=4)
     assert scores.clean.tracks == 4
-    config = {**FAST.as_dict(), **SMALL_AUDIT}
     verdict = pp.audit(
-        mine, dataset, split="train", out=tmp_path / "audit", config=type(FAST)(**config),
+        mine, dataset, split="train", out=tmp_path / "audit", config=TINY,
         surrogates=["synthetic-a"],
     )  # fmt: skip
     assert verdict.as_dict()["verdict"]["word"]

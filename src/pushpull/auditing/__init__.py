@@ -14,13 +14,14 @@ from pushpull.auditing.findings import Finding, Standing, Verdict, judged
 from pushpull.auditing.plots import FIGURES
 from pushpull.auditing.registry import TESTS, Test
 from pushpull.auditing.report import audit_lines, write_report
-from pushpull.auditing.settings import FAST, FULL, AuditConfig, Claim
+from pushpull.auditing.settings import FAST, FULL, TINY, AuditConfig, Claim
 
 __all__ = [
     "FAST",
     "FIGURES",
     "FULL",
     "TESTS",
+    "TINY",
     "Audit",
     "AuditClips",
     "AuditConfig",

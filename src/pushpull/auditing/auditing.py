@@ -219,6 +219,15 @@ def audit(
         DatasetError: If the split cannot be used.
         ConfigError: If a setting cannot be.
         OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pushpull.auditing import TINY
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, write_synth
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> found = pp.audit("synthetic-a", "data", split="train", out="audit", config=TINY)
+        >>> found.verdict.word in ("robust", "masked", "broken")
+        True
     """
     per_modality("eps", eps, MODALITIES["both"])
     root, out = Path(root), Path(out)

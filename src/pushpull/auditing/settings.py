@@ -10,7 +10,7 @@ from pushpull.attacks import AttackSettings
 from pushpull.errors import ConfigError
 from pushpull.evaluation import Perturb
 
-__all__ = ["FAST", "FULL", "AuditConfig", "Claim"]
+__all__ = ["FAST", "FULL", "TINY", "AuditConfig", "Claim"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,3 +146,25 @@ FAST = AuditConfig(
     draws=300,
 )
 """About two minutes on one core for a reduced TalkNet: what is masked coarsely shows, no more."""
+
+TINY = AuditConfig(
+    tracks=4,
+    frames=6,
+    steps=(1, 2),
+    restarts=2,
+    restart_steps=1,
+    eps_factors=(1.0, 2.0),
+    eps_steps=1,
+    loss_steps=1,
+    temperatures=(100.0,),
+    lambdas=(1.0,),
+    apgd_steps=2,
+    square_queries=2,
+    noise_draws=1,
+    probe_clips=2,
+    directions=1,
+    grid=3,
+    copies=2,
+    draws=20,
+)
+"""Everything once, in seconds: to see that a detector can be audited. It says nothing of it."""

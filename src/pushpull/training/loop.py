@@ -139,6 +139,15 @@ def train(
         CheckpointError: If the state cannot be used.
         GradientError: If a loss is not finite.
         OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, write_synth
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> changes = ["optim.epochs=1", "data.limit=4", "data.val=train", "data.workers=0"]
+        >>> done = pp.train("light-asd", root="data", changes=changes)
+        >>> done.progress.epoch, done.best.name
+        (1, 'best.safetensors')
     """
     if isinstance(config, TrainConfig):
         if root is not None or changes:

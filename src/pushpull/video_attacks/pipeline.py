@@ -90,6 +90,13 @@ def attack_video(
         MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
         AnnotationError: If the labels do not fit the faces.
         ConfigError: If a setting cannot be; else as `attack`.
+
+    Examples:
+        >>> from pushpull.synthetic import one_face_video
+        >>> _ = one_face_video("talk.mp4", seed=1, duration_s=1.0, size=(320, 240))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", eps=5, face_finder="dlib")
+        >>> len(found.clean["as found"]), found.settings["attack"]
+        (25, 'fgsm')
     """
     if space not in SPACES:
         raise UnknownName("space", space, SPACES)
