@@ -42,13 +42,6 @@ class AttackResult:
         settings: Everything that was asked for.
 
     Examples:
-        >>> from pushpull.schema import Batch, Clip
-        >>> clip = Clip(waveform=torch.randn(6400) / 10, faces=torch.rand(10, 112, 112), fps=25)
-        >>> found = pp.attack(pp.load("synthetic-a"), Batch.from_clips([clip]), "fgsm", eps=5)
-        >>> found.forwards, found.settings.attack, round(float(found.linf["audio"]), 6)
-        (2, 'fgsm', 0.0005)
-
-    Examples:
         >>> from pushpull.attacks import attack
         >>> from pushpull.models.weights import resolve_detector
         >>> from pushpull.schema import Batch

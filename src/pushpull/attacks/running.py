@@ -112,15 +112,6 @@ def transfer(
         >>> clean = detector(**batch.inputs).score
         >>> round(clean.mean().item(), 1), round(found.score.mean().item(), 1)
         (3.4, 2.5)
-
-    Examples:
-        >>> from pushpull.attacks import transfer
-        >>> from pushpull.schema import Batch, Clip
-        >>> clip = Clip(waveform=torch.randn(6400) / 10, faces=torch.rand(10, 112, 112), fps=25)
-        >>> source, detector = pp.load("synthetic-nc"), pp.load("synthetic-a")
-        >>> found = transfer(source, detector, Batch.from_clips([clip]), "fgsm", eps=5)
-        >>> found.score.shape
-        torch.Size([1, 10])
     """
     _check_detector("surrogate", surrogate)
     _check_detector("detector", detector)
