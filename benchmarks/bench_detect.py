@@ -112,7 +112,7 @@ def measure(video: Path, weights: str, face_finder: str, folder: str) -> dict[st
     wall_s = time.perf_counter() - start
     if status:
         raise SystemExit(f"detect failed: {text}")
-    result = json.loads(text)[0]
+    result = json.loads(text)["videos"][0]
     return {
         "video_s": result["duration_s"],
         "wall_s": wall_s,

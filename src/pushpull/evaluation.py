@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import write_json
 from pushpull.schema import Batch, FrameScores
 
 __all__ = [
@@ -119,7 +118,6 @@ class Evaluation:
             "detector": dict(self.detector),
             "data": dict(self.data),
             "attack": None if self.attack is None else dict(self.attack),
-            "versions": versions(),
             **{
                 kind: {
                     **scores.as_dict(draws=draws),
@@ -156,8 +154,7 @@ class Evaluation:
         for kind, scores in self.scores.items():
             with written_whole(paths[f"{kind}.csv"]) as temporary:
                 write_predictions(temporary, **columns, scores=scores.score)
-        with written_whole(paths["results.json"]) as temporary:
-            temporary.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n")
+        write_json(paths["results.json"], self.as_dict(), kind="evaluation")
         return paths
 
     def _repr_html_(self) -> str:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from pushpull.attacks import attack
 from pushpull.models import LRASD
+from pushpull.runtime.records import read_json, unstamped
 from pushpull.schema import Batch, Clip
 
 
@@ -46,7 +47,7 @@ def test_a_record_is_json_with_shares(found) -> None:
 
 def test_files_hold_both_batches(found, tmp_path) -> None:
     paths = found.save(tmp_path / "new")
-    assert json.loads(paths["results.json"].read_text()) == found.as_dict()
+    assert unstamped(read_json(paths["results.json"], kind="batch-attack")) == found.as_dict()
     tensors = load_file(paths["adversarial.safetensors"])
     assert torch.equal(tensors["adversarial.waveform"], found.waveform)
     assert torch.equal(tensors["clean.faces"], tensors["adversarial.faces"])

@@ -80,7 +80,7 @@ def test_weights_lists_names_and_licences(pushpull):
     assert code == 0
     assert "light-asd-ava" in out
     assert "MIT" in out
-    names = [row["name"] for row in json.loads(pushpull("weights", "--json")[1])]
+    names = [row["name"] for row in json.loads(pushpull("weights", "--json")[1])["weights"]]
     assert "lr-asd-ava" in names
 
 

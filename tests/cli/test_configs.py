@@ -12,7 +12,7 @@ def test_all_are_listed(pushpull) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == list(CONFIGS)
     code, out, _ = pushpull("configs", "--json")
-    assert list(json.loads(out)) == list(CONFIGS)
+    assert list(json.loads(out)["configs"]) == list(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

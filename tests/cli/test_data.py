@@ -20,7 +20,7 @@ def test_synth_stats_verify(pushpull, tmp_path) -> None:
     assert code == 0
     assert out.endswith("train 3, val 1, test 1\n")
     code, out, _ = pushpull("data", "stats", root, "--json", "--plot", tmp_path / "stats.png")
-    stats = json.loads(out)
+    stats = json.loads(out)["splits"]
     assert list(stats) == ["train", "val", "test"]
     assert stats["train"]["tracks"] == stats["train"]["people"] == 3
     assert sum(stats["train"]["cases"].values()) == 3

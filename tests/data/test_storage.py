@@ -121,10 +121,10 @@ def test_a_folder_that_is_no_data_set_is_said(tmp_path) -> None:
     with pytest.raises(DatasetError, match=r"holds no data set; expected dataset\.json"):
         open_tracks(tmp_path, "train")
     (tmp_path / "dataset.json").write_text("{}")
-    with pytest.raises(DatasetError, match="is no description of a data set"):
+    with pytest.raises(DatasetError, match="is no record of kind 'dataset'"):
         read_about(tmp_path)
-    (tmp_path / "dataset.json").write_text('{"format": 99, "made": {}}')
-    with pytest.raises(DatasetError, match="has format 99"):
+    (tmp_path / "dataset.json").write_text('{"kind": "dataset", "schema_version": 99}')
+    with pytest.raises(DatasetError, match="has schema version 99"):
         read_about(tmp_path)
 
 

@@ -28,7 +28,7 @@ def run(pushpull, checkpoint):
 def test_four_files_come_out_and_agree(run, talking, tmp_path):
     code, out, err = run(talking, "--out", tmp_path / "out", "--json")
     assert (code, err) == (0, "")
-    (record,) = json.loads(out)
+    (record,) = json.loads(out)["videos"]
     assert set(record["outputs"]) == {"csv", "json", "rttm", "mp4"}
     (track,) = record["tracks"]
     assert track["frames"] == 25
@@ -160,7 +160,7 @@ def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):
 def test_errors_are_in_the_json_too(run, talking, tmp_path):
     empty = zero_bytes(tmp_path / "empty.mp4", talking)
     code, out, _ = run(empty, talking, "--out", tmp_path / "out", "--no-video", "--json")
-    bad, good = json.loads(out)
+    bad, good = json.loads(out)["videos"]
     assert code == 1
     assert "is empty" in bad["error"]
     assert good["tracks"]

@@ -19,6 +19,7 @@ from pushpull.detection import (
 )
 from pushpull.errors import OutputError
 from pushpull.media import probe, read_frames, read_waveform
+from pushpull.runtime.records import as_json_text
 from pushpull.schema import Track
 
 
@@ -87,7 +88,7 @@ def test_the_csv_has_avas_columns_a_header_and_relative_boxes(outputs):
 
 def test_the_json_holds_every_frame_and_reads_back(outputs, detection):
     record = json.loads(outputs["json"].read_text())
-    assert record == json.loads(json.dumps(detection.as_dict()))
+    assert record == json.loads(as_json_text(detection.as_dict(), kind="detection"))
     assert record["fps"] == 25
     first = record["tracks"][0]
     assert len(first["scores"]) == len(first["boxes"]) == len(first["timestamps_s"]) == 50

@@ -34,7 +34,7 @@ def run(pushpull, checkpoint):
 def test_everything_is_written_and_agrees(run, talking, tmp_path):
     code, out, err = run(talking, "--out", tmp_path, "--steps", 3, "--attack", "bim", "--json")
     assert (code, err) == (0, "")
-    (record,) = json.loads(out)
+    (record,) = json.loads(out)["videos"]
     folder = tmp_path / "talking"
     assert sorted(p.name for p in folder.iterdir()) == [
         "adversarial-int16.wav", "adversarial.safetensors", "adversarial.wav", "results.json",
@@ -113,7 +113,7 @@ def test_frame_space_moves_pixels_of_the_video_and_detects_it_again(run, talking
         talking, "--out", tmp_path, "--space", "frame", "--eps", 40, "--quantise", "--json"
     )
     assert (code, err) == (0, "")
-    (record,) = json.loads(out)
+    (record,) = json.loads(out)["videos"]
     folder = tmp_path / "talking"
     before = np.stack([f.ycc() for f in read_frames(talking)]).astype(int)
     after = np.stack([f.ycc() for f in read_frames(folder / "adversarial.mkv")]).astype(int)
@@ -199,7 +199,7 @@ def test_a_folder_of_videos_is_done_one_by_one_past_a_bad_one(run, talking, tmp_
     (folder / "notes.txt").write_text("not looked at")
     code, out, err = run(folder, "--out", tmp_path / "out", "--no-video", "--steps", 1, "--json")
     assert code == 1
-    done, failed = json.loads(out)
+    done, failed = json.loads(out)["videos"]
     assert done["name"] == "a"
     assert "b.mp4" in failed["error"]
     assert "1 of 2 videos failed" in err

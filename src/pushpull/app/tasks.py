@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushpull.errors import MediaError, PushPullError
 from pushpull.runtime.progress import Progress
+from pushpull.runtime.records import read_json, write_json
 
 if TYPE_CHECKING:
     from pushpull.models.detector import Detector
@@ -88,7 +88,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     )
     paths = result.save(folder, progress=report)
     record = result.as_dict() | {"video": asked["shown"]}
-    paths["json"].write_text(json.dumps(record, indent=1, allow_nan=False))
+    write_json(paths["json"], record, kind="detection")
     return {
         "kind": "detect",
         "name": asked["shown"],
@@ -130,9 +130,9 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     outputs = result.save(folder, progress=report)
     written = outputs["results.json"]
     views = write_views(result, written.parent, amplify=asked["amplify"], progress=report)
-    record = json.loads(written.read_text())
+    record = read_json(written, kind="video-attack")
     record["video"] = record["settings"]["video"] = asked["shown"]
-    written.write_text(json.dumps(record, indent=1, allow_nan=False))
+    write_json(written, record, kind="video-attack")
     downloads = list(outputs)
     tracks = result.clips.footage.tracks
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import Tensor
 from pushpull.attacks.settings import AttackSettings
 from pushpull.attacks.threat import Threat
 from pushpull.runtime.files import output_dir, written_whole
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import write_json
 from pushpull.schema import Batch, FrameScores
 
 __all__ = ["AttackResult"]
@@ -99,7 +98,6 @@ class AttackResult:
             "vanished": list(self.vanished),
             "forwards": self.forwards,
             "backwards": self.backwards,
-            "versions": versions(),
         }
 
     def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
@@ -126,8 +124,7 @@ class AttackResult:
         kept = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
         with written_whole(paths["adversarial.safetensors"]) as temporary:
             save_file(kept, temporary)
-        with written_whole(paths["results.json"]) as temporary:
-            temporary.write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n")
+        write_json(paths["results.json"], self.as_dict(), kind="batch-attack")
         return paths
 
     @property

@@ -25,7 +25,6 @@ from pushpull.report.tables import html_table
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.stages import STAGE_FORMAT
-from pushpull.runtime.version import versions
 from pushpull.schema import worst_by_track, worst_case
 
 __all__ = ["Audit", "audit", "examine"]
@@ -81,7 +80,6 @@ class Audit:
             "detector": dict(self.detector),
             "surrogates": list(self.surrogates),
             "data": dict(self.data),
-            "versions": versions(),
         }
 
     def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:

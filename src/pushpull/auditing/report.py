@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pushpull.auditing.plots import FIGURES
 from pushpull.report.tables import percent
 from pushpull.runtime.files import written_whole
+from pushpull.runtime.records import write_json
 
 __all__ = ["audit_lines", "write_report"]
 
@@ -33,8 +33,7 @@ def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
     Raises:
         OutputError: If a file cannot be written.
     """
-    with written_whole(out / "audit.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(out / "audit.json", record, kind="audit")
     with (
         written_whole(out / "audit.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from pushpull.cli.options import (
     FaceFinderOption,
     JsonFlag,
 )
+from pushpull.runtime.records import as_json_text
 
 __all__ = ["ava", "ava_download", "ava_synthetic", "stats", "synth", "talkset", "verify", "video"]
 
@@ -206,7 +206,7 @@ def stats(
         return
     result = asdict(summarise(source))
     if as_json:
-        say(json.dumps(result))
+        say(as_json_text(result, kind="annotation-stats"))
         return
     for name, value in result.items():
         if name == "problems":
@@ -238,7 +238,7 @@ def verify(
             for fault in faults(tracks, progress=watch):
                 found.append({"split": split, "track": fault.track_id, "what": fault.what})
     if as_json:
-        say(json.dumps({"tracks": count, "faults": found}, indent=1))
+        say(as_json_text({"tracks": count, "faults": found}, kind="faults"))
     else:
         for fault_row in found:
             say(f"{fault_row['split']} {fault_row['track']}: {fault_row['what']}")
@@ -249,8 +249,6 @@ def verify(
 
 def dataset_stats(source: Path, plot: Path | None, as_json: bool) -> None:
     """Print the numbers of each split, and draw them."""
-    from dataclasses import asdict
-
     from pushpull.data import describe, draw_stats, open_tracks, splits_of
 
     splits = {split: open_tracks(source, split) for split in splits_of(source)}
@@ -262,7 +260,7 @@ def dataset_stats(source: Path, plot: Path | None, as_json: bool) -> None:
     if plot is not None:
         draw_stats(stats, splits, plot)
     if as_json:
-        say(json.dumps({split: asdict(row) for split, row in stats.items()}, indent=1))
+        say(as_json_text({"splits": stats}, kind="dataset-stats"))
         return
     for split, row in stats.items():
         say(

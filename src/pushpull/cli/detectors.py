@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +29,7 @@ from pushpull.cli.options import (
     budget_of,
 )
 from pushpull.report.tables import percent
+from pushpull.runtime.records import as_json_text, read_json
 
 __all__ = ["audit", "configs", "evaluate", "export", "reproduce", "score", "train", "weights"]
 
@@ -62,7 +62,7 @@ def train(
             "seconds": result.seconds,
             "frames": result.frames,
         }
-        say(json.dumps(record, indent=1))
+        say(as_json_text(record, kind="training"))
         return
     for remark in result.notes:
         note(remark)
@@ -91,7 +91,7 @@ def configs(
     if name is None:
         rows = {known: title_of(known) for known in CONFIGS}
         if as_json:
-            say(json.dumps(rows, indent=1))
+            say(as_json_text({"configs": rows}, kind="configs"))
             return
         for known, title in rows.items():
             say(f"{known:14} {title}")
@@ -100,13 +100,13 @@ def configs(
         raise UnknownName("configuration", name, CONFIGS)
     text = CONFIGS[name].read_text(encoding="utf-8")
     if out is None:
-        say(json.dumps({name: text}) if as_json else text.rstrip())
+        say(as_json_text({"configs": {name: text}}, kind="configs") if as_json else text.rstrip())
         return
     if out.exists():
         raise OutputError(f"{out}: is there already, perhaps changed; give another --out")
     with written_whole(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(json.dumps({name: str(out)}) if as_json else str(out))
+    say(as_json_text({"configs": {name: out}}, kind="configs") if as_json else str(out))
 
 
 def evaluate(
@@ -162,11 +162,11 @@ def evaluate(
             device=device.value,
             progress=report,
         )
-    text = (out / "results.json").read_text()
+    record = read_json(out / "results.json", kind="evaluation")
     if as_json:
-        say(text.rstrip())
+        say(as_json_text(record, kind="evaluation"))
         return
-    for line in evaluation_lines(json.loads(text)):
+    for line in evaluation_lines(record):
         say(line)
     say(str(out / "results.json"))
 
@@ -225,7 +225,7 @@ def audit(
             progress=report,
         )
     if as_json:
-        say((out / "audit.json").read_text())
+        say(as_json_text(read_json(out / "audit.json", kind="audit"), kind="audit"))
         return
     for line in audit_lines(found.as_dict()):
         say(line)
@@ -274,7 +274,7 @@ def reproduce(
             progress=lambda s: report("; ".join(s.running), s.done, s.total),
         )
     if as_json:
-        say(json.dumps(results, indent=1))
+        say(as_json_text(results, kind="reproduction"))
         return
     for line in opening(results):
         say(line)
@@ -298,7 +298,7 @@ def score(
 
     result = score_files(ground_truth, predictions, allow_missing=allow_missing)
     if as_json:
-        say(json.dumps(asdict(result)))
+        say(as_json_text(asdict(result), kind="score"))
         return
     ap = percent(result.average_precision, 4)
     say(f"mAP {ap}   {result.rows} rows, {result.positives} speaking")
@@ -315,7 +315,7 @@ def weights(as_json: JsonFlag = False) -> None:
 
     rows = list_weights()
     if as_json:
-        say(json.dumps(rows, indent=1))
+        say(as_json_text({"weights": rows}, kind="weights"))
         return
     for row in rows:
         say(f"{row['name']:20} {row['model']:10} {row['licence']:8} {row['where']}")
@@ -341,7 +341,7 @@ def export(
 
     result = export_detector(detector, format_, out)
     if as_json:
-        say(json.dumps(asdict(result) | {"path": str(result.path)}))
+        say(as_json_text(asdict(result), kind="export"))
         return
     lengths = ", ".join(map(str, sorted(result.differences)))
     worst = max(result.differences.values())

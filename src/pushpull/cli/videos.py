@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +37,7 @@ from pushpull.cli.options import (
 )
 from pushpull.errors import PushPullError
 from pushpull.report.tables import percent
+from pushpull.runtime.records import as_json_text, read_json
 
 __all__ = ["attack", "demo", "detect", "web_app"]
 
@@ -99,7 +99,7 @@ def detect(
             for line in summary_lines(record):
                 say(line)
     if as_json:
-        say(json.dumps(records, indent=1))
+        say(as_json_text({"videos": records}, kind="detections"))
     if failed:
         note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
@@ -192,13 +192,13 @@ def attack(
             complain(e)
             records.append({"video": str(path), "error": str(e)})
             continue
-        record = json.loads(written.read_text())
+        record = read_json(written, kind="video-attack")
         records.append(record)
         if not as_json:
             for line in attack_lines(record, written):
                 say(line)
     if as_json:
-        say(json.dumps(records, indent=1))
+        say(as_json_text({"videos": records}, kind="video-attacks"))
     if failed:
         note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
@@ -220,7 +220,7 @@ def demo(
         people = [person.as_dict() for person in result.people]
         outputs = {name: str(path) for name, path in result.outputs.items()}
         record = {"detector": result.detector.card.name, "people": people, "outputs": outputs}
-        say(json.dumps(record, indent=1))
+        say(as_json_text(record, kind="demo"))
         return
     for person in result.people:
         scores = person.scores

@@ -2,7 +2,7 @@
 
 A data set is a folder:
 
-    dataset.json            format, how it was made, versions
+    dataset.json            how it was made, and with which versions
     train/shard-00000.arrow tracks, one record batch each, not compressed
     train/index.arrow       everything but faces and sound, of all shards
 
@@ -15,7 +15,6 @@ share one copy in the page cache, and any tool that reads Arrow reads them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -31,14 +30,13 @@ from torch import Tensor
 from pushpull.data.records import SPLITS, Example, as_stored
 from pushpull.errors import DatasetError, UnknownName
 from pushpull.runtime.files import written_whole
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import read_json, write_json
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
 
 Found = TypeVar("Found")
 
-FORMAT = 1
 ABOUT = "dataset.json"
 INDEX = "index.arrow"
 
@@ -110,9 +108,7 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
 
 def write_about(root: Path, made: Mapping[str, Any]) -> None:
     """Say in `dataset.json` how the data set was made."""
-    about = {"format": FORMAT, "versions": versions(), "made": dict(made)}
-    with written_whole(root / ABOUT) as temporary:
-        temporary.write_text(json.dumps(about, indent=1) + "\n")
+    write_json(root / ABOUT, {"made": made}, kind="dataset")
 
 
 def read_about(root: Path) -> dict[str, Any] | None:
@@ -124,16 +120,11 @@ def read_about(root: Path) -> dict[str, Any] | None:
     path = root / ABOUT
     if not path.is_file():
         return None
-    try:
-        about = json.loads(path.read_text())
-        number = int(about["format"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise DatasetError(f"{path}: is no description of a data set ({e}); make it again") from e
-    if number > FORMAT:
-        raise DatasetError(
-            f"{path}: has format {number}; this version reads {FORMAT}: update pushpull"
-        )
-    return dict(about)
+    advice = "make the data set again"
+    about = read_json(path, kind="dataset", error=DatasetError, advice=advice)
+    if not isinstance(about.get("made"), dict):
+        raise DatasetError(f"{path}: does not say how the data set was made; {advice}")
+    return about
 
 
 class PackedTracks:

@@ -6,7 +6,6 @@ appear together or not at all.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from pushpull.media import VideoInfo, VideoWriter, read_frames
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 
 __all__ = ["Detection", "rttm_lines"]
@@ -98,7 +97,6 @@ class Detection:
             "settings": dict(self.settings),
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "notes": list(self.notes),
-            "versions": versions(),
             "tracks": [
                 {"track_id": self.entity_id(scored), **summary_of(scored)}
                 | (frames_of(scored) if frames else {})
@@ -141,7 +139,7 @@ class Detection:
         with ExitStack() as stack:
             temporary = {s: stack.enter_context(written_whole(p)) for s, p in paths.items()}
             write_csv(self, temporary["csv"])
-            temporary["json"].write_text(json.dumps(self.as_dict(), indent=1, allow_nan=False))
+            write_json(temporary["json"], self.as_dict(), kind="detection")
             temporary["rttm"].write_text("".join(rttm_lines(self)), encoding="utf-8")
             if video:
                 write_video(self, temporary["mp4"], progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from pushpull.models.detector import Detector
 from pushpull.models.weights import resolve_detector
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress
+from pushpull.runtime.records import write_json
 from pushpull.schema import Batch
 from pushpull.training import train
 from pushpull.training.config import build_config
@@ -54,7 +54,7 @@ def make_data(settings: Settings, needs: Needs, folder: Path, report: Progress) 
         split: {"tracks": s.tracks, "frames": s.frames, "speaking": s.speaking, "cases": s.cases}
         for split, s in stats.items()
     }
-    _write_json(folder / "stats.json", text)
+    write_json(folder / "stats.json", text, kind="stage-result")
 
 
 def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
@@ -67,7 +67,7 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
     if "init" in needs:
         values["run"]["init"] = str(needs["init"] / MODEL)
     done = train(build_config(values), resume=True, progress=report)
-    _write_json(
+    write_json(
         folder / "training.json",
         {
             "val_average_precision": done.progress.best,
@@ -76,6 +76,7 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
             "seconds": done.seconds,
             "frames": done.frames,
         },
+        kind="stage-result",
     )
     with written_whole(folder / MODEL) as temporary:
         temporary.write_bytes((folder / kept).read_bytes())
@@ -129,7 +130,7 @@ def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress)
     with written_whole(folder / "embeddings.npz") as temporary:
         np.savez(temporary, allow_pickle=False, **{name: a[some] for name, a in arrays.items()})
     label = np.where(arrays["speaking"] == 1, 1.0, -1.0)
-    _write_json(
+    write_json(
         folder / "norms.json",
         {
             kind: {
@@ -145,6 +146,7 @@ def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress)
             }
             for kind in ("clean", "attacked")
         },
+        kind="stage-result",
     )
 
 
@@ -183,7 +185,7 @@ def sample(settings: Settings, needs: Needs, folder: Path, report: Progress) -> 
             }
         )
         report("clips", k + 1, len(numbers))
-    _write_json(folder / "samples.json", rows)
+    write_json(folder / "samples.json", {"clips": rows}, kind="stage-result")
 
 
 def audit_row(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
@@ -316,8 +318,3 @@ def _spread(faces: Tensor) -> NDArray[np.float32]:
     at = torch.linspace(0, len(faces) - 1, min(SHOWN_FRAMES, len(faces))).round().long()
     picked: NDArray[np.float32] = faces[at.to(faces.device)].float().cpu().numpy()
     return picked
-
-
-def _write_json(path: Path, content: object) -> None:
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.records import write_json
 from pushpull.runtime.stages import Status, run_stages
 from pushpull.runtime.version import versions
 
@@ -125,8 +125,7 @@ def reproduce(
         "command": shown_command(sys.argv[1:]),
         **summarise(plan, root),
     }
-    with written_whole(out / "results.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(out / "results.json", results, kind="reproduction")
     if "table1" in results:
         _write_table(results["table1"], out / "table1.csv")
     if "figure3" in results:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from pushpull.reproduce.plan import EPS, FIGURE4_ROWS, PAPER_ATTACKS, Plan
 from pushpull.reproduce.rows import FIGURE3, PAPER_COLUMNS, ROWS
+from pushpull.runtime.records import read_json, unstamped
 from pushpull.runtime.stages import Stage, done_record
 from pushpull.schema import FrameScores, worst_case
 
@@ -43,10 +43,10 @@ def summarise(plan: Plan, root: Path) -> dict[str, Any]:
     if plan.data is not None:
         result["data"] = {
             "settings": dict(plan.data.settings),
-            "splits": json.loads((plan.data.folder(root) / "stats.json").read_text()),
+            "splits": _record(plan.data, root, "stats.json"),
         }
     result["training"] = {
-        f"{name}-s{seed}": json.loads((stage.folder(root) / "training.json").read_text())
+        f"{name}-s{seed}": _record(stage, root, "training.json")
         for (name, seed), stage in plan.models.items()
     }
     table = {key: read_scores(stage, root) for key, stage in plan.table.items()}
@@ -58,19 +58,24 @@ def summarise(plan: Plan, root: Path) -> dict[str, Any]:
         figure4 = {key: read_scores(stage, root) for key, stage in plan.figure4.items()}
         result["figure4"] = _figure4(table, figure4)
     result["norms"] = {
-        row: json.loads((stage.folder(root) / "norms.json").read_text())
-        for row, stage in plan.embeddings.items()
+        row: _record(stage, root, "norms.json") for row, stage in plan.embeddings.items()
     }
     result["samples"] = {
-        row: json.loads((stage.folder(root) / "samples.json").read_text())
-        for row, stage in plan.samples.items()
+        row: _record(stage, root, "samples.json")["clips"] for row, stage in plan.samples.items()
     }
     result["audits"] = {
-        row: json.loads((stage.folder(root) / "audit" / "audit.json").read_text())
+        row: read_json(stage.folder(root) / "audit" / "audit.json", kind="audit")
         for row, stage in plan.audits.items()
     }
     result["findings"] = _findings(result)
     return result
+
+
+def _record(stage: Stage, root: Path, name: str) -> dict[str, Any]:
+    """What a stage said in one of its files."""
+    folder = stage.folder(root)
+    advice = f"delete {folder} and run the same command again"
+    return unstamped(read_json(folder / name, kind="stage-result", advice=advice))
 
 
 def _noted(stage: Stage, root: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ import torch
 from pushpull.errors import ConfigError, OutputError, PushPullError, UnknownName
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import read_json, write_json
 
 __all__ = ["STAGE_FORMAT", "Job", "Stage", "Status", "done_record", "run_stages"]
 
@@ -101,8 +101,7 @@ def done_record(stage: Stage, root: Path) -> dict[str, Any] | None:
     path = stage.folder(root) / DONE
     if not path.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record
+    return read_json(path, kind="stage", advice=f"delete {path.parent} and run again")
 
 
 def run_stages(
@@ -246,10 +245,8 @@ def _do(stage: Stage, root: Path, report: Progress) -> None:
         "settings": dict(stage.settings),
         "needs": {role: needed.key for role, needed in stage.needs.items()},
         "seconds": round(time.perf_counter() - start, 3),
-        "versions": versions(),
     }
-    with written_whole(folder / DONE) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(folder / DONE, record, kind="stage")
 
 
 def _line(stage: Stage, what: str, n: int, of: int | None) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 import math
 import os
 import time
@@ -34,8 +33,9 @@ from pushpull.models.checkpoints import load_state, save
 from pushpull.models.detector import Detector, Wrapped
 from pushpull.models.factories import is_factory
 from pushpull.models.weights import choose_device, resolve_detector
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.records import write_json
 from pushpull.runtime.version import versions
 from pushpull.schema import Batch, FrameScores, Output
 from pushpull.training.config import TrainConfig, read_config
@@ -276,10 +276,9 @@ class _Run:
         start = time.monotonic()
         if self.leads:
             output_dir(self.folder)
-            with written_whole(self.folder / "config.json") as temporary:
-                data = read_about(Path(self.config.data.root))
-                content = {"config": self.config.as_dict(), "versions": versions(), "data": data}
-                temporary.write_text(json.dumps(content, indent=1) + "\n")
+            data = read_about(Path(self.config.data.root))
+            content = {"config": self.config.as_dict(), "data": data}
+            write_json(self.folder / "config.json", content, kind="training-settings")
         self.fabric.barrier()
         logs = (
             Logs(self.folder, step=self.progress.step, epoch=self.progress.epoch)

@@ -25,7 +25,7 @@ from pushpull.media import Frame, VideoWriter, read_frames, rgb_of, write_wav
 from pushpull.models.detector import Detector
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.version import versions
+from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 from pushpull.video_attacks.files import LOSSLESS, Codec, Files, PixelFiles, write_pictures
 from pushpull.video_attacks.redetect import redetect
@@ -118,7 +118,6 @@ class VideoAttack:
             "backwards": adversary.backwards,
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "notes": list(self.notes),
-            "versions": versions(),
             "tracks": [
                 {
                     "track_id": f"{self.name}:{track.track_id}",
@@ -175,8 +174,7 @@ class VideoAttack:
         if detector is not None and isinstance(self.files[0], PixelFiles):
             record["redetect"] = self._redetected(found, detector)
         path = found["results.json"] = inner / "results.json"
-        with written_whole(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=1, allow_nan=False))
+        write_json(path, record, kind="video-attack")
         return found
 
     def _redetected(self, found: Mapping[str, Path], detector: Detector) -> dict[str, Any]:

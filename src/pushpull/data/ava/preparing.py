@@ -11,7 +11,6 @@ Source: AVA-ActiveSpeaker (Roth et al., ICASSP 2020), its csv files; TaoRuijie/T
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +34,9 @@ from pushpull.data.storage import (
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import AnnotationError, DatasetError, MediaError
 from pushpull.media import Frame, read_frames, read_waveform, slice_audio
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.records import read_json, write_json
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["AvaReport", "Problem", "Rows", "examples_of", "prepare"]
@@ -198,8 +198,7 @@ def prepare(
         videos[split] = (len(shards), len(of_split))
         tracks[split] = write_index(out, split, shards)
     report = AvaReport(tracks=tracks, videos=videos, problems=tuple(problems))
-    with written_whole(out / "ava.json") as temporary:
-        temporary.write_text(json.dumps(asdict(report), indent=1) + "\n")
+    write_json(out / "ava.json", asdict(report), kind="ava")
     if not any(tracks.values()):
         first = f": {problems[0].where}: {problems[0].what}" if problems else ""
         raise DatasetError(f"{out}: no track could be made{first}; see {out / 'ava.json'}")
@@ -386,10 +385,11 @@ def _one_video(
     except MediaError as e:
         return [Problem(where=video, what=f"{e}; {len(entities)} entities are left out")]
     if odd:
-        with written_whole(noted) as temporary:
-            temporary.write_text(json.dumps([asdict(p) for p in odd]) + "\n")
+        write_json(noted, {"problems": odd}, kind="stage-result")
     return odd
 
 
 def _noted(path: Path) -> list[Problem]:
-    return [Problem(**p) for p in json.loads(path.read_text())] if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [Problem(**p) for p in read_json(path, kind="stage-result")["problems"]]

@@ -1,0 +1,190 @@
+"""Records: what results say of themselves as JSON, written in one way and read in one way.
+
+A record is an object whose first entries are `kind` and `schema_version`; its last are the
+`versions` of what made it. What JSON cannot hold is put in its nearest form: numbers and arrays of
+NumPy as plain ones, paths as text, NaN and infinity as null.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pushpull.errors import OutputError, PushPullError, UnknownName
+from pushpull.runtime.files import written_whole
+from pushpull.runtime.version import versions
+
+__all__ = ["SCHEMA_VERSIONS", "as_json_text", "plain", "read_json", "unstamped", "write_json"]
+
+SCHEMA_VERSIONS = {
+    "annotation-stats": 1,
+    "audit": 1,
+    "ava": 1,
+    "batch-attack": 1,
+    "configs": 1,
+    "dataset": 1,
+    "dataset-stats": 1,
+    "demo": 1,
+    "detection": 1,
+    "detections": 1,
+    "evaluation": 1,
+    "export": 1,
+    "faults": 1,
+    "reproduction": 1,
+    "score": 1,
+    "stage": 1,
+    "stage-result": 1,
+    "training": 1,
+    "training-settings": 1,
+    "video-attack": 1,
+    "video-attacks": 1,
+    "weights": 1,
+}
+"""Kinds of records, and the number of the form that each has: raised when readers would stumble."""
+
+STAMP = ("kind", "schema_version", "versions")
+
+
+def write_json(path: Path, record: Mapping[str, Any], *, kind: str) -> None:
+    """Write a record to a file, whole or not at all.
+
+    Args:
+        path: The file.
+        record: What it says; `versions` are added unless it has some.
+        kind: One of `SCHEMA_VERSIONS`.
+
+    Raises:
+        UnknownName: If there is no such kind.
+        OutputError: If it cannot be written.
+
+    >>> from pathlib import Path
+    >>> from pushpull.runtime.records import read_json, write_json
+    >>> write_json(Path("score.json"), {"average_precision": 0.5}, kind="score")
+    >>> read_json(Path("score.json"), kind="score")["average_precision"]
+    0.5
+    """
+    text = as_json_text(record, kind=kind)
+    with written_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def as_json_text(record: Mapping[str, Any], *, kind: str) -> str:
+    """The text of a record, as files hold it and as `--json` prints it.
+
+    >>> from pushpull.runtime.records import as_json_text
+    >>> print(as_json_text({"map": float("nan"), "versions": {}}, kind="score"))
+    {
+     "kind": "score",
+     "schema_version": 1,
+     "map": null,
+     "versions": {}
+    }
+
+    Raises:
+        UnknownName: If there is no such kind.
+    """
+    if kind not in SCHEMA_VERSIONS:
+        raise UnknownName("kind of record", kind, SCHEMA_VERSIONS)
+    stamped = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSIONS[kind],
+        **unstamped(record),
+        "versions": versions() if record.get("versions") is None else record["versions"],
+    }
+    return json.dumps(plain(stamped), indent=1, allow_nan=False)
+
+
+def read_json(
+    path: Path,
+    *,
+    kind: str,
+    error: type[PushPullError] = OutputError,
+    advice: str = "make it again",
+) -> dict[str, Any]:
+    """The record in a file.
+
+    Args:
+        path: The file.
+        kind: What it has to be.
+        error: What is raised where it cannot be used.
+        advice: What the reader of the message should do then.
+
+    Raises:
+        PushPullError: `error`, if the file cannot be read, is no such record, or is one of a later
+            version.
+
+    >>> from pathlib import Path
+    >>> from pushpull.runtime.records import read_json
+    >>> read_json(Path("nowhere.json"), kind="score", advice="score again")
+    Traceback (most recent call last):
+        ...
+    pushpull.errors.OutputError: nowhere.json: cannot be read (No such file or directory); score
+    again
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise error(f"{path}: cannot be read ({e.strerror}); {advice}") from e
+    except ValueError as e:
+        raise error(f"{path}: is no JSON ({e}); {advice}") from e
+    found = record.get("kind") if isinstance(record, dict) else type(record).__name__
+    if found != kind:
+        raise error(f"{path}: is no record of kind '{kind}' (got {found!r}); {advice}")
+    number = record.get("schema_version")
+    known = SCHEMA_VERSIONS[kind]
+    if not isinstance(number, int) or number > known:
+        raise error(
+            f"{path}: has schema version {number}; this version reads up to {known}: update "
+            "pushpull"
+        )
+    return dict(record)
+
+
+def unstamped(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what it says of itself, to be part of another one.
+
+    >>> from pushpull.runtime.records import unstamped
+    >>> unstamped({"kind": "score", "schema_version": 1, "rows": 3, "versions": {}})
+    {'rows': 3}
+    """
+    return {name: value for name, value in record.items() if name not in STAMP}
+
+
+def plain(value: Any) -> Any:
+    """The nearest that JSON holds: dict, list, str, int, finite float, bool or None.
+
+    >>> from pathlib import Path
+    >>> from pushpull.runtime.records import plain
+    >>> plain({"path": Path("a"), "scores": (1, float("inf"))})
+    {'path': 'a', 'scores': [1, None]}
+
+    Raises:
+        TypeError: If there is nothing near.
+    """
+    if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        items = ((k if isinstance(k, str) else json.dumps(plain(k)), v) for k, v in value.items())
+        return {name: plain(v) for name, v in items}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    # NumPy's scalars and arrays, without importing it.
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    raise TypeError(f"a record cannot hold a {type(value).__name__}: {value!r}")
