@@ -149,6 +149,8 @@ def _where(error: Exception) -> str:
     said = " ".join(str(error).split())
     line = f"line {error.lineno}" if isinstance(error, SyntaxError) else ""
     frames = traceback.extract_tb(error.__traceback__)
-    if frames and not line:
-        line = f"line {frames[-1].lineno} of {Path(frames[-1].filename).name}"
+    # The user's line, not that of the library where it ended.
+    own = [f for f in frames if not {"site-packages", "pushpull"} & set(Path(f.filename).parts)]
+    if own and not line:
+        line = f"line {own[-1].lineno} of {Path(own[-1].filename).name}"
     return f"{type(error).__name__}: {said}" + (f", {line}" if line else "")
