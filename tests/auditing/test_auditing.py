@@ -26,7 +26,7 @@ from pushpull.auditing import (
 )
 from pushpull.auditing.findings import Finding, Standing, judged
 from pushpull.data import open_tracks
-from pushpull.errors import ConfigError, DatasetError, PushPullError
+from pushpull.errors import ConfigError, DatasetError, PushPullError, UnknownName
 from pushpull.models import TalkNet
 from pushpull.models.checkpoints import save
 from pushpull.runtime.records import unstamped
@@ -210,6 +210,11 @@ def test_the_command_says_how_many_tracks_it_takes(pushpull) -> None:
 def test_results_are_not_kept_without_a_name(plain, clips, small, tmp_path) -> None:
     with pytest.raises(ConfigError, match="identity"):
         examine(plain, clips, config=small, folder=tmp_path)
+
+
+def test_a_test_that_is_not_there_is_no_verdict(plain, clips, small) -> None:
+    with pytest.raises(UnknownName, match="unknown test 'landscap'"):
+        examine(plain, clips, config=small, tests=["landscap"])
 
 
 def test_clips_are_balanced_fixed_and_cut(dataset) -> None:

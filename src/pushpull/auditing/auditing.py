@@ -18,7 +18,7 @@ from pushpull.auditing.runs import AttackRuns
 from pushpull.auditing.settings import FULL, AuditConfig, Claim
 from pushpull.auditing.store import Store
 from pushpull.data import open_tracks, read_about
-from pushpull.errors import ConfigError
+from pushpull.errors import ConfigError, UnknownName
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table
@@ -130,11 +130,15 @@ def examine(
         progress: Called with the stage under way, tests done and in all.
 
     Raises:
+        UnknownName: If there is no such test.
         ConfigError: If a setting cannot be, or a folder is given without identity.
         OutputError: If results cannot be kept.
     """
     if folder is not None and identity is None:
         raise ConfigError("a folder for results is given without an identity to find them by")
+    unknown = sorted(set(tests or ()) - set(TESTS))
+    if unknown:
+        raise UnknownName("test", unknown[0], TESTS)
     claim = claim or Claim()
     names = list(TESTS) if tests is None else [name for name in TESTS if name in tests]
     start = time.perf_counter()
