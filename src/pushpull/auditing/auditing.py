@@ -46,6 +46,17 @@ class Audit:
         detector: Name, checksum and model of the detector.
         surrogates: Names of those that adversaries were transferred from.
         data: Name of the data set, its split, and how it was made.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["margins"])
+        >>> found.verdict.word, found.clips["frames"], [run["name"] for run in found.runs]
+        ('broken', 8, ['claim'])
     """
 
     findings: tuple[Finding, ...]
@@ -133,6 +144,18 @@ def examine(
         UnknownName: If there is no such test.
         ConfigError: If a setting cannot be, or a folder is given without identity.
         OutputError: If results cannot be kept.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> tests = ["randomness", "margins"]
+        >>> found = examine(pp.load("synthetic-a"), clips, eps=5, config=small, tests=tests)
+        >>> {finding.test: finding.verdict for finding in found.findings}
+        {'randomness': 'pass', 'margins': 'pass'}
     """
     if folder is not None and identity is None:
         raise ConfigError("a folder for results is given without an identity to find them by")

@@ -29,6 +29,14 @@ class AuditClips:
         speaking: Truth of all valid frames, in that order (N,).
         track: Number of each frame's track (N,).
         identity: Checksum of everything that a detector sees of them, and of the truth.
+
+    Examples:
+        >>> from pushpull.auditing import AuditClips
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> clips.names, clips.about()["frames"], clips.about()["speaking"]
+        (('silent', 'speaking'), 8, 0.5)
     """
 
     batches: tuple[Batch, ...]

@@ -41,6 +41,11 @@ class Outcome:
         text: What was found, in a sentence.
         data: For plots.
         sign: What the flag is a sign of, where that is not what the test's flags are.
+
+    Examples:
+        >>> from pushpull.auditing.findings import Outcome
+        >>> Outcome(flag=False, figures={"change": 0.0}, text="scores are the same").flag
+        False
     """
 
     flag: bool | None
@@ -51,7 +56,15 @@ class Outcome:
 
 
 class NotRun(Exception):
-    """A test does not apply; the message says why."""
+    """A test does not apply; the message says why.
+
+    Examples:
+        >>> from pushpull.auditing.findings import NotRun
+        >>> raise NotRun("no surrogate was given (--surrogate)")
+        Traceback (most recent call last):
+            ...
+        pushpull.auditing.findings.NotRun: no surrogate was given (--surrogate)
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,21 @@ class Finding:
         reference: Where test and threshold come from.
         explanation: What was found, in a sentence.
         data: For plots.
+
+    Examples:
+        >>> from pushpull.auditing import Finding
+        >>> finding = Finding(
+        ...     test="randomness",
+        ...     title="Are scores the same at every evaluation?",
+        ...     verdict="pass",
+        ...     sign="masking",
+        ...     figures={"change between evaluations, spreads": 0.0},
+        ...     threshold="a change of more than 0.001 of their spread",
+        ...     reference="Athalye et al. 2018",
+        ...     explanation="scores are the same at every evaluation",
+        ... )
+        >>> finding.as_dict()["verdict"]
+        'pass'
     """
 
     test: str
@@ -99,6 +127,20 @@ class Standing:
         worst_by_track: Of the worst adversary of each track, which exists.
         strongest: Name of the attack that leaves least.
         strongest_average_precision: What it leaves.
+
+    Examples:
+        >>> from pushpull.auditing import Standing
+        >>> standing = Standing(
+        ...     claimed=0.7,
+        ...     clean=0.95,
+        ...     chance=0.45,
+        ...     worst=0.5,
+        ...     worst_by_track=0.55,
+        ...     strongest="apgd",
+        ...     strongest_average_precision=0.6,
+        ... )
+        >>> standing.left  # of the way from chance to clean
+        0.1
     """
 
     claimed: float
@@ -123,6 +165,11 @@ class Verdict:
         word: "robust", "masked" or "broken".
         reasons: Tests that decided it.
         sentence: All of it in words, with the numbers.
+
+    Examples:
+        >>> from pushpull.auditing import Verdict
+        >>> Verdict(word="masked", reasons=("landscape",), sentence="masked (landscape)").word
+        'masked'
     """
 
     word: str
@@ -142,6 +189,23 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
       by what they took from the worst case.
 
     Tests that were not run are named in every verdict.
+
+    Examples:
+        >>> from pushpull.auditing import Standing, judged
+        >>> standing = Standing(
+        ...     claimed=0.7,
+        ...     clean=0.95,
+        ...     chance=0.45,
+        ...     worst=0.5,
+        ...     worst_by_track=0.55,
+        ...     strongest="apgd",
+        ...     strongest_average_precision=0.6,
+        ... )
+        >>> verdict = judged([], standing)
+        >>> print(verdict.sentence)
+        broken: the claim does not hold, 10 % of what the detector can do is left; claimed mAP
+        70.0 %, clean 95.0 %, chance 45.0 %; strongest attack apgd leaves 60.0 %, the worst
+        adversary of each track 55.0 %, the worst case per frame 50.0 %
     """
     flagged = {
         sign: tuple(f.test for f in findings if f.verdict == "flag" and f.sign == sign)

@@ -28,7 +28,20 @@ __all__ = [
 
 
 def randomness(runs: AttackRuns) -> Outcome:
-    """Evaluates a batch five times; averages over randomness if there is any."""
+    """Evaluates a batch five times; averages over randomness if there is any.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["randomness"])
+        >>> [finding] = audit.findings
+        >>> finding.verdict, finding.explanation
+        ('pass', 'scores are the same at every evaluation')
+    """
 
     def make() -> dict[str, Any]:
         batch = next(iter(runs.batches()))[1]
@@ -53,7 +66,22 @@ def randomness(runs: AttackRuns) -> Outcome:
 
 
 def one_step(runs: AttackRuns) -> Outcome:
-    """Compares one step of the whole budget with many."""
+    r"""Compares one step of the whole budget with many.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["one-step"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        FGSM, average precision
+        PGD of 2 steps, average precision
+    """
     one = runs.run("fgsm", "fgsm", objective=runs.claim.objective)
     most = pgd(runs, f"pgd-{runs.config.steps[-1]}", runs.config.steps[-1])
     gap = runs.precision(most.score) - runs.precision(one.score)
@@ -68,7 +96,23 @@ def one_step(runs: AttackRuns) -> Outcome:
 
 
 def budgets(runs: AttackRuns) -> Outcome:
-    """Sweeps the budget up to the whole valid range."""
+    r"""Sweeps the budget up to the whole valid range.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, steps=(1, 2), eps_factors=(0.5, 1.0), eps_steps=2)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["budgets"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        left by the whole range, accuracy
+        left by the whole range, average precision
+        largest rise with the budget, average precision
+    """
     config = runs.config
     factors: list[float | None] = [*config.eps_factors, None]
     names = [f"{f:g}" if f is not None else "range" for f in factors]
@@ -109,7 +153,26 @@ def budgets(runs: AttackRuns) -> Outcome:
 
 
 def losses(runs: AttackRuns) -> Outcome:
-    """Swaps the loss, all else equal."""
+    r"""Swaps the loss, all else equal.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), temperatures=(100.0,))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["losses"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        claim's loss (all), average precision
+        av, average precision
+        margin, average precision
+        ce@100, average precision
+        head_a, average precision
+        head_v, average precision
+    """
     known = runs.known().clean
     names = ["av", "margin", *(f"ce@{t:g}" for t in runs.config.temperatures)]
     # The streams' own heads do not decide, so they are tried but not compared.
@@ -118,7 +181,27 @@ def losses(runs: AttackRuns) -> Outcome:
 
 
 def adaptive(runs: AttackRuns) -> Outcome:
-    """Attacks the embeddings in place of the loss, all else equal."""
+    r"""Attacks the embeddings in place of the loss, all else equal.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), lambdas=(1.0,))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["adaptive"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        claim's loss (all), average precision
+        feature, average precision
+        cosine, average precision
+        away, average precision
+        avil, average precision
+        fused, average precision
+        mixed@1, average precision
+    """
     known = runs.known()
     if known.centres is None:
         raise NotRun("the model gives no embeddings e_a and e_v")
@@ -129,13 +212,47 @@ def adaptive(runs: AttackRuns) -> Outcome:
 
 
 def square(runs: AttackRuns) -> Outcome:
-    """Compares random search on scores with attacks by gradient."""
+    r"""Compares random search on scores with attacks by gradient.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), square_queries=5)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["square"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        square, average precision
+        worst case of gradient attacks, average precision
+        frames that only it turns over, share
+    """
     run = runs.run("square", "square", objective="margin", steps=runs.config.square_queries)
     return _black_box(runs, "Square", [run])
 
 
 def transferred(runs: AttackRuns) -> Outcome:
-    """Compares other detectors' adversaries with attacks by gradient."""
+    r"""Compares other detectors' adversaries with attacks by gradient.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> others, tests = {"spec": pp.load("synthetic-spec")}, ["transfer"]
+        >>> detector = pp.load("synthetic-a")
+        >>> audit = examine(detector, clips, config=small, surrogates=others, tests=tests)
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        from-spec, average precision
+        worst case of gradient attacks, average precision
+        frames that only it turns over, share
+    """
     if not runs.surrogates:
         raise NotRun("no surrogate was given (--surrogate)")
     n = runs.config.loss_steps
@@ -154,7 +271,23 @@ def transferred(runs: AttackRuns) -> Outcome:
 
 
 def noise(runs: AttackRuns) -> Outcome:
-    """Compares random corners of the ball with attacks by gradient."""
+    r"""Compares random corners of the ball with attacks by gradient.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), noise_draws=2)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["noise"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        noise, average precision
+        worst case of gradient attacks, average precision
+        frames that only it turns over, share
+    """
     run = runs.run("noise", "noise", objective="margin", steps=runs.config.noise_draws)
     found = _black_box(runs, "noise", [run])
     drop = runs.precision(runs.clean) - runs.precision(run.score)

@@ -25,6 +25,18 @@ def budget(runs: AttackRuns) -> Outcome:
 
     What this package's attacks return keeps to the budget, so only adversaries of the claim's own
     can be flagged.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["budget"])
+        >>> [finding] = audit.findings
+        >>> finding.verdict, finding.explanation
+        ('reported', 'changes reach 1 of the budget, in float64, on what is scored')
     """
     run = runs.claimed()
     figures = {f"{name} change, budgets": value for name, value in run.reach.items()}
@@ -35,7 +47,20 @@ def budget(runs: AttackRuns) -> Outcome:
 
 
 def full_run(runs: AttackRuns) -> Outcome:
-    """Compares the claim's adversaries with those of the same attack, run here to its end."""
+    """Compares the claim's adversaries with those of the same attack, run here to its end.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["full-run"])
+        >>> [finding] = audit.findings
+        >>> print(finding.explanation)
+        the audit runs the claim's attack itself, to its end, with the best iterate kept
+    """
     theirs, ours = runs.claimed(), runs.reference()
     if runs.claim.perturb is None:
         return Outcome(
@@ -59,7 +84,22 @@ def full_run(runs: AttackRuns) -> Outcome:
 
 
 def best_iterate(runs: AttackRuns) -> Outcome:
-    """Scores the last iterate beside the best by loss, which is the one used."""
+    r"""Scores the last iterate beside the best by loss, which is the one used.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["best-iterate"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        reported
+        last iterate above best, average precision
+        clips with a worse last, share
+    """
     run = runs.reference()
     if run.last is None or run.error:
         raise NotRun("no iterate was found")
@@ -76,7 +116,23 @@ def best_iterate(runs: AttackRuns) -> Outcome:
 
 
 def quantised(runs: AttackRuns) -> Outcome:
-    """Scores adversaries as floats, rounded to files, and searched for among those."""
+    r"""Scores adversaries as floats, rounded to files, and searched for among those.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["quantised"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        reported
+        as floats, average precision
+        rounded to 8 bits and int16, average precision
+        searched among those, average precision
+    """
     run = runs.claimed()
     grid = runs.run(
         "quantised",
@@ -104,7 +160,21 @@ def quantised(runs: AttackRuns) -> Outcome:
 
 
 def unit_test(runs: AttackRuns) -> Outcome:
-    """Puts the claim's attack on detectors in which an adversary is known to exist."""
+    r"""Puts the claim's attack on detectors in which an adversary is known to exist.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["unit-test"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        flag
+        planted adversaries found, share
+    """
     claim = runs.claim
 
     def make() -> dict[str, Any]:

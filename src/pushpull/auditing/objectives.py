@@ -40,6 +40,13 @@ class Known:
         clean: Output of the detector on the clean batch.
         centres: Of the embeddings before fusion, over all clean frames.
         fused_centres: Of those after cross-attention, where the model has them.
+
+    Examples:
+        >>> from pushpull.auditing.objectives import Known
+        >>> from pushpull.schema import Output
+        >>> output = Output(logits=torch.zeros(1, 2, 2), mask=torch.ones(1, 2, dtype=torch.bool))
+        >>> Known(clean=output, centres=None, fused_centres=None).centres is None
+        True
     """
 
     clean: Output
@@ -54,6 +61,17 @@ def objective_of(name: str, known: Callable[[], Known]) -> str | ObjectiveBuilde
     """The objective of that name: one of `EXTRA`, else one that `attack` knows.
 
     The part behind `@` is a number for the objective, as in `ce@100`.
+
+    Examples:
+        >>> from pushpull.auditing.objectives import Known, objective_of
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.schema import Output
+        >>> output = Output(logits=torch.tensor([[[0.0, 200.0]]]), mask=torch.tensor([[True]]))
+        >>> known = Known(clean=output, centres=None, fused_centres=None)
+        >>> chosen = objective_of("ce@100", lambda: known)
+        >>> objective = build_objective(chosen, Goal(labels=torch.tensor([[1]])))
+        >>> objective.ascend(output)  # of logits a hundred times smaller
+        tensor([[0.1269]])
     """
     kind, _, number = name.partition("@")
     if kind not in EXTRA:

@@ -41,6 +41,17 @@ class Planted(Detector):
         detector: Whose encoders are used.
         clean: Embeddings (B, T, D) of the clean batch, both modalities side by side.
         way: How far the hidden adversary moves them (B, T, D).
+
+    Examples:
+        >>> from pushpull.auditing.planted import Planted
+        >>> from pushpull.models import build
+        >>> detector = build("light_asd").eval()
+        >>> waveform, faces = torch.randn(1, 1280) / 10, 255 * torch.rand(1, 2, 112, 112)
+        >>> clean = detector(waveform, faces)
+        >>> before = torch.cat((clean.e_a, clean.e_v), -1).detach()
+        >>> planted = Planted(detector, before, way=torch.ones_like(before))
+        >>> bool(planted(waveform, faces).score.abs().max() < 1e-3)  # nothing has moved yet
+        True
     """
 
     def __init__(self, detector: Detector, clean: Tensor, way: Tensor) -> None:
@@ -89,6 +100,18 @@ def plant(
 
     A frame counts if the hidden change moves its embeddings. None if the detector gives no
     embeddings or no frame counts.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.auditing.planted import plant
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=3)
+        >>> batch = Batch.from_clips([clip])
+        >>> planted, labelled, counts = plant(pp.load("synthetic-a"), batch, Threat.of(5), seed=0)
+        >>> int(counts.sum()), bool((planted(**labelled.inputs).score < 0).all())
+        (3, True)
     """
     space = CropSpace(batch, threat)
     generator = torch.Generator().manual_seed(seed)

@@ -15,7 +15,18 @@ Record = Mapping[str, Any]
 
 
 def step_sweep(record: Record) -> Figure | None:
-    """MAP against steps of PGD, with intervals; None where it was not run."""
+    """MAP against steps of PGD, with intervals; None where it was not run.
+
+    Examples:
+        >>> from pushpull.auditing.plots import step_sweep
+        >>> found = [{"average_precision": a, "interval": [a - 0.1, a]} for a in (0.9, 0.6)]
+        >>> data = {"steps": [1, 10], "found": found, "claim": 0.7}
+        >>> record = {
+        ...     "tests": [{"test": "steps", "data": data}],
+        ...     "standing": {"clean": 0.95, "chance": 0.45},
+        ... }
+        >>> step_sweep(record).savefig("step-sweep.png")
+    """
     data = _data(record, "steps")
     if data is None:
         return None
@@ -33,7 +44,21 @@ def step_sweep(record: Record) -> Figure | None:
 
 
 def budget_sweep(record: Record) -> Figure | None:
-    """MAP and accuracy against the budget, up to the whole valid range."""
+    """MAP and accuracy against the budget, up to the whole valid range.
+
+    Examples:
+        >>> from pushpull.auditing.plots import budget_sweep
+        >>> data = {
+        ...     "factors": ["1", "range"],
+        ...     "average_precision": [0.6, 0.4],
+        ...     "accuracy": [0.5, 0.1],
+        ... }
+        >>> record = {
+        ...     "tests": [{"test": "budgets", "data": data}],
+        ...     "standing": {"clean": 0.95, "chance": 0.45},
+        ... }
+        >>> budget_sweep(record).savefig("budget-sweep.png")
+    """
     data = _data(record, "budgets")
     if data is None:
         return None
@@ -49,7 +74,15 @@ def budget_sweep(record: Record) -> Figure | None:
 
 
 def loss_landscape(record: Record) -> Figure | None:
-    """Margin lost over the plane of the gradient's signs and random ones."""
+    """Margin lost over the plane of the gradient's signs and random ones.
+
+    Examples:
+        >>> from pushpull.auditing.plots import loss_landscape
+        >>> record = {"tests": [{"test": "landscape", "data": {"loss": np.eye(3)}}]}
+        >>> loss_landscape(record).savefig("landscape.png")
+        >>> loss_landscape({"tests": []}) is None
+        True
+    """
     data = _data(record, "landscape")
     if data is None:
         return None
@@ -65,7 +98,14 @@ def loss_landscape(record: Record) -> Figure | None:
 
 
 def loss_swap(record: Record) -> Figure | None:
-    """What attacks of equal cost leave with each objective."""
+    """What attacks of equal cost leave with each objective.
+
+    Examples:
+        >>> from pushpull.auditing.plots import loss_swap
+        >>> data = {"losses": ["all", "margin"], "average_precision": [0.6, 0.5]}
+        >>> record = {"tests": [{"test": "losses", "data": data}], "standing": {"chance": 0.45}}
+        >>> loss_swap(record).savefig("losses.png")
+    """
     parts = [_data(record, name) for name in ("losses", "adaptive")]
     bars: dict[str, float] = {}
     for part in parts:

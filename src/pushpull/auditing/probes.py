@@ -29,7 +29,24 @@ enough to see that a gradient is shattered: from 1e-6 on a rounding layer is fla
 
 
 def gradients(runs: AttackRuns) -> Outcome:
-    """Looks for zero, missing and infinite gradients, and frames whose loss is flat."""
+    r"""Looks for zero, missing and infinite gradients, and frames whose loss is flat.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), probe_clips=2)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["gradients"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        clips without gradient, audio, share
+        clips without gradient, visual, share
+        clips whose gradient is missing or not finite, share
+        right frames without slope, share
+    """
 
     def make() -> dict[str, Any]:
         counts = {"clips": 0, "flat_frames": 0, "right_frames": 0, "broken": 0}
@@ -68,7 +85,22 @@ def gradients(runs: AttackRuns) -> Outcome:
 
 
 def derivatives(runs: AttackRuns) -> Outcome:
-    """Compares derivatives along random directions with differences, in float64."""
+    r"""Compares derivatives along random directions with differences, in float64.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), probe_clips=2, directions=1)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["derivatives"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        audio, median relative error
+        visual, median relative error
+    """
 
     def make() -> dict[str, Any]:
         batch = runs.clips.probes(runs.config.probe_clips)
@@ -94,7 +126,24 @@ def derivatives(runs: AttackRuns) -> Outcome:
 
 
 def landscape(runs: AttackRuns) -> Outcome:
-    """Evaluates the margin lost on a plane through the clean input."""
+    r"""Evaluates the margin lost on a plane through the clean input.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), probe_clips=2, grid=3)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["landscape"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        jaggedness
+        rise along the gradient, log-odds
+        rise along noise, log-odds
+        linearity error, share
+    """
 
     def make() -> dict[str, Any]:
         return _slice(runs)

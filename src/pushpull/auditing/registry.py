@@ -37,6 +37,12 @@ class Test:
         threshold: When it is flagged; "" for a measurement that never is.
         reference: Source.
         run: The test.
+
+    Examples:
+        >>> from pushpull.auditing import TESTS
+        >>> test = TESTS["randomness"]
+        >>> test.title, test.sign
+        ('Are scores the same at every evaluation?', 'masking')
     """
 
     __test__ = False  # not one of pytest's
@@ -57,7 +63,28 @@ def points(share: float) -> str:
 
 
 def examined(name: str, runs: AttackRuns) -> Finding:
-    """The finding of one test."""
+    """The finding of one test.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
+        >>> from pushpull.auditing.registry import examined
+        >>> from pushpull.auditing.runs import AttackRuns
+        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> runs = AttackRuns(
+        ...     pp.load("synthetic-a"),
+        ...     clips,
+        ...     eps=5,
+        ...     claim=Claim(),
+        ...     config=AuditConfig(draws=20),
+        ...     store=Store(None, {}),
+        ... )
+        >>> examined("transfer", runs).verdict
+        'not run'
+    """
     test = TESTS[name]
     said: dict[str, Any] = {
         "test": name, "title": test.title, "sign": test.sign, "threshold": test.threshold,

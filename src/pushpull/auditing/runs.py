@@ -66,6 +66,18 @@ class Run:
         forwards: Evaluations of all clips.
         backwards: Those with a gradient.
         seconds: How long it took.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["margins"])
+        >>> run = found.runs[0]  # of the claim's attack, as plain values
+        >>> run["kind"], run["backwards"], run["error"]
+        ('gradient', 5, '')
     """
 
     name: str
@@ -113,6 +125,26 @@ class AttackRuns:
         by_name: Every run so far.
         eps: Budget of each modality, in its own units.
         clean: Scores of the clean clips.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
+        >>> from pushpull.auditing.runs import AttackRuns
+        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> runs = AttackRuns(
+        ...     pp.load("synthetic-a"),
+        ...     clips,
+        ...     eps=5,
+        ...     claim=Claim(),
+        ...     config=AuditConfig(draws=20),
+        ...     store=Store(None, {}),
+        ... )
+        >>> run = runs.run("weak", "fgsm", factor=0.5)
+        >>> run.backwards, run.counts  # another budget does not count towards the worst case
+        (1, False)
     """
 
     def __init__(

@@ -27,6 +27,16 @@ class Claim:
             called as `pushpull.evaluation` calls it and its result is measured, never trusted.
             Nothing is known that says whether it is the same as in an earlier audit, so what it
             makes is made again each time.
+
+    Examples:
+        >>> from pushpull.auditing import Claim
+        >>> Claim(attack="apgd", settings={"steps": 100}, average_precision=0.62).objective
+        'all'
+        >>> Claim(average_precision=62)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: the claimed average precision is 62; expected a share,
+        0 to 1
     """
 
     attack: str = "pgd"
@@ -69,6 +79,16 @@ class AuditConfig:
         grid: Points on a side of a slice of the loss, an odd number.
         copies: Evaluations averaged against a random detector.
         draws: Of the bootstrap.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pushpull.auditing import FAST, AuditConfig
+        >>> replace(FAST, tracks=24).steps
+        (1, 5, 20)
+        >>> AuditConfig(restarts=3)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: restarts is 3; expected a power of 2, from 2
     """
 
     tracks: int = 0

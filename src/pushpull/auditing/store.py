@@ -27,6 +27,15 @@ class Store:
     Attributes:
         made: Stages that were computed.
         reused: Stages that were found.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.auditing.store import Store
+        >>> store = Store(Path("stages"), {"detector": "mine"})
+        >>> for _ in range(2):
+        ...     result = store.get("clean", {"seed": 0}, lambda: {"score": 1.5})
+        >>> result, store.made, store.reused
+        ({'score': 1.5}, 1, 1)
     """
 
     def __init__(self, folder: Path | None, common: Mapping[str, Any]) -> None:
@@ -80,14 +89,26 @@ def _read(path: Path, stage: str) -> dict[str, Any] | None:
 
 
 def packed(values: NDArray[np.floating] | None) -> str | None:
-    """Numbers as text for JSON: float32, base64."""
+    """Numbers as text for JSON: float32, base64.
+
+    Examples:
+        >>> from pushpull.auditing.store import packed, unpacked
+        >>> unpacked(packed(np.array([0.5, -2.0])))
+        array([ 0.5, -2. ])
+    """
     if values is None:
         return None
     return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()
 
 
 def unpacked(text: str | None) -> NDArray[np.float64] | None:
-    """What `packed` wrote."""
+    """What `packed` wrote.
+
+    Examples:
+        >>> from pushpull.auditing.store import packed, unpacked
+        >>> unpacked(packed(np.array([0.5, -2.0]))), unpacked(None)
+        (array([ 0.5, -2. ]), None)
+    """
     if text is None:
         return None
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64)

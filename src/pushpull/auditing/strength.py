@@ -16,13 +16,50 @@ __all__ = ["apgd", "directions", "margins", "modalities", "pgd", "restarts", "st
 
 
 def pgd(runs: AttackRuns, name: str, steps: int, **settings: Any) -> Run:
-    """PGD with steps that can cross the ball, the claim's objective by default."""
+    """PGD with steps that can cross the ball, the claim's objective by default.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
+        >>> from pushpull.auditing.runs import AttackRuns
+        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.auditing.strength import pgd
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> runs = AttackRuns(
+        ...     pp.load("synthetic-a"),
+        ...     clips,
+        ...     eps=5,
+        ...     claim=Claim(),
+        ...     config=AuditConfig(draws=20),
+        ...     store=Store(None, {}),
+        ... )
+        >>> pgd(runs, "pgd-2", 2).backwards
+        2
+    """
     settings = {"objective": runs.claim.objective, **settings}
     return runs.run(name, "pgd", steps=steps, step=thresholds.STEP / steps, **settings)
 
 
 def steps(runs: AttackRuns) -> Outcome:
-    """PGD with more and more steps that can cross the ball."""
+    r"""PGD with more and more steps that can cross the ball.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["steps"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        claim's attack, average precision
+        lowest of the sweep, average precision
+        last increase of steps takes, average precision
+    """
     base = runs.reference()
     sweep = {n: pgd(runs, f"pgd-{n}", n) for n in runs.config.steps}
     left = {n: runs.precision(run.score) for n, run in sweep.items()}
@@ -47,7 +84,23 @@ def steps(runs: AttackRuns) -> Outcome:
 
 
 def restarts(runs: AttackRuns) -> Outcome:
-    """PGD from more and more random starts, the worst for each track."""
+    r"""PGD from more and more random starts, the worst for each track.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), restarts=2, restart_steps=1)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["restarts"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        one start, average precision
+        best of 2, average precision
+        last doubling takes, average precision
+    """
     config = runs.config
     scores = [
         pgd(runs, f"restart-{i}", config.restart_steps, seed=100 + i).score
@@ -69,7 +122,24 @@ def restarts(runs: AttackRuns) -> Outcome:
 
 
 def apgd(runs: AttackRuns) -> Outcome:
-    """APGD with the cross-entropy and the margin."""
+    r"""APGD with the cross-entropy and the margin.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2), apgd_steps=2)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["apgd"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        APGD-CE, average precision
+        APGD-margin, average precision
+        longest PGD, average precision
+        claim's attack, average precision
+    """
     both = {
         name: runs.run(f"apgd-{name}", "apgd", objective=name, steps=runs.config.apgd_steps)
         for name in ("all", "margin")
@@ -91,7 +161,23 @@ def apgd(runs: AttackRuns) -> Outcome:
 
 
 def modalities(runs: AttackRuns) -> Outcome:
-    """PGD on sound alone, on faces alone and on both."""
+    r"""PGD on sound alone, on faces alone and on both.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["modalities"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        audio, average precision
+        visual, average precision
+        both, average precision
+    """
     n = runs.config.loss_steps
     left = {
         name: runs.precision(pgd(runs, f"pgd-{name}", n, modality=name).score)
@@ -111,7 +197,22 @@ def modalities(runs: AttackRuns) -> Outcome:
 
 
 def directions(runs: AttackRuns) -> Outcome:
-    """PGD aimed at one class, then at the other."""
+    r"""PGD aimed at one class, then at the other.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["directions"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        flag
+        speaking taken for silent, share of right frames
+        silent taken for speaking, share of right frames
+    """
     n, truth = runs.config.loss_steps, runs.clips.speaking
     shares = {}
     for target, of in (("silent", truth), ("speaking", ~truth)):
@@ -130,7 +231,23 @@ def directions(runs: AttackRuns) -> Outcome:
 
 
 def margins(runs: AttackRuns) -> Outcome:
-    """Quantiles of clean margins."""
+    r"""Quantiles of clean margins.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["margins"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *finding.figures, sep="\n")
+        pass
+        1 % quantile of margins, log-odds
+        50 % quantile of margins, log-odds
+        99 % quantile of margins, log-odds
+    """
     values = runs.clean.margin
     quantiles = {q: float(np.quantile(values, q / 100)) for q in (1, 50, 99)}
     return Outcome(
