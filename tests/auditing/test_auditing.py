@@ -212,6 +212,13 @@ def test_results_are_not_kept_without_a_name(plain, clips, small, tmp_path) -> N
         examine(plain, clips, config=small, folder=tmp_path)
 
 
+def test_an_audit_of_clips_from_anywhere_can_be_saved(plain, clips, small, tmp_path) -> None:
+    found = examine(plain, clips, config=small, tests=["margins"])
+    paths = found.save(tmp_path)
+    assert all(path.is_file() for path in paths.values())
+    assert paths["audit.md"].read_text().startswith(f"# Audit of {plain.card.name}")
+
+
 def test_a_test_that_is_not_there_is_no_verdict(plain, clips, small) -> None:
     with pytest.raises(UnknownName, match="unknown test 'landscap'"):
         examine(plain, clips, config=small, tests=["landscap"])

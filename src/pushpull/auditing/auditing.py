@@ -45,7 +45,7 @@ class Audit:
         cost: Evaluations, gradients, seconds.
         detector: Name, checksum and model of the detector.
         surrogates: Names of those that adversaries were transferred from.
-        data: Name of the data set, its split, and how it was made.
+        data: Name of the data set, its split, and how it was made; empty for clips from elsewhere.
 
     Examples:
         >>> import pushpull as pp
@@ -218,6 +218,8 @@ def examine(
             "stages_made": store.made,
             "stages_reused": store.reused,
         },
+        detector={"name": detector.card.name, **_identity(detector)},
+        surrogates=tuple(runs.surrogates),
     )
 
 
@@ -268,7 +270,6 @@ def audit(
     output_dir(out)
     # Named by their content, by which results of transfers are found again.
     others = {f"{d.card.name}-{d.card.sha256[:8]}": d for d in rivals}
-    known = _identity(model)
     found = examine(
         model,
         clips,
@@ -277,14 +278,12 @@ def audit(
         config=config,
         surrogates=others,
         folder=out / "stages",
-        identity=known,
+        identity=_identity(model),
         progress=progress,
     )
     about = read_about(root)
     found = replace(
         found,
-        detector={"name": model.card.name, **known},
-        surrogates=tuple(others),
         data={
             # Its name only: where it lies says something of the machine, not of the result.
             "name": root.resolve().name,

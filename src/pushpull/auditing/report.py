@@ -72,10 +72,12 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
     yield ""
     yield f"**{record['verdict']['sentence']}**"
     yield ""
+    data = record["data"]
+    origin = f", of {data['name']} ({data['split']})" if data else ""
     yield (
         f"{clips['tracks']} tracks ({clips['mostly_speaking']} mostly speaking), "
-        f"{clips['frames']} frames, {100 * clips['speaking']:.0f} % speaking, of "
-        f"{record['data']['name']} ({record['data']['split']}); budget {budget}. "
+        f"{clips['frames']} frames, {100 * clips['speaking']:.0f} % speaking{origin}; "
+        f"budget {budget}. "
         f"{100 * standing['left']:.0f} % of the way from chance to clean is left in the worst case."
     )
     yield ""
