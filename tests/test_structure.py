@@ -33,7 +33,7 @@ WITHOUT_EXAMPLE: dict[str, str] = {}
 """Functions and classes that need no example, each with the reason."""
 
 PENDING = {
-    "app", "auditing", "cli", "data", "evaluation",
+    "app", "auditing", "cli", "data",
     "report", "reproduce", "runtime", "training",
     "video_attacks", "pushpull",
 }  # fmt: skip
