@@ -10,17 +10,19 @@ export PUSHPULL_WEIGHTS_PATH ?= $(abspath $(wildcard ../shared/weights))
 BROWSERS := chromium chromium-browser google-chrome
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -n)
 
-.PHONY: help setup browser demo test check docs serve-docs bench clean
+.PHONY: help setup browser demo test check bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(STAMP)  ## Make .venv with everything needed (done once, again when a requirement changes)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "needs: apt-get install python3-venv python3-pip"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Alone: the OpenCV that it asks for would take the place of the one without a display.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mtcnn-runtime
 	@touch $@
 
 demo: setup  ## Attack and audit the shipped detectors, reproduce Push-Pull in small
@@ -42,14 +44,8 @@ check: setup  ## Lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup  ## Build the documentation into site/, warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-
-serve-docs: setup  ## Read the documentation at http://127.0.0.1:8000/ while it is written
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
-
 bench: setup  ## Speed and memory, as ratios, into docs/measurements/benchmarks.md
 	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS),--only detect score)
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) demo-out dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -116,8 +116,6 @@ BAD = {
     "no video stream": (no_video_stream, "has no video stream"),
     "no audio stream": (lambda path, talking: grey(path, has_sound=False), "has no audio stream"),
     "silent audio": (silent, "the sound is silent"),
-    "no face": (lambda path, talking: grey(path), "no face was found"),
-    "one frame": (lambda path, talking: grey(path, n_frames=1), "no face was found"),
     "cut off": (cut_off, ""),
     "scrambled": (scrambled, ""),
     "zero bytes": (zero_bytes, "is empty (0 bytes)"),
@@ -141,6 +139,32 @@ def test_a_bad_video_is_one_line_and_the_others_are_done(run, talking, tmp_path,
     assert sorted(p.name for p in out.iterdir()) == [
         f"talking.{s}" for s in ("csv", "json", "rttm")
     ]
+
+
+@pytest.mark.parametrize("n_frames", [25, 1])
+def test_a_video_without_faces_is_a_result_without_rows(run, tmp_path, n_frames):
+    path = grey(tmp_path / "grey.mp4", n_frames=n_frames)
+    code, out, err = run(path, "--out", tmp_path / "out")
+    assert (code, err) == (0, "")
+    assert "0 faces" in out
+    assert f"note: no face was found by dlib in any of the {n_frames} frames" in out
+    folder = tmp_path / "out"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        f"grey.{s}" for s in ("csv", "json", "mp4", "rttm")
+    ]
+    (header,) = (folder / "grey.csv").read_text().splitlines()
+    assert header.startswith("video_id,frame_timestamp,")
+    assert json.loads((folder / "grey.json").read_text())["tracks"] == []
+    assert (folder / "grey.rttm").read_text() == ""
+    assert probe(folder / "grey.mp4").n_frames == n_frames
+
+
+def test_the_face_finder_and_why_are_in_the_json(run, talking, tmp_path):
+    _, out, _ = run(talking, "--out", tmp_path, "--no-video", "--json")
+    (record,) = json.loads(out)["videos"]
+    assert record["settings"]["face_finder"] == "dlib"
+    assert record["settings"]["face_finder_reason"] == "asked for"
+    assert any("misses" in note for note in record["notes"])
 
 
 def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):

@@ -237,7 +237,8 @@ def test_bad_settings_are_one_line(run, talking, tmp_path, arguments, message):
 def test_a_video_without_a_face_is_one_line(run, tmp_path):
     code, _, err = run(no_face(tmp_path / "grey.mp4"), "--out", tmp_path / "out")
     assert code == 1
-    assert "no face was found" in err
+    assert "no face was found by dlib in any of the" in err
+    assert "there is nothing to attack" in err
 
 
 def test_labels_of_another_video_are_refused(run, talking, tmp_path):
@@ -271,7 +272,7 @@ def test_a_face_that_is_not_found_again_is_a_result(talking, checkpoint, tmp_pat
     labels = [scored.astype(int) for scored in result.speaking]
     how = {"face_finder": "dlib", "crop": result.settings["crop"]}
     record = redetect(no_face(tmp_path / "grey.mp4"), loaded, tracks, labels, **how)
-    assert "no face was found" in record.pop("error")
+    assert "no face was found" in record.pop("notes")[-1]
     assert record == {
         "frames_found": 0, "frames_expected": 25, "accuracy": None, "average_precision": None,
     }  # fmt: skip

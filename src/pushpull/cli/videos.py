@@ -274,6 +274,8 @@ def summary_lines(record: dict[str, Any]) -> Iterator[str]:
         f"{record['video']}: {len(record['tracks'])} faces in {record['duration_s']:.1f} s of video"
         f", done in {sum(seconds.values()):.1f} s"
     )
+    settings = record["settings"]
+    yield f"  faces found by {settings['face_finder']} ({settings['face_finder_reason']})"
     for track in record["tracks"]:
         yield (
             f"  {track['track_id']}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "

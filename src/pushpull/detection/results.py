@@ -171,9 +171,11 @@ def write_csv(detection: Detection, path: Path) -> None:
             for scored in detection.tracks
             for _ in range(len(scored.track))
         ],
-        timestamps_s=np.concatenate([track.timestamps_s for track in tracks]),
-        boxes=np.clip(np.concatenate([track.boxes for track in tracks]) / size, 0, 1),
-        scores=np.concatenate([scored.scores for scored in detection.tracks]),
+        timestamps_s=np.concatenate([*(track.timestamps_s for track in tracks), np.zeros(0)]),
+        boxes=np.clip(
+            np.concatenate([*(track.boxes for track in tracks), np.zeros((0, 4))]) / size, 0, 1
+        ),
+        scores=detection.frame_scores.score,
     )
 
 

@@ -10,7 +10,7 @@ interpolated, then smoothed over time. No track crosses a cut.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -179,6 +179,7 @@ def find_tracks(
     face_finder: FaceFinder,
     *,
     min_track_frames: int = MIN_TRACK_FRAMES,
+    on_nothing: Callable[[str], None] = lambda line: None,
 ) -> list[Track]:
     """Follow all faces through a video.
 
@@ -186,6 +187,7 @@ def find_tracks(
         frames: The video from its first frame; read once, memory does not grow with pictures.
         face_finder: Finds faces in single pictures.
         min_track_frames: Shorter tracks are dropped.
+        on_nothing: Told why, if there is no track.
 
     Returns:
         Tracks by first frame, then from left to right, numbered from 0.
@@ -214,11 +216,30 @@ def find_tracks(
         if n < min_track_frames or len(keys) < 3 or max(track.scores) < face_finder.sure:
             continue
         found.append((keys, np.array(track.boxes)[order]))
+    if not found:
+        on_nothing(why_nothing(tracker))
     found.sort(key=lambda item: (item[0][0], item[1][0, 0]))
     return [
         whole_track(number, keys, boxes, np.array(tracker.times_s))
         for number, (keys, boxes) in enumerate(found)
     ]
+
+
+def why_nothing(tracker: Tracker) -> str:
+    """Why a whole video has no track, in a line."""
+    n, name = len(tracker.times_s), tracker.face_finder.name
+    if not n:
+        return "no face was found: the video has no pictures"
+    seen = [track for track in tracker.closed if track.frames]
+    if not seen:
+        return f"no face was found by {name} in any of the {n} frames"
+    longest = max(max(t.frames) - min(t.frames) + 1 for t in seen)
+    best = max(max(t.scores) for t in seen)
+    return (
+        f"no face was found by {name} for long and clearly enough: the longest was seen over "
+        f"{longest} of {n} frames, the clearest with score {best:.2f} (a face needs "
+        f"{MIN_TRACK_FRAMES} frames and {tracker.face_finder.sure:.2f})"
+    )
 
 
 def whole_track(

@@ -22,6 +22,7 @@ __all__ = [
     "fetch",
     "find",
     "output_dir",
+    "reason_of",
     "search_dirs",
     "sha256_of",
     "written_whole",
@@ -189,11 +190,16 @@ def find(known: KnownFile) -> Path | None:
     return None
 
 
-def fetch(known: KnownFile) -> Path:
+def fetch(known: KnownFile, *, timeout_s: float = TIMEOUT_S, quiet: bool = False) -> Path:
     """Path of a known file on this machine, downloaded into the cache if it is nowhere.
 
     A file in the cache with another checksum is replaced. A download is checked before it takes
     its name, so an interrupted or altered one leaves nothing behind.
+
+    Args:
+        known: What is wanted.
+        timeout_s: Longest silence of the server before it is given up.
+        quiet: Whether to leave out the line that says what is fetched from where.
 
     Raises:
         CheckpointError: If it cannot be fetched, or what came has another checksum.
@@ -227,7 +233,7 @@ def fetch(known: KnownFile) -> Path:
             "can be written"
         ) from e
     with written_whole(target) as temporary:
-        _download(known, temporary, by_hand)
+        _download(known, temporary, by_hand, timeout_s, quiet=quiet)
         got = sha256_of(temporary)
         if got != known.sha256:
             raise CheckpointError(
@@ -237,21 +243,29 @@ def fetch(known: KnownFile) -> Path:
     return target
 
 
-def _download(known: KnownFile, path: Path, by_hand: str) -> None:
+def _download(known: KnownFile, path: Path, by_hand: str, timeout_s: float, *, quiet: bool) -> None:
     import pooch
     import requests
 
-    pooch.get_logger().info("Fetching %s from %s", known.name, known.url)
+    if not quiet:
+        pooch.get_logger().info("Fetching %s from %s", known.name, known.url)
     try:
-        pooch.HTTPDownloader(timeout=TIMEOUT_S)(known.url, str(path), None)
+        pooch.HTTPDownloader(timeout=timeout_s)(known.url, str(path), None)
     except requests.RequestException as e:
         raise CheckpointError(
-            f"{known.name}: cannot be fetched from {known.url} ({_reason(e)}); {by_hand}"
+            f"{known.name}: cannot be fetched from {known.url} ({reason_of(e)}); {by_hand}"
         ) from e
 
 
-def _reason(error: Exception) -> str:
-    """A failed request in a few words; the library's own text runs over several lines."""
+def reason_of(error: BaseException) -> str:
+    """A failed request in a few words; the library's own text runs over several lines.
+
+    Examples:
+        >>> import requests
+        >>> from pushpull.runtime.files import reason_of
+        >>> reason_of(requests.Timeout())
+        'timed out'
+    """
     import requests
 
     response = getattr(error, "response", None)

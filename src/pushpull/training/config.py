@@ -36,10 +36,7 @@ __all__ = [
     "title_of",
 ]
 
-CONFIGS = {
-    name: Path(__file__).parent / "configs" / f"{name}.toml"
-    for name in ("light-asd", "talknet", "talknet-small")
-}
+CONFIGS = {file.stem: file for file in sorted((Path(__file__).parent / "configs").glob("*.toml"))}
 """Configurations in the package, by name."""
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")

@@ -24,7 +24,7 @@ from pushpull.detection import (
     find_faces,
     read_clips,
 )
-from pushpull.errors import BudgetWarning, UnknownName
+from pushpull.errors import BudgetWarning, MediaError, UnknownName
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
@@ -79,7 +79,7 @@ def attack_video(
         survive: Also search through H.264 and AAC.
         crf: Quality of H.264 that survival is measured at.
         name: Name of the video in outputs; the file name without suffix by default.
-        face_finder: Face finder: `auto`, `dlib` or `yunet`.
+        face_finder: As for `detect`.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         progress: Called with stage, steps done and steps expected (None if not known).
@@ -109,6 +109,8 @@ def attack_video(
         source = None if surrogate is None else resolve_detector(surrogate, device=device)
         window = crop_of(crop, target)
     footage = find_faces(video, face_finder=face_finder, progress=progress, clock=clock)
+    if not footage.tracks:
+        raise MediaError(f"{footage.path}: {footage.faceless}; there is nothing to attack")
     with clock("crops"):
         clips = read_clips(footage, window, progress)
         segments = segments_of(clips)

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.detection import detect
-from pushpull.errors import MediaError
 from pushpull.models.detector import Detector
-from pushpull.schema import FrameScores, Track
+from pushpull.schema import Track
 from pushpull.video_attacks.labels import labels_from_tracks
 
 __all__ = ["redetect"]
@@ -40,18 +39,15 @@ def redetect(
         face_finder: As for `detect`.
         crop: As for `detect`.
     """
-    found = FrameScores.of_tracks([], [])
-    said = {}
-    try:
-        detection = detect(path, detector, face_finder=face_finder, crop=crop, allow_silent=True)
-    except MediaError as e:
-        said = {"error": str(e)}
-    else:
-        scores = detection.frame_scores
-        truth = np.concatenate(
-            [labels_from_tracks(scored.track, known, labels) for scored in detection.tracks]
-        )
-        found = replace(scores, speaking=truth == 1).subset(truth >= 0)
+    detection = detect(path, detector, face_finder=face_finder, crop=crop, allow_silent=True)
+    truth = np.concatenate(
+        [
+            *(labels_from_tracks(scored.track, known, labels) for scored in detection.tracks),
+            np.zeros(0, np.int64),
+        ]
+    )
+    found = replace(detection.frame_scores, speaking=truth == 1).subset(truth >= 0)
+    said = {} if detection.tracks else {"notes": list(detection.notes)}
     return {
         "frames_found": len(found),
         "frames_expected": sum(len(y) for y in labels),

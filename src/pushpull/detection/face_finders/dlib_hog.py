@@ -12,6 +12,7 @@ from pushpull.detection.face_finders.finder import (
     FaceBoxes,
     around,
     best_of_overlapping,
+    inside,
 )
 
 __all__ = ["DlibHog"]
@@ -52,18 +53,21 @@ class DlibHog:
 
         self.finder: Any = dlib.get_frontal_face_detector()
 
-    def detect(self, image: NDArray[np.uint8]) -> FaceBoxes:
-        """All faces at least 40 pixels high in an RGB picture (H, W, 3)."""
+    def detect(
+        self, image: NDArray[np.uint8], *, smallest_px: float = SMALLEST_FACE_PX
+    ) -> FaceBoxes:
+        """All faces at least `smallest_px` pixels high in an RGB picture (H, W, 3)."""
         import cv2
 
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        # Faces that touch the border are found only with something around them.
+        # Faces that touch the border are found only with something around them; mirrored, half
+        # faces become whole ones.
         pad = round(0.12 * min(grey.shape))
-        grey = cv2.copyMakeBorder(grey, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-        scale = HOG_PX / (SIDE_OF_HEIGHT * SMALLEST_FACE_PX)
+        grey = cv2.copyMakeBorder(grey, pad, pad, pad, pad, cv2.BORDER_REFLECT)
+        scale = HOG_PX / (SIDE_OF_HEIGHT * smallest_px)
         size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
         found = self.run(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), 0.0)
-        return FaceBoxes(found.boxes / scale - pad, found.scores)
+        return inside(FaceBoxes(found.boxes / scale - pad, found.scores), image)
 
     def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> FaceBoxes:
         """Faces around a box (4,)."""
@@ -71,7 +75,7 @@ class DlibHog:
 
         patch, scale, corner = around(image, box, face_px=NEAR_FACE_PX)
         found = self.run(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), NEAR_THRESHOLD)
-        return FaceBoxes(found.boxes / scale + np.tile(corner, 2), found.scores)
+        return inside(FaceBoxes(found.boxes / scale + np.tile(corner, 2), found.scores), image)
 
     def run(self, grey: NDArray[np.uint8], threshold: float) -> FaceBoxes:
         """Dlib's detector as it is, its boxes in the common convention."""

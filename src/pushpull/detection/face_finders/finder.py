@@ -8,10 +8,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FaceBoxes", "FaceFinder"]
+__all__ = ["FINEST_FACE_PX", "SMALLEST_FACE_PX", "FaceBoxes", "FaceFinder"]
 
-SMALLEST_FACE_PX = 40
-"""Height of the smallest face that a face finder must find."""
+SMALLEST_FACE_PX = 40.0
+"""Height of the smallest face that a usual look must find."""
+
+FINEST_FACE_PX = 20.0
+"""Height of the smallest face that a second look, at larger scale, is for."""
+
+LEAST_INSIDE = 0.35
+"""Share of a box that must lie in the picture: what is beyond it is mirrored, faces too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +49,7 @@ class FaceFinder(Protocol):
         >>> from pushpull.detection.face_finders import FaceBoxes
         >>> class Nobody:  # satisfies it
         ...     name, scan_interval_s, sure = "nobody", 1.0, 0.5
-        ...     def detect(self, image):
+        ...     def detect(self, image, *, smallest_px=40.0):
         ...         return FaceBoxes(np.zeros((0, 4)), np.zeros(0))
         ...     def detect_near(self, image, box):
         ...         return self.detect(image)
@@ -53,8 +59,10 @@ class FaceFinder(Protocol):
 
     name: str
 
-    def detect(self, image: NDArray[np.uint8]) -> FaceBoxes:
-        """All faces at least 40 pixels high in an RGB picture (H, W, 3)."""
+    def detect(
+        self, image: NDArray[np.uint8], *, smallest_px: float = SMALLEST_FACE_PX
+    ) -> FaceBoxes:
+        """All faces at least `smallest_px` pixels high in an RGB picture (H, W, 3)."""
 
     def detect_near(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> FaceBoxes:
         """Faces around a box (4,) of an earlier frame: what is cheaper than the whole picture."""
@@ -93,14 +101,24 @@ def best_of_overlapping(boxes: NDArray[np.float64], scores: NDArray[np.float64])
     return FaceBoxes(boxes[kept].reshape(-1, 4), scores[kept])
 
 
+def inside(found: FaceBoxes, image: NDArray[np.uint8]) -> FaceBoxes:
+    """The faces of which enough lies in a picture (H, W, 3)."""
+    size = np.array([image.shape[1], image.shape[0]] * 2, float)
+    seen = np.clip(found.boxes, 0, size)
+    areas = np.prod(found.boxes[:, 2:] - found.boxes[:, :2], axis=1)
+    shares = np.prod(seen[:, 2:] - seen[:, :2], axis=1) / np.maximum(areas, 1e-9)
+    kept = shares >= LEAST_INSIDE
+    return FaceBoxes(found.boxes[kept], found.scores[kept])
+
+
 def around(
     image: NDArray[np.uint8], box: NDArray[np.float64], *, face_px: float
 ) -> tuple[NDArray[np.uint8], float, NDArray[np.float64]]:
     """A square patch of 2.2 face heights around a box, scaled so that the face is `face_px` high.
 
     Returns:
-        The patch, its scale, and the picture position (x, y) of its corner; borders are repeated
-        beyond the picture.
+        The patch, its scale, and the picture position (x, y) of its corner; the picture is
+        mirrored at its borders, which makes half faces whole.
     """
     import cv2
 
@@ -116,7 +134,7 @@ def around(
         max(y + side - rows, 0),
         max(-x, 0),
         max(x + side - columns, 0),
-        cv2.BORDER_REPLICATE,
+        cv2.BORDER_REFLECT,
     )
     scale = face_px / height
     pixels = max(2, round(side * scale))
