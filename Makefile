@@ -10,11 +10,11 @@ export PUSHPULL_WEIGHTS_PATH ?= $(abspath $(wildcard ../shared/weights))
 BROWSERS := chromium chromium-browser google-chrome
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo -n)
 
-.PHONY: help setup browser demo test check bench clean
+.PHONY: help setup browser demo test check docs serve-docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(STAMP)  ## Make .venv with everything needed (done once, again when a requirement changes)
 
@@ -44,8 +44,14 @@ check: setup  ## Lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup  ## Build the documentation into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+serve-docs: setup  ## Read the documentation at http://127.0.0.1:8000/ while it is written
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
 bench: setup  ## Speed and memory, as ratios, into docs/measurements/benchmarks.md
 	$(BIN)/python benchmarks/run.py $(if $(PEERS),--peers $(PEERS),--only detect score)
 
 clean:  ## Remove what the commands above made
-	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-out dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -54,6 +54,19 @@ class TrackInfo:
         case: Relation of mouth and sound, where that is known.
         timestamps_s: Time of each frame (T,).
         boxes: In shares of the picture (T, 4).
+
+    Examples:
+        >>> from pushpull.evaluation import TrackInfo
+        >>> info = TrackInfo(
+        ...     number=0,
+        ...     track_id="talk:0",
+        ...     video_id="talk",
+        ...     case="speaking",
+        ...     timestamps_s=np.arange(2) / 25,
+        ...     boxes=np.array([[0.1, 0.2, 0.4, 0.6]] * 2),
+        ... )
+        >>> info.track_id, len(info.timestamps_s)
+        ('talk:0', 2)
     """
 
     number: int
@@ -71,6 +84,17 @@ class TrackScores:
     Attributes:
         info: The track.
         scores: Of its frames; the track has the number of its place in the split.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pushpull as pp
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> from pushpull.evaluation import score_tracks
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> detector, tracks = pp.load("synthetic-a"), open_tracks(Path("data"), "val")
+        >>> one = next(score_tracks(detector, tracks, numbers=[1]))
+        >>> one.info.number, one.scores.tracks, int(one.scores.track[0])
+        (1, 1, 1)
     """
 
     info: TrackInfo
@@ -89,6 +113,19 @@ class Evaluation:
         data: Name of the data set, its split, and how it was made.
         attack: Name and settings of the attack; None without one.
         seconds: Wall time, clean and adversarial.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pushpull as pp
+        >>> from pushpull.data import SynthConfig, write_synth
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> found = pp.evaluate("synthetic-a", "data", split="train", limit=4)
+        >>> found.clean.tracks, found.clean.accuracy > 0.5
+        (4, True)
+        >>> sum(len(scores) for scores in found.by_case().values()) == len(found.clean)
+        True
+        >>> sorted(found.save("scores"))
+        ['clean.csv', 'results.json', 'truth.csv']
     """
 
     tracks: tuple[TrackInfo, ...]
@@ -176,6 +213,17 @@ def attacker(attack: str | AttackSettings = "pgd", **settings: Any) -> Perturb:
     Raises:
         UnknownName: If there is no such attack or objective.
         ConfigError: If a setting of the attack cannot be.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.evaluation import attacker
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=6)
+        >>> batch = Batch.from_clips([clip])
+        >>> moved = attacker("fgsm", eps=5)(pp.load("synthetic-a"), batch, 0)
+        >>> float((moved.faces - batch.faces).abs().max())
+        0.5
     """
     asked = AttackSettings.of(attack, **settings)
 
@@ -207,6 +255,16 @@ def score_tracks(
 
     Raises:
         DatasetError: If there is no track, or one cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pushpull as pp
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> from pushpull.evaluation import pooled, score_tracks
+        >>> write_synth(Path("data"), SynthConfig(tracks=14, min_frames=6, max_frames=8))
+        >>> tracks = open_tracks(Path("data"), "val")
+        >>> pooled(score_tracks(pp.load("synthetic-a"), tracks)).tracks
+        2
     """
     chosen = np.arange(len(tracks)) if numbers is None else np.asarray(numbers, np.int64)
     if not len(chosen):
@@ -242,7 +300,20 @@ def score_tracks(
 
 
 def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
-    """The scores of some tracks together, in the order of the split."""
+    """The scores of some tracks together, in the order of the split.
+
+    Examples:
+        >>> from pushpull.evaluation import TrackInfo, TrackScores, pooled
+        >>> from pushpull.schema import FrameScores
+        >>> rows = []
+        >>> for number, score in ((1, [-1.0]), (0, [2.0, 0.5])):
+        ...     frames = {"timestamps_s": np.arange(len(score)), "boxes": np.zeros((len(score), 4))}
+        ...     info = TrackInfo(number=number, track_id="", video_id="", case="", **frames)
+        ...     scores = FrameScores.of_tracks([score], [[True] * len(score)], numbers=[number])
+        ...     rows.append(TrackScores(info=info, scores=scores))
+        >>> pooled(rows).score.tolist()
+        [2.0, 0.5, -1.0]
+    """
     rows = sorted(tracks, key=lambda t: t.info.number)
     return FrameScores.concatenated([t.scores for t in rows])
 

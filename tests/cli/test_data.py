@@ -79,6 +79,9 @@ def test_a_video_to_try_things_on_with_its_truth(pushpull, tmp_path) -> None:
     table = read_table(truth)
     assert len(table) == 2 * 25
     assert 0 < table.speaking.sum() < 50
+    code, _, _ = pushpull("data", "video", path, "--seconds", 1, "--people", 1, "--truth", truth)
+    assert code == 0
+    assert len(read_table(truth)) == 25
 
 
 def test_a_video_without_length_is_refused(pushpull, tmp_path) -> None:

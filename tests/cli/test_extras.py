@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 EXTRAS = {
     "train": ("lightning", "tensorboard"),
     "app": ("starlette", "uvicorn"),
@@ -31,10 +36,6 @@ def without(extras, *arguments):
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_extras_are_those_of_the_distribution(extra) -> None:
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib is in Python 3.11 and later")
-    import tomllib
-
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     declared = tomllib.loads(text)["project"]["optional-dependencies"]
     assert {name.split(">")[0] for name in declared[extra]} == set(EXTRAS[extra])

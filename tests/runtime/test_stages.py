@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support import stage_jobs
 
 from pushpull.errors import ConfigError, DatasetError, OutputError
-from pushpull.runtime.stages import Stage, done_record, run_stages
+from pushpull.runtime.stages import Stage, find_done, run_stages
 
 
 def number(value: int) -> Stage:
@@ -74,7 +74,7 @@ def test_a_release_throws_nothing_away_and_a_new_format_does(
     before = number(1).key
     monkeypatch.setattr("pushpull.runtime.version.__version__", "99.0")
     assert number(1).key == before
-    monkeypatch.setattr("pushpull.runtime.stages.STAGE_FORMAT", 99)
+    monkeypatch.setattr("pushpull.runtime.kept.STAGE_FORMAT", 99)
     assert number(1).key != before
 
 
@@ -95,7 +95,7 @@ def test_errors_come_back_and_other_stages_are_finished(
     with pytest.raises(error, match=says):
         run_stages([good, bad, total(good, bad)], tmp_path, workers=workers)
     assert value(good, tmp_path) == 3
-    assert done_record(bad, tmp_path) is None
+    assert find_done(bad, tmp_path) is None
 
 
 def test_a_killed_worker_is_said(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ def test_configurations_of_the_package_are_read_by_name(name) -> None:
     assert len(title_of(name)) > 20
 
 
+def test_every_file_of_the_package_has_a_name() -> None:
+    folder = CONFIGS["talknet"].parent
+    assert sorted(CONFIGS.values()) == sorted(folder.iterdir())
+
+
 @pytest.mark.parametrize("name", ["talknet", "light-asd"])
 def test_recipes_of_the_authors(name) -> None:
     config = read_config(name)

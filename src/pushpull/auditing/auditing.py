@@ -16,15 +16,14 @@ from pushpull.auditing.registry import TESTS, examined
 from pushpull.auditing.report import write_report
 from pushpull.auditing.runs import AttackRuns
 from pushpull.auditing.settings import FULL, AuditConfig, Claim
-from pushpull.auditing.store import Store
 from pushpull.data import open_tracks, read_about
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table
 from pushpull.runtime.files import output_dir
+from pushpull.runtime.kept import Store
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.stages import STAGE_FORMAT
 from pushpull.schema import worst_by_track, worst_case
 
 __all__ = ["Audit", "audit", "examine"]
@@ -167,7 +166,7 @@ def examine(
     start = time.perf_counter()
     store = Store(
         folder,
-        {"format": STAGE_FORMAT, "clips": clips.identity, "detector": dict(identity or {})},
+        {"clips": clips.identity, "detector": dict(identity or {})},
     )
     done = 0
     runs = AttackRuns(

@@ -70,7 +70,7 @@ def examined(name: str, runs: AttackRuns) -> Finding:
         >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
         >>> from pushpull.auditing.registry import examined
         >>> from pushpull.auditing.runs import AttackRuns
-        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.runtime.kept import Store
         >>> from pushpull.synthetic import Case, draw_clip
         >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
         >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)

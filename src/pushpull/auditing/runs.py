@@ -28,12 +28,13 @@ from pushpull.attacks.space import CropSpace, on_grid
 from pushpull.attacks.threat import MODALITIES, RANGE, Threat, per_modality
 from pushpull.auditing.clips import AuditClips
 from pushpull.auditing.objectives import Known, fused_centres, objective_of
+from pushpull.auditing.packing import packed, unpacked
 from pushpull.auditing.settings import AuditConfig, Claim
-from pushpull.auditing.store import Store, packed, unpacked
 from pushpull.errors import BudgetError, BudgetWarning, ConfigError, GradientError
 from pushpull.losses import Centres, class_centres, log_odds
 from pushpull.metrics import bootstrap_difference
 from pushpull.models.detector import Detector
+from pushpull.runtime.kept import Store
 from pushpull.schema import Batch, FrameScores, Output, worst_case
 
 __all__ = ["AttackRuns", "Run"]
@@ -130,7 +131,7 @@ class AttackRuns:
         >>> import pushpull as pp
         >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
         >>> from pushpull.auditing.runs import AttackRuns
-        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.runtime.kept import Store
         >>> from pushpull.synthetic import Case, draw_clip
         >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
         >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)

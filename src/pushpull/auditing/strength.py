@@ -22,7 +22,7 @@ def pgd(runs: AttackRuns, name: str, steps: int, **settings: Any) -> Run:
         >>> import pushpull as pp
         >>> from pushpull.auditing import AuditClips, AuditConfig, Claim
         >>> from pushpull.auditing.runs import AttackRuns
-        >>> from pushpull.auditing.store import Store
+        >>> from pushpull.runtime.kept import Store
         >>> from pushpull.auditing.strength import pgd
         >>> from pushpull.synthetic import Case, draw_clip
         >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)

@@ -48,18 +48,20 @@ def synth(
 def video(
     out: Annotated[Path, typer.Argument(metavar="VIDEO", help="File to write, such as talk.mp4.")],
     seconds: Annotated[float, typer.Option(help="Length.")] = 10.0,
+    people: Annotated[int, typer.Option(min=1, max=2, help="One, or two by turns.")] = 2,
     seed: Annotated[int, typer.Option(help="Of the people, voices and room.")] = 0,
     truth: Annotated[
         Path | None, typer.Option(help="Also write who speaks when, as an AVA csv.")
     ] = None,
 ) -> None:
-    """Make a video of two synthetic people who talk by turns, to try things on."""
+    """Make a video of synthetic people who talk, to try things on."""
     from pushpull.runtime.files import output_dir, written_whole
-    from pushpull.synthetic import demo_video, write_scene_truth
+    from pushpull.synthetic import demo_video, one_face_video, write_scene_truth
 
     output_dir(out.parent)
     with written_whole(out) as temporary:
-        scene = demo_video(temporary, seed=seed, duration_s=seconds)
+        make = demo_video if people == 2 else one_face_video
+        scene = make(temporary, seed=seed, duration_s=seconds)
     say(str(out))
     if truth is not None:
         write_scene_truth(truth, scene, out.stem)

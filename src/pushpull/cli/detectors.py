@@ -243,6 +243,9 @@ def reproduce(
         int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
     ] = None,
     rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
+    limit: Annotated[
+        int, typer.Option(min=0, help="Tracks of table, figures and audits; 0: the preset's.")
+    ] = 0,
     workers: Annotated[
         int, typer.Option(help="Stages at a time; 1 for one at a time, as on a GPU.")
     ] = 2,
@@ -260,6 +263,8 @@ def reproduce(
     changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     if rows:
         changes["rows"] = tuple(name.strip() for name in rows.split(","))
+    if limit:
+        changes |= dict.fromkeys(("tracks", "figure_tracks", "audit_tracks"), limit)
     chosen = preset_of(preset, changes)
     folder = Path(f"reproduce-{preset}") if out is None else out
     with progress_bar(preset) as report:

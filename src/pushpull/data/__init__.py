@@ -1,5 +1,6 @@
 """Data sets of labelled face tracks: packed storage, TalkNet's folders, batches to train on."""
 
+from os import PathLike
 from pathlib import Path
 
 from pushpull.data.inspection import Fault, SplitStats, describe, draw_stats, faults
@@ -33,18 +34,20 @@ __all__ = [
 ]
 
 
-def is_dataset(path: Path) -> bool:
+def is_dataset(path: str | PathLike[str]) -> bool:
     """Whether a folder is a data set, packed or in TalkNet's layout."""
+    path = Path(path)
     lists = [path / "csv" / f"{split}_loader.csv" for split in SPLITS]
     return (path / "dataset.json").is_file() or any(name.is_file() for name in lists)
 
 
-def splits_of(path: Path) -> list[str]:
+def splits_of(path: str | PathLike[str]) -> list[str]:
     """The splits of a data set that can be opened.
 
     Raises:
         DatasetError: If there is none.
     """
+    path = Path(path)
     splits = [
         split
         for split in SPLITS
@@ -59,13 +62,14 @@ def splits_of(path: Path) -> list[str]:
     return splits
 
 
-def open_tracks(root: Path, split: str) -> Tracks:
+def open_tracks(root: str | PathLike[str], split: str) -> Tracks:
     """A split of a data set, packed or in TalkNet's folders.
 
     Raises:
         DatasetError: If the folder is neither, or the split cannot be used.
         UnknownName: If there can be no such split.
     """
+    root = Path(root)
     if read_about(root) is not None:
         return PackedTracks(root, split)
     if (root / "csv" / f"{split}_loader.csv").is_file():

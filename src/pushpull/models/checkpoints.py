@@ -16,6 +16,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def looks_like(keys: Iterable[str]) -> str | None:
     return best if _overlap(parts, best) > 0.5 else None
 
 
-def load(path: Path, *, expect: str | None = None) -> Detector:
+def load(path: str | PathLike[str], *, expect: str | None = None) -> Detector:
     """A detector in eval mode from any checkpoint of it.
 
     Args:
@@ -159,19 +160,19 @@ def load(path: Path, *, expect: str | None = None) -> Detector:
         UnknownName: If there is no such model.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pushpull.models import build
         >>> from pushpull.models.checkpoints import load, save
-        >>> save(build("talknet", width=0.125), Path("mine.safetensors"))
-        >>> detector = load(Path("mine.safetensors"))
+        >>> save(build("talknet", width=0.125), "mine.safetensors")
+        >>> detector = load("mine.safetensors")
         >>> detector.config()["width"], detector.training
         (0.125, False)
-        >>> load(Path("mine.safetensors"), expect="lr_asd")
+        >>> load("mine.safetensors", expect="lr_asd")
         Traceback (most recent call last):
             ...
         pushpull.errors.CheckpointError: mine.safetensors: holds weights of talknet, not of
         lr_asd as asked; ask for talknet or give another file
     """
+    path = Path(path)
     state, header = read_state(path)
     return assemble(state, header, path, expect=expect)
 
@@ -235,7 +236,7 @@ def load_state(detector: Detector, path: Path) -> None:
     detector.load_state_dict(state)
 
 
-def save(detector: Detector, path: Path, /, **metadata: object) -> None:
+def save(detector: Detector, path: str | PathLike[str], /, **metadata: object) -> None:
     """Write a detector as safetensors, with all that `load` needs to build it again.
 
     Args:
@@ -249,11 +250,10 @@ def save(detector: Detector, path: Path, /, **metadata: object) -> None:
         CheckpointError: If the detector is none of `MODELS`.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pushpull.models import build
         >>> from pushpull.models.checkpoints import load, save
-        >>> save(build("light_asd"), Path("mine.safetensors"), trained_on="my videos")
-        >>> type(load(Path("mine.safetensors"))).__name__
+        >>> save(build("light_asd"), "mine.safetensors", trained_on="my videos")
+        >>> type(load("mine.safetensors")).__name__
         'LightASD'
     """
     from safetensors import SafetensorError
@@ -266,7 +266,7 @@ def save(detector: Detector, path: Path, /, **metadata: object) -> None:
         "metadata": metadata,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    with written_whole(path) as temporary:
+    with written_whole(Path(path)) as temporary:
         try:
             save_file(state, temporary, metadata={HEADER: json.dumps(header)})
         except SafetensorError as e:

@@ -67,7 +67,7 @@ def preset_of(name: str, changes: Mapping[str, Any]) -> Preset:
 def shown_command(arguments: Sequence[str]) -> str:
     """A command as others would give it: of absolute paths only the last name.
 
-    Example:
+    Examples:
         >>> from pushpull.reproduce.run import shown_command
         >>> shown_command(["reproduce", "all", "--out", "/data/runs/small", "--seeds=2"])
         'pushpull reproduce all --out small --seeds=2'

@@ -12,7 +12,7 @@ import numpy as np
 from pushpull.reproduce.plan import EPS, FIGURE4_ROWS, PAPER_ATTACKS, Plan
 from pushpull.reproduce.rows import FIGURE3, PAPER_COLUMNS, ROWS
 from pushpull.runtime.records import read_json, unstamped
-from pushpull.runtime.stages import Stage, done_record
+from pushpull.runtime.stages import Stage, find_done
 from pushpull.schema import FrameScores, worst_case
 
 __all__ = ["read_scores", "summarise"]
@@ -79,8 +79,9 @@ def _record(stage: Stage, root: Path, name: str) -> dict[str, Any]:
 
 
 def _noted(stage: Stage, root: Path) -> dict[str, Any]:
-    record = done_record(stage, root) or {}
-    return {"name": stage.name, "key": stage.key, "seconds": record.get("seconds")}
+    done = find_done(stage, root)
+    seconds = None if done is None else done.seconds
+    return {"name": stage.name, "key": stage.key, "seconds": seconds}
 
 
 def _table1(table: Mapping[tuple[str, int, str], FrameScores]) -> dict[str, Any]:

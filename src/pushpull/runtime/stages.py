@@ -9,8 +9,6 @@ what they have in common.
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import time
 import traceback
@@ -28,19 +26,13 @@ import torch
 
 from pushpull.errors import ConfigError, OutputError, PushPullError, UnknownName
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.kept import Kept, find_kept, key_of, write_kept
 from pushpull.runtime.progress import Progress
-from pushpull.runtime.records import read_json, write_json
 
-__all__ = ["STAGE_FORMAT", "Job", "Stage", "Status", "done_record", "run_stages"]
+__all__ = ["Job", "Stage", "Status", "find_done", "run_stages"]
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
 """Called with settings, the folders of the needed stages by role, the own folder, and a report."""
-
-STAGE_FORMAT = 1
-"""Raised when what stages write changes its meaning: those of another number are not found again.
-
-It is not the package's version: a release must not throw trainings away.
-"""
 
 DONE, PROGRESS, LOCK = "done.json", "progress.json", ".lock"
 POLL_S = 0.5
@@ -64,17 +56,19 @@ class Stage:
     needs: Mapping[str, Stage] = field(default_factory=dict)
     unhashed: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def decides(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {
+            "job": f"{self.job.__module__}.{self.job.__qualname__}",
+            "settings": dict(self.settings),
+            "needs": {role: stage.key for role, stage in self.needs.items()},
+        }
+
     @cached_property
     def key(self) -> str:
         """Hash of all that decides the result."""
-        parts = {
-            "job": f"{self.job.__module__}.{self.job.__qualname__}",
-            "settings": dict(self.settings),
-            "needs": {role: stage.key for role, stage in sorted(self.needs.items())},
-            "format": STAGE_FORMAT,
-        }
-        text = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return key_of(self.decides)
 
     def folder(self, root: Path) -> Path:
         """Where it works below the root of a run."""
@@ -96,12 +90,9 @@ class Status:
     running: tuple[str, ...]
 
 
-def done_record(stage: Stage, root: Path) -> dict[str, Any] | None:
-    """What was noted at the end of a stage (seconds, versions); None if it is not done."""
-    path = stage.folder(root) / DONE
-    if not path.is_file():
-        return None
-    return read_json(path, kind="stage", advice=f"delete {path.parent} and run again")
+def find_done(stage: Stage, root: Path) -> Kept | None:
+    """What was noted at the end of a stage; None if it is not done."""
+    return find_kept(stage.folder(root) / DONE, stage.decides)
 
 
 def run_stages(
@@ -124,7 +115,7 @@ def run_stages(
     output_dir(root)
     every = _with_needs(stages)
     with _locked(root):
-        open_stages = [s for s in every if done_record(s, root) is None]
+        open_stages = [s for s in every if find_done(s, root) is None]
         if workers == 1:
             _run_here(open_stages, len(every), root, progress)
         elif open_stages:
@@ -239,14 +230,9 @@ def _do(stage: Stage, root: Path, report: Progress) -> None:
         raise OutputError(
             f"stage {stage.name} failed ({type(e).__name__}: {e}); see {folder}/traceback.txt"
         ) from e
-    record = {
-        "name": stage.name,
-        "key": stage.key,
-        "settings": dict(stage.settings),
-        "needs": {role: needed.key for role, needed in stage.needs.items()},
-        "seconds": round(time.perf_counter() - start, 3),
-    }
-    write_json(folder / DONE, record, kind="stage")
+    # What it found lies in its folder.
+    seconds = time.perf_counter() - start
+    write_kept(folder / DONE, stage.decides, {}, seconds=seconds)
 
 
 def _line(stage: Stage, what: str, n: int, of: int | None) -> str:

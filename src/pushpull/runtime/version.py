@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 __all__ = ["__version__", "versions"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 VERSIONED = ("torch", "numpy", "av", "opencv-python-headless", "dlib-bin")
 """Packages whose version may change a result."""

@@ -36,7 +36,10 @@ __all__ = [
     "title_of",
 ]
 
-CONFIGS = {file.stem: file for file in sorted((Path(__file__).parent / "configs").glob("*.toml"))}
+CONFIGS = {
+    name: Path(__file__).parent / "configs" / f"{name}.toml"
+    for name in ("light-asd", "talknet", "talknet-small")
+}
 """Configurations in the package, by name."""
 
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
