@@ -34,6 +34,12 @@ class Trial:
         clip: What `pushpull.app.stimuli` says of the clip.
         a_is_clean: Whether A is the clean one.
         x_is_a: Whether X is A.
+
+    Examples:
+        >>> from pushpull.app.abx import Trial
+        >>> trial = Trial(clip={"name": "talk"}, a_is_clean=False, x_is_a=True)
+        >>> trial.kind("a"), trial.kind("b"), trial.kind("x")
+        ('adversarial', 'clean', 'adversarial')
     """
 
     clip: Mapping[str, Any]
@@ -53,6 +59,15 @@ def draw_trials(
 
     Raises:
         MediaError: If no clip differs in what the listener is given.
+
+    Examples:
+        >>> import random
+        >>> from pushpull.app.abx import draw_trials
+        >>> one = {"name": "one", "audio": True, "visual": False}
+        >>> two = {"name": "two", "audio": False, "visual": False}
+        >>> trials = draw_trials([one, two], "both", 4, random.Random(0))
+        >>> [trial.clip["name"] for trial in trials]  # nothing differs in the second
+        ['one', 'one', 'one', 'one']
     """
     parts = ("audio", "visual") if modality == "both" else (modality,)
     usable = [clip for clip in clips if any(clip[part] for part in parts)]
@@ -81,6 +96,18 @@ class Test:
         modality: What the listener is given.
         trials: All questions.
         answers: For each answer so far, whether it said A, and after how many seconds.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.abx import Test, Trial
+        >>> clip = {"name": "talk", "track": "0", "key": "0"}
+        >>> trials = [Trial(clip=clip, a_is_clean=True, x_is_a=True) for _ in range(5)]
+        >>> test = Test(id="abc", folder=Path(), modality="both", trials=trials)
+        >>> for number in range(5):
+        ...     test.answer(number, says_a=True)
+        >>> result = test.result()
+        >>> result["right"], result["p"]
+        (5, 0.03125)
     """
 
     # Not a test of ours, whatever its name looks like to pytest.

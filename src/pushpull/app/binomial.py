@@ -20,6 +20,11 @@ def guessing_p(right: int, trials: int) -> float:
 
     Raises:
         ConfigError: If there cannot be so many.
+
+    Examples:
+        >>> from pushpull.app.binomial import guessing_p
+        >>> guessing_p(9, 10)
+        0.0107
     """
     check(right, trials)
     ways: int = sum(comb(trials, k) for k in range(right, trials + 1))
@@ -34,6 +39,11 @@ def interval(right: int, trials: int, level: float = 0.95) -> tuple[float, float
 
     Raises:
         ConfigError: If there cannot be so many, or the level is not between 0 and 1.
+
+    Examples:
+        >>> from pushpull.app.binomial import interval
+        >>> interval(9, 10)
+        (0.555, 0.997)
     """
     check(right, trials)
     if not 0 < level < 1:

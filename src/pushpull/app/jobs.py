@@ -37,11 +37,29 @@ log = logging.getLogger(__name__)
 
 
 class Busy(PushPullError):
-    """The queue is full."""
+    """The queue is full.
+
+    Examples:
+        >>> from pushpull.app.jobs import Job, Pool
+        >>> from pushpull.app.tasks import look
+        >>> pool = Pool(look, workers=0, waiting=1, memory_bytes=2**30, limit_s=60.0)
+        >>> pool.submit(Job(asked={"kind": "detectors"}))
+        >>> pool.submit(Job(asked={"kind": "detectors"}))
+        Traceback (most recent call last):
+            ...
+        pushpull.app.jobs.Busy: 1 jobs are waiting already, as many as may; try again in a
+        minute
+    """
 
 
 class State(str, Enum):
-    """Where a job is."""
+    """Where a job is.
+
+    Examples:
+        >>> from pushpull.app.jobs import State
+        >>> State("done") is State.done, [state.value for state in State]
+        (True, ['queued', 'running', 'done', 'failed', 'cancelled'])
+    """
 
     queued = "queued"
     running = "running"
@@ -65,6 +83,13 @@ class Job:
         found: What the task returned.
         message: Why it failed.
         finished: Set when nothing will change any more.
+
+    Examples:
+        >>> from pushpull.app.jobs import Job
+        >>> job = Job(asked={"kind": "detect"})
+        >>> job.tell("faces", 10, 250)
+        >>> job.state.value, job.stage, job.n_done, job.n_total
+        ('queued', 'faces', 10, 250)
     """
 
     asked: Mapping[str, Any]
@@ -104,6 +129,20 @@ class Pool:
         waiting: Jobs that may wait.
         memory_bytes: Resident memory at which a process is killed (where /proc tells it).
         limit_s: Longest time of one job.
+
+    Examples:
+        >>> from pushpull.app.jobs import Job, Pool
+        >>> from pushpull.app.tasks import look
+        >>> pool = Pool(look, workers=0, waiting=9, memory_bytes=2**30, limit_s=60.0)
+        >>> first, second = (Job(asked={"kind": "detectors"}) for _ in range(2))
+        >>> for job in (first, second):
+        ...     pool.submit(job)  # nobody works, so both wait
+        >>> pool.ahead_of(second)
+        1
+        >>> pool.cancel(first)
+        >>> first.state.value, pool.ahead_of(second)
+        ('cancelled', 0)
+        >>> pool.close()
     """
 
     def __init__(

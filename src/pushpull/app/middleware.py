@@ -42,6 +42,18 @@ class Guard:
     A page of another site can reach a server on this machine, by its address or by a name that it
     points there. The first is refused by `Origin` and by a header that only this app's pages send,
     the second by `Host`, which must be an address, localhost or this machine's name.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from starlette.applications import Starlette
+        >>> from starlette.datastructures import Headers
+        >>> from pushpull.app.middleware import Guard
+        >>> from pushpull.app.sessions import Sessions
+        >>> guard = Guard(Starlette(), Sessions(Path("visitors"), keep_s=3600.0))
+        >>> guard.refusal("GET", Headers({"host": "localhost:7860"})) is None
+        True
+        >>> print(guard.refusal("GET", Headers({"host": "example.org"})))
+        this server is not called 'example.org'; use its address or localhost
     """
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:

@@ -35,6 +35,15 @@ class Run:
         folder: Where it is.
         changed: When its results were written, as seconds since 1970.
         files: Ids of its files that may be looked at, by name.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.runs import Runs
+        >>> Path("runs/mine").mkdir(parents=True)
+        >>> _ = Path("runs/mine/audit.md").write_text("# Audit of mine")
+        >>> [run] = Runs(Path("runs")).scan()
+        >>> run.kind, run.name, list(run.files)
+        ('audit', 'mine', ['audit.md'])
     """
 
     id: str
@@ -50,6 +59,16 @@ class Runs:
 
     Args:
         root: The folder; None for no runs at all.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.runs import Runs
+        >>> Path("runs/mine").mkdir(parents=True)
+        >>> _ = Path("runs/mine/audit.md").write_text("# Audit of mine")
+        >>> runs = Runs(Path("runs"))
+        >>> [run] = runs.scan()
+        >>> runs.file(run.files["audit.md"]).name, runs.file("another id")
+        ('audit.md', None)
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -127,7 +146,15 @@ def digest(text: str) -> str:
 
 
 def tracks_of(folder: Path) -> dict[str, float]:
-    """Frame rate of each track of an attack, by its id; empty where results.json does not tell."""
+    """Frame rate of each track of an attack, by its id; empty where results.json does not tell.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.runs import tracks_of
+        >>> _ = Path("results.json").write_text('{"tracks": [{"track_id": "talk:0", "fps": 25.0}]}')
+        >>> tracks_of(Path())
+        {'0': 25.0}
+    """
     try:
         record: dict[str, Any] = json.loads((folder / "results.json").read_text())
         return {

@@ -44,6 +44,14 @@ class Upload:
         shown: Its name as its owner gave it, fit to be shown.
         about: What probing found: `duration_s`, `width`, `height`, `fps`.
         n_bytes: Its size.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.sessions import Upload
+        >>> path, about = Path("visitor/abc"), {"duration_s": 4.0, "fps": 25.0}
+        >>> upload = Upload(id="abc", path=path, shown="talk.mp4", about=about, n_bytes=90_000)
+        >>> upload.shown
+        'talk.mp4'
     """
 
     id: str
@@ -60,6 +68,12 @@ class StoredFile:
     Attributes:
         path: Where it lies.
         name: What a download of it is called.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.sessions import StoredFile
+        >>> StoredFile(path=Path("visitor-abc/found.mp4"), name="talk.mp4").name
+        'talk.mp4'
     """
 
     path: Path
@@ -78,6 +92,16 @@ class Session:
         files: What it may fetch, by id.
         tests: Its ABX tests by id.
         seen_s: When it last asked for something, on the monotonic clock.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.sessions import Session
+        >>> session = Session(token="secret", folder=Path("visitor"))
+        >>> path = session.new_path()
+        >>> _ = path.write_bytes(b"1234")
+        >>> key = session.offer(path, "talk.csv")
+        >>> session.files[key].name, session.n_bytes
+        ('talk.csv', 4)
     """
 
     token: str
@@ -130,6 +154,14 @@ class Sessions:
     Args:
         root: Folder of their folders.
         keep_s: Age after which one that is not heard of is forgotten.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.sessions import Sessions
+        >>> sessions = Sessions(Path("visitors"), keep_s=3600.0)
+        >>> session = sessions.of(None)  # a new visitor
+        >>> sessions.of(session.token) is session, sessions.expired()
+        (True, [])
     """
 
     def __init__(self, root: Path, keep_s: float) -> None:
@@ -166,6 +198,15 @@ class WorkRoot:
     """One temporary folder for all that a server keeps, removed when the server ends.
 
     What servers left that were killed is removed, too: a root whose lock nobody holds has no owner.
+
+    Examples:
+        >>> from pushpull.app.sessions import WorkRoot
+        >>> root = WorkRoot()
+        >>> root.path.is_dir()
+        True
+        >>> root.close()
+        >>> root.path.exists()
+        False
     """
 
     def __init__(self) -> None:

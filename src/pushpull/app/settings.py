@@ -31,6 +31,12 @@ class AppConfig:
         uploads: Files of one visitor; the oldest makes room for a new one.
         jobs: Jobs of one visitor that wait or run.
         stall_s: Longest silence during an upload.
+
+    Examples:
+        >>> from pushpull.app import AppConfig
+        >>> config = AppConfig(port=0, longest_s=30.0)
+        >>> config.host, config.upload_bytes // 2**20
+        ('127.0.0.1', 200)
     """
 
     host: str = "127.0.0.1"

@@ -39,6 +39,26 @@ def prepare(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
     Raises:
         MediaError: If the files hold no clip.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from pushpull.app.stimuli import prepare
+        >>> faces, sound = np.zeros((4, 112, 112), np.float32), np.zeros(2560, np.float32)
+        >>> save_file(
+        ...     {
+        ...         "track-0.clean.faces": faces,
+        ...         "track-0.clean.waveform": sound,
+        ...         "track-0.adversarial.faces": faces + 2,
+        ...         "track-0.adversarial.waveform": sound,
+        ...     },
+        ...     "adversarial.safetensors",
+        ... )
+        >>> source = {"tensors": "adversarial.safetensors", "name": "talk", "fps": {"0": 25.0}}
+        >>> [clip] = prepare({"folder": "clips", "sources": [source]}, print)["clips"]
+        clips 0 1
+        >>> clip["visual"], clip["audio"], sorted(path.name for path in Path("clips").iterdir())[0]
+        (True, False, '0-adversarial.png')
     """
     from safetensors import SafetensorError, safe_open
 

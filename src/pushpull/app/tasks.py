@@ -27,6 +27,17 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
     Returns:
         A view: what a page shows, and under `files` the names of what lies in the folder.
+
+    Examples:
+        >>> from pushpull.app.tasks import run
+        >>> from pushpull.runtime.progress import no_progress
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> asked = {"kind": "detect", "path": "talk.mp4", "folder": "found", "stem": "talk"}
+        >>> asked |= {"shown": "my talk.mp4", "detector": "synthetic-a", "face_finder": "dlib"}
+        >>> view = run(asked, no_progress)
+        >>> view["name"], len(view["faces"]), sorted(view["files"])
+        ('my talk.mp4', 1, ['talk.csv', 'talk.json', 'talk.mp4', 'talk.rttm'])
     """
     task = {"detect": detect_task, "attack": attack_task}[asked["kind"]]
     Path(asked["folder"]).mkdir()
@@ -38,7 +49,14 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
 
 def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
-    """Small tasks: probe a stranger's video, prepare clips for ABX, list detectors."""
+    """Small tasks: probe a stranger's video, prepare clips for ABX, list detectors.
+
+    Examples:
+        >>> from pushpull.app.tasks import look
+        >>> found = look({"kind": "detectors", "detector": "synthetic-a"}, print)
+        >>> found["detectors"][0]
+        {'name': 'synthetic-a', 'about': 'in this package'}
+    """
     if asked["kind"] == "detectors":
         return {"detectors": detectors_here(asked["detector"])}
     if asked["kind"] == "probe":

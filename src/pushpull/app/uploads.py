@@ -39,9 +39,14 @@ LONGEST_NAME = 100
 
 
 def container_of(head: bytes) -> str | None:
-    """Kind of a file by its first bytes (400 will do), None if it is no known container.
+    r"""Kind of a file by its first bytes (400 will do), None if it is no known container.
 
     Source: the formats' specifications (ISO/IEC 14496-12, 13818-1, 11172-1; EBML; RIFF; ASF; Ogg).
+
+    Examples:
+        >>> from pushpull.app.uploads import container_of
+        >>> container_of(b"\x00\x00\x00\x20ftypisom"), container_of(b"#EXTM3U")
+        ('mp4', None)
     """
     if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}:
         return "mp4"
@@ -72,6 +77,22 @@ def look_at(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
     Raises:
         MediaError: If it is not, with the reason in words for its owner.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.app.uploads import look_at
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("abc.mp4", duration_s=0.4, size=(64, 48))
+        >>> asked = {"path": "abc.mp4", "shown": "talk.mp4"}
+        >>> asked |= {"longest_s": 60.0, "most_pixels": 10**6}
+        >>> look_at(asked, print)
+        {'duration_s': 0.4, 'width': 64, 'height': 48, 'fps': 25.0}
+        >>> _ = Path("notes").write_text("who said what")
+        >>> look_at(asked | {"path": "notes", "shown": "notes.mp4"}, print)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.MediaError: notes.mp4: is text; expected a video: mp4, mov, mkv,
+        webm, avi, mpg, ts, flv, wmv or ogv
     """
     from pushpull.media import probe
 
@@ -138,10 +159,15 @@ def guess(head: bytes) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A stranger's file name as it may be shown: its last part, one line, not too long.
+    r"""A stranger's file name as it may be shown: its last part, one line, not too long.
 
     Control characters and those that turn the direction of writing go; markup stays as it is, for
     whoever shows it to escape.
+
+    Examples:
+        >>> from pushpull.app.uploads import shown_name
+        >>> shown_name("C:\\videos\\my  talk.mp4"), shown_name("...")
+        ('my talk.mp4', 'video')
     """
     last = re.split(r"[/\\]", name)[-1]
     visible = "".join(c for c in last if unicodedata.category(c)[0] != "C")
@@ -150,6 +176,12 @@ def shown_name(name: str) -> str:
 
 
 def file_stem(shown: str) -> str:
-    """A name for downloads: ASCII letters, digits, dash and underscore only."""
+    """A name for downloads: ASCII letters, digits, dash and underscore only.
+
+    Examples:
+        >>> from pushpull.app.uploads import file_stem
+        >>> file_stem("Über uns (1).mp4")
+        'Uber-uns-1'
+    """
     ascii_only = unicodedata.normalize("NFKD", Path(shown).stem).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9]+", "-", ascii_only).strip("-")[:60] or "video"

@@ -32,6 +32,16 @@ def attack_request(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ConfigError: If one is missing, unknown or out of range.
+
+    Examples:
+        >>> from pushpull.app.validation import attack_request
+        >>> settings = attack_request({"attack": "pgd", "eps": 5, "steps": 10})
+        >>> settings["attack"], settings["eps"], settings["steps"], settings["modality"]
+        ('pgd', 5.0, 10, 'both')
+        >>> attack_request({"attack": "pgd", "eps": 1000, "steps": 10})
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: eps is 1000; expected a number from 0.01 to 100
     """
     chosen = {name: one_of(asked, name) for name in CHOICES}
     target = chosen.pop("target")
@@ -53,7 +63,13 @@ def amplification(asked: Mapping[str, Any]) -> float:
 
 
 def one_of(asked: Mapping[str, Any], name: str) -> str:
-    """A choice by name; the first if it is not asked for."""
+    """A choice by name; the first if it is not asked for.
+
+    Examples:
+        >>> from pushpull.app.validation import one_of
+        >>> one_of({"norm": "l2"}, "norm"), one_of({}, "norm")
+        ('l2', 'linf')
+    """
     known = CHOICES[name]
     value = asked.get(name, known[0])
     if not isinstance(value, str) or value not in known:
@@ -72,7 +88,17 @@ def number(asked: Mapping[str, Any], name: str, low: float, high: float) -> floa
 
 
 def whole_number(asked: Mapping[str, Any], name: str, low: int, high: int) -> int:
-    """A whole number in a range."""
+    """A whole number in a range.
+
+    Examples:
+        >>> from pushpull.app.validation import whole_number
+        >>> whole_number({"steps": 10}, "steps", 1, 1000)
+        10
+        >>> whole_number({"steps": 2.5}, "steps", 1, 1000)
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: steps is 2.5; expected a whole number
+    """
     value = number(asked, name, low, high)
     if value != int(value):
         raise ConfigError(f"{name} is {value:g}; expected a whole number")
