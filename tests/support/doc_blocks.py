@@ -45,7 +45,8 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)(?P<rest>.*)$")
 TITLE = re.compile(r'title="([^"]+)"')
 MARK = re.compile(r"^<!-- needs: ([\w, ]+) -->$")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-LONGEST_S = 240
+LONGEST_S = 3600
+"""For one block: something hangs. How long a block takes says something of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
