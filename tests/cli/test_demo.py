@@ -22,6 +22,16 @@ def test_the_demo_finds_both_people_and_when_they_speak(shared, tmp_path, monkey
     assert len(json.loads(result.outputs["json"].read_text())["tracks"]) == 2
 
 
+def test_the_demo_is_one_document(document, shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(shared / "weights"))
+    code, record, err = document("demo", "--out", tmp_path, "--quiet")
+    assert (code, record["kind"], err) == (0, "demo", "")
+    assert record["detector"] == "light-asd-ava"
+    assert [person["person"] for person in record["people"]] == [0, 1]
+    assert all(0.8 < person["accuracy"] <= 1 for person in record["people"])
+    assert set(record["outputs"]) == {"csv", "json", "rttm", "mp4"}
+
+
 def test_without_weights_and_network_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path))
     monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", "")

@@ -54,7 +54,7 @@ def clips(tmp_path_factory):
 
 def test_a_folder_becomes_a_set_with_people_held_out(clips, tmp_path, pushpull) -> None:
     root = tmp_path / "set"
-    arguments = ("data", "talkset", clips, root, "--face-finder", "dlib", "--negatives", 3)
+    arguments = ("data", "talkset", clips, "--out", root, "--face-finder", "dlib", "--negatives", 3)
     code, out, err = pushpull(*arguments)
     assert code == 0, err
     people = {}
@@ -111,7 +111,7 @@ def test_a_clip_that_cannot_be_used_is_named_and_the_rest_is_done(
         (folder / path.parent.name / path.name).symlink_to(path)
     (folder / "ann" / "broken.mp4").write_bytes(b"no video")
     root = tmp_path / "set"
-    code, out, err = pushpull("data", "talkset", folder, root, "--face-finder", "dlib")
+    code, out, err = pushpull("data", "talkset", folder, "--out", root, "--face-finder", "dlib")
     assert code == 1
     assert "broken.mp4" in err
     assert "1 of 5 clips could not be used" in err
@@ -158,6 +158,6 @@ def test_what_cannot_be_is_refused(tmp_path, pushpull) -> None:
     for settings in ({"negatives": 4}, {"held_out": 0.7}, {"max_frames": 3}, {"crop": "none"}):
         with pytest.raises(ConfigError):
             TalksetConfig(**settings)
-    code, _, err = pushpull("data", "talkset", tmp_path, tmp_path / "out")
+    code, _, err = pushpull("data", "talkset", tmp_path, "--out", tmp_path / "out")
     assert code == 1
     assert "holds no video" in err

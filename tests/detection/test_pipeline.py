@@ -176,9 +176,11 @@ def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):
     ) as writer:
         for frame in read_frames(talking):
             writer.write(frame.rgb(), frame.time_s)
-    code, out, _ = run(path, "--out", tmp_path / "out", "--no-video", "--allow-silent")
+    line = (path, "--out", tmp_path / "out", "--no-video", "--allow-silent")
+    code, _, err = run(*line)
     assert code == 0
-    assert "note: the sound is silent (all samples are zero)" in out
+    assert err == f"{path}: the sound is silent (all samples are zero)\n"
+    assert run(*line, "--quiet")[::2] == (0, "")
 
 
 def test_errors_are_in_the_json_too(run, talking, tmp_path):

@@ -11,12 +11,12 @@ from pushpull.errors import ConfigError, MissingExtra
 __all__ = ["serve"]
 
 
-def serve(config: AppConfig, say: Callable[[str], None] = lambda line: None) -> None:
+def serve(config: AppConfig, opened: Callable[[str], None] = lambda url: None) -> None:
     """Serve until stopped.
 
     Args:
         config: Settings.
-        say: Told the address once it is open.
+        opened: Told the address once it is open.
 
     Raises:
         MissingExtra: If the extra `app` is not installed.
@@ -32,7 +32,7 @@ def serve(config: AppConfig, say: Callable[[str], None] = lambda line: None) -> 
     listener = open_socket(config)
     with listener:
         host, port = listener.getsockname()[:2]
-        say(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+        opened(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
         server = uvicorn.Server(
             uvicorn.Config(
                 build_app(config),

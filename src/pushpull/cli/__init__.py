@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from pushpull.cli import data, detectors, videos
-from pushpull.cli.console import complain, say
+from pushpull.cli.console import complain, print_line
 from pushpull.errors import PushPullError
 from pushpull.runtime.malloc import keep_freed_memory
 
@@ -26,9 +26,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Look at and prepare data.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Look at and prepare data.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(data_app, name="data")
 
 
@@ -54,7 +57,7 @@ def print_version(wanted: bool) -> None:
     if wanted:
         from pushpull.runtime.version import __version__
 
-        say(__version__)
+        print_line(__version__)
         raise typer.Exit
 
 

@@ -3,53 +3,103 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from pushpull.runtime.progress import Progress
+from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.records import as_json_text
 
-__all__ = ["complain", "decibels", "note", "progress_bar", "say"]
+__all__ = ["Console", "complain", "decibels", "print_line"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """Where a command says what it does and what came out.
+
+    Attributes:
+        as_json: Stdout takes one JSON document and nothing else.
+        quiet: Neither notes nor progress.
+
+    Examples:
+        >>> from pushpull.cli.console import Console
+        >>> console = Console(quiet=True)
+        >>> console.note("not said")
+        >>> console.result({"rows": 3}, kind="score", lines=["3 rows"])
+        3 rows
+    """
+
+    as_json: bool = False
+    quiet: bool = False
+
+    def say(self, *lines: str) -> None:
+        """Parts of a result that is long in coming, for people."""
+        if not self.as_json:
+            for line in lines:
+                print_line(line)
+
+    def result(self, record: Mapping[str, Any], *, kind: str, lines: Iterable[str] = ()) -> None:
+        """The result: one JSON document, or lines for people.
+
+        Args:
+            record: What programs read.
+            kind: One of `pushpull.runtime.records.SCHEMA_VERSIONS`.
+            lines: What people read, where it was not said already.
+        """
+        if self.as_json:
+            print_line(as_json_text(record, kind=kind))
+        else:
+            self.say(*lines)
+
+    def note(self, text: str) -> None:
+        """A remark on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """A bar on stderr where that is a terminal: `report(stage, done, total)`."""
+        if self.quiet:
+            yield no_progress
+            return
+        from rich import console as consoles
+        from rich import progress as bars
+
+        columns = (
+            bars.TextColumn("{task.fields[title]}"),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.TextColumn("{task.completed:.0f}/{task.total}"),
+            bars.TimeRemainingColumn(),
+        )
+        console = consoles.Console(stderr=True)
+        hidden = not console.is_terminal
+        with bars.Progress(*columns, console=console, transient=True, disable=hidden) as p:
+            task = p.add_task("", total=None, title=title)
+
+            def report(stage: str, done: int, total: int | None) -> None:
+                p.update(task, description=stage, completed=done, total=total)
+
+            yield report
+
+
+def print_line(text: str) -> None:
+    """A line on stdout, at once: who reads along sees it, and it outlives whatever comes."""
+    print(text, flush=True)  # noqa: T201
 
 
 def complain(message: object) -> None:
-    """One line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201
-
-
-def say(text: str) -> None:
-    """A result line on stdout."""
-    print(text)  # noqa: T201
-
-
-def note(text: str) -> None:
-    """A remark on stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar on stderr: `report(stage, done, total)`."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (
-        bars.TextColumn("{task.fields[title]}"),
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.TextColumn("{task.completed:.0f}/{task.total}"),
-        bars.TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
-    with bars.Progress(*columns, console=console, transient=True, disable=quiet) as p:
-        task = p.add_task("", total=None, title=title)
-
-        def report(stage: str, done: int, total: int | None) -> None:
-            p.update(task, description=stage, completed=done, total=total)
-
-        yield report
+    """An error, as one line on stderr."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def decibels(value: float | None) -> str:
-    """A ratio in decibels; None where nothing changed."""
+    """A ratio in decibels; None where nothing changed.
+
+    Examples:
+        >>> from pushpull.cli.console import decibels
+        >>> decibels(31.04), decibels(None)
+        ('31.0 dB', 'unchanged,')
+    """
     return "unchanged," if value is None else f"{value:.1f} dB"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VIDEO_SUFFIXES",
+    "AnyAttackOption",
+    "AnyDeviceOption",
+    "AnyOutOption",
+    "AnySeedOption",
     "AttackOption",
     "CropChoice",
     "CropOption",
+    "DataArgument",
     "DetectorArgument",
     "DetectorOption",
     "DeviceChoice",
@@ -30,18 +37,23 @@ __all__ = [
     "NormChoice",
     "NormOption",
     "ObjectiveOption",
+    "OutOption",
     "QuietFlag",
     "SeedOption",
     "SpaceChoice",
     "SplitOption",
     "StepsOption",
     "SurrogateOption",
+    "SurrogatesOption",
     "SurviveChoice",
     "TargetChoice",
+    "VideoFlag",
+    "VideosArgument",
     "WorkersOption",
     "attack_settings",
     "budget_of",
-    "videos_of",
+    "processes",
+    "videos_in",
 ]
 
 
@@ -113,20 +125,32 @@ class SurviveChoice(str, Enum):
     codec = "codec"
 
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")
+]
+QuietFlag = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Results and errors only: no progress, no notes.")
+]
+OUT = typer.Option("--out", "-o", help="Where results go.")
+OutOption = Annotated[Path, OUT]
+AnyOutOption = Annotated[Path | None, OUT]
 
 
 DETECTOR_HELP = "Known name (see `pushpull weights`), a checkpoint, or FILE.py:FACTORY."
 
 DetectorOption = Annotated[str, typer.Option("--detector", "-d", help=DETECTOR_HELP)]
 DetectorArgument = Annotated[str, typer.Argument(metavar="DETECTOR", help=DETECTOR_HELP)]
-SurrogateOption = Annotated[
-    str | None,
-    typer.Option("--surrogate", help="Detector that the adversary is made on (transfer)."),
+DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a data set.")]
+VideosArgument = Annotated[
+    list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.")
 ]
-AttackOption = Annotated[
-    str, typer.Option("--attack", "-a", help="fgsm, bim, mim, pgd, apgd, square or noise.")
-]
+VideoFlag = Annotated[bool, typer.Option("--video/--no-video", help="Write the mp4 to look at.")]
+SURROGATE = typer.Option("--surrogate", help="Detector that adversaries are made on (transfer).")
+SurrogateOption = Annotated[str | None, SURROGATE]
+SurrogatesOption = Annotated[list[str] | None, SURROGATE]
+ATTACK = typer.Option("--attack", "-a", help="fgsm, bim, mim, pgd, apgd, square or noise.")
+AttackOption = Annotated[str, ATTACK]
+AnyAttackOption = Annotated[str | None, ATTACK]
 EpsOption = Annotated[
     str,
     typer.Option(
@@ -144,20 +168,22 @@ NormOption = Annotated[NormChoice, typer.Option("--norm", help="Norm of the budg
 ObjectiveOption = Annotated[
     str, typer.Option("--objective", help="What is maximised: all, av, margin or feature.")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of everything random.")]
+SEED = typer.Option("--seed", min=0, help="Of everything random.")
+SeedOption = Annotated[int, SEED]
+AnySeedOption = Annotated[int | None, SEED]
 LimitOption = Annotated[
-    int, typer.Option("--limit", min=0, help="Tracks, from the first; 0 for all.")
+    int | None, typer.Option("--limit", min=0, help="How many tracks; 0 for all.")
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
 FaceFinderOption = Annotated[
     FaceFinderChoice, typer.Option("--face-finder", help="What finds faces.")
 ]
 CropOption = Annotated[CropChoice, typer.Option("--crop", help="Part of the face shown.")]
-DeviceOption = Annotated[DeviceChoice, typer.Option("--device", help="Where the model runs.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Processes at a time.")]
-QuietFlag = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Nothing but results and errors: no progress, no notes."),
+DEVICE = typer.Option("--device", help="Where models run.")
+DeviceOption = Annotated[DeviceChoice, DEVICE]
+AnyDeviceOption = Annotated[DeviceChoice | None, DEVICE]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes at a time; 0 for one per core.")
 ]
 
 
@@ -172,6 +198,17 @@ def attack_settings(attack: str, eps: str, steps: int | None, **settings: Any) -
     if steps is not None:
         settings["steps"] = steps
     return AttackSettings.of(attack, eps=budget_of(eps), **settings)
+
+
+def processes(workers: int) -> int:
+    """How many processes `--workers` asks for.
+
+    Examples:
+        >>> from pushpull.cli.options import processes
+        >>> processes(3), processes(0) >= 1
+        (3, True)
+    """
+    return workers or os.cpu_count() or 1
 
 
 def budget_of(text: str) -> float | dict[str, float]:
@@ -189,15 +226,24 @@ def budget_of(text: str) -> float | dict[str, float]:
         ) from e
 
 
-def videos_of(source: Path) -> list[Path]:
-    """A video, or the videos of a folder by name."""
+def videos_in(sources: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the videos of each folder by name.
+
+    Raises:
+        MediaError: If a folder holds none.
+    """
     from pushpull.errors import MediaError
 
-    if not source.is_dir():
-        return [source]
-    videos = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-    if not videos:
-        raise MediaError(
-            f"{source}: holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); expected at least one"
-        )
+    videos: list[Path] = []
+    for source in sources:
+        if not source.is_dir():
+            videos.append(source)
+            continue
+        found = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        if not found:
+            raise MediaError(
+                f"{source}: holds no video ({', '.join(sorted(VIDEO_SUFFIXES))}); expected at "
+                "least one"
+            )
+        videos += found
     return videos

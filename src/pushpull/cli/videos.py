@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import complain, decibels, note, progress_bar, say
+from pushpull.cli.console import Console, complain, decibels
 from pushpull.cli.options import (
     AttackOption,
     CropChoice,
@@ -26,36 +26,47 @@ from pushpull.cli.options import (
     NormChoice,
     NormOption,
     ObjectiveOption,
+    OutOption,
+    QuietFlag,
     SeedOption,
     SpaceChoice,
     StepsOption,
     SurrogateOption,
     SurviveChoice,
     TargetChoice,
+    VideoFlag,
+    VideosArgument,
+    WorkersOption,
     attack_settings,
-    videos_of,
+    processes,
+    videos_in,
 )
 from pushpull.errors import PushPullError
 from pushpull.report.tables import percent
-from pushpull.runtime.records import as_json_text, read_json
+from pushpull.runtime.records import read_json
+
+if TYPE_CHECKING:
+    from pushpull.cli.demo import DemoResult
 
 __all__ = ["attack", "demo", "detect", "web_app"]
 
 
 def detect(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    sources: VideosArgument,
     detector: DetectorOption = "light-asd-ava",
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
-        "pushpull-out"
-    ),
+    out: OutOption = Path("pushpull-out"),
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.auto,
     device: DeviceOption = DeviceChoice.auto,
-    video: Annotated[bool, typer.Option(help="Write the annotated mp4.")] = True,
+    video: VideoFlag = True,
     allow_silent: Annotated[
-        bool, typer.Option(help="Score a video whose sound is silent instead of refusing.")
+        bool,
+        typer.Option(
+            "--allow-silent", help="Score a video whose sound is silent instead of refusing."
+        ),
     ] = False,
     as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
     """Find every face and say for each frame whether it is speaking.
 
@@ -67,6 +78,8 @@ def detect(
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir
 
+    console = Console(as_json=as_json, quiet=quiet)
+    videos = videos_in(sources)
     names = output_names(videos, out)
     model = resolve_detector(detector, device=device.value)
     output_dir(out)
@@ -74,7 +87,7 @@ def detect(
     failed = 0
     for path, name in zip(videos, names, strict=True):
         try:
-            with progress_bar(path.name) as report:
+            with console.progress(path.name) as report:
                 result = detect_video(
                     path,
                     model,
@@ -95,18 +108,17 @@ def detect(
         record = result.as_dict(frames=False) | {"outputs": {k: str(p) for k, p in outputs.items()}}
         record["seconds"]["outputs"] = outputs_s
         records.append(record)
-        if not as_json:
-            for line in summary_lines(record):
-                say(line)
-    if as_json:
-        say(as_json_text({"videos": records}, kind="detections"))
+        console.say(*summary_lines(record))
+        for remark in record["notes"]:
+            console.note(f"{path}: {remark}")
+    console.result({"videos": records}, kind="detections")
     if failed:
-        note(f"{failed} of {len(videos)} videos failed")
+        console.note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
 
 
 def attack(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Video, or folder of videos.")],
+    sources: VideosArgument,
     detector: DetectorOption = "light-asd-ava",
     attack: AttackOption = "pgd",
     eps: EpsOption = "5",
@@ -124,23 +136,22 @@ def attack(
     ] = None,
     space: Annotated[SpaceChoice, typer.Option(help="What is moved.")] = SpaceChoice.crop,
     quantise: Annotated[
-        bool, typer.Option(help="Search among 8-bit pixels and int16 samples too.")
+        bool, typer.Option("--quantise", help="Search among 8-bit pixels and int16 samples too.")
     ] = False,
     survive: Annotated[
         SurviveChoice, typer.Option(help="Search through H.264 and AAC too.")
     ] = SurviveChoice.nothing,
     crf: Annotated[int, typer.Option(help="Quality of H.264, 0 (best) to 51.")] = 23,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
-        "pushpull-attack"
-    ),
+    out: OutOption = Path("pushpull-attack"),
     seed: SeedOption = 0,
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.auto,
     device: DeviceOption = DeviceChoice.auto,
-    video: Annotated[bool, typer.Option(help="Write the side-by-side mp4.")] = True,
+    video: VideoFlag = True,
     as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
-    """Change a video imperceptibly so that the detector is wrong about who speaks.
+    """Change a video so that the detector errs about who speaks.
 
     Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
     adversarial video side by side.
@@ -150,7 +161,8 @@ def attack(
     from pushpull.runtime.files import output_dir
     from pushpull.video_attacks import attack_video
 
-    videos = videos_of(source)
+    console = Console(as_json=as_json, quiet=quiet)
+    videos = videos_in(sources)
     asked = attack_settings(
         attack,
         eps,
@@ -170,7 +182,7 @@ def attack(
     failed = 0
     for path, name in zip(videos, names, strict=True):
         try:
-            with progress_bar(path.name) as report:
+            with console.progress(path.name) as report:
                 result = attack_video(
                     path,
                     model,
@@ -194,43 +206,33 @@ def attack(
             continue
         record = read_json(written, kind="video-attack")
         records.append(record)
-        if not as_json:
-            for line in attack_lines(record, written):
-                say(line)
-    if as_json:
-        say(as_json_text({"videos": records}, kind="video-attacks"))
+        console.say(*attack_lines(record, written))
+        for remark in record["notes"]:
+            console.note(f"{path}: {remark}")
+    console.result({"videos": records}, kind="video-attacks")
     if failed:
-        note(f"{failed} of {len(videos)} videos failed")
+        console.note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")] = Path(
-        "pushpull-demo"
-    ),
-    seed: Annotated[int, typer.Option(help="Of the people, voices and room.")] = 0,
+    out: OutOption = Path("pushpull-demo"),
+    seed: SeedOption = 0,
     as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
     """Make a video of two talking people and detect who speaks in it."""
     from pushpull.cli.demo import run_demo
 
-    with progress_bar("demo") as report:
-        result = run_demo(out, seed=seed, say=note, progress=report)
-    if as_json:
-        people = [person.as_dict() for person in result.people]
-        outputs = {name: str(path) for name, path in result.outputs.items()}
-        record = {"detector": result.detector.card.name, "people": people, "outputs": outputs}
-        say(as_json_text(record, kind="demo"))
-        return
-    for person in result.people:
-        scores = person.scores
-        say(
-            f"person {person.person + 1}: found in {len(scores)} frames, speaks in "
-            f"{percent(scores.speaking_share)}, AP {percent(scores.average_precision)}, right in "
-            f"{percent(scores.accuracy)} of frames"
-        )
-    for path in result.outputs.values():
-        say(str(path))
+    console = Console(as_json=as_json, quiet=quiet)
+    with console.progress("demo") as report:
+        result = run_demo(out, seed=seed, say=console.note, progress=report)
+    record = {
+        "detector": result.detector.card.name,
+        "people": [person.as_dict() for person in result.people],
+        "outputs": result.outputs,
+    }
+    console.result(record, kind="demo", lines=demo_lines(result))
 
 
 def web_app(
@@ -239,18 +241,23 @@ def web_app(
     runs: Annotated[
         Path, typer.Option(help="Folder whose reports and attacks can be looked at.")
     ] = Path(),
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for ABX results.")] = Path(
-        "pushpull-app"
-    ),
+    out: OutOption = Path("pushpull-app"),
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    workers: WorkersOption = 1,
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
     upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
     longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
-    """Open the web app: detect, attack, ABX listening tests, reports."""
+    """Open the web app: detect, attack, ABX listening tests, reports.
+
+    Says its address once it is open, and runs until it is stopped.
+    """
     from pushpull.app import AppConfig, serve
+
+    console = Console(as_json=as_json, quiet=quiet)
 
     config = AppConfig(
         host=host,
@@ -258,13 +265,13 @@ def web_app(
         detector=detector,
         runs=runs,
         results=out,
-        workers=workers,
+        workers=processes(workers),
         memory_bytes=int(memory_gib * 2**30),
         upload_bytes=upload_mib * 2**20,
         longest_s=longest_s,
         face_finder=face_finder.value,
     )
-    serve(config, say=say)
+    serve(config, opened=lambda url: console.result({"url": url}, kind="app", lines=[url]))
 
 
 def summary_lines(record: dict[str, Any]) -> Iterator[str]:
@@ -281,8 +288,6 @@ def summary_lines(record: dict[str, Any]) -> Iterator[str]:
             f"  {track['track_id']}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "
             f"{100 * track['speaking_share']:.0f} % of frames, mean score {track['mean_score']:.2f}"
         )
-    for remark in record["notes"]:
-        yield f"  note: {remark}"
     for path in record["outputs"].values():
         yield f"  {path}"
 
@@ -317,6 +322,17 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
             f"  {name} detected again from nothing: right in {percent(again['accuracy'])} of "
             f"{again['frames_found']} frames found (of {again['frames_expected']})"
         )
-    for remark in record["notes"]:
-        yield f"  note: {remark}"
     yield f"  {path}"
+
+
+def demo_lines(result: DemoResult) -> Iterator[str]:
+    """What the demo says of each person, and where its files are."""
+    for person in result.people:
+        scores = person.scores
+        yield (
+            f"person {person.person + 1}: found in {len(scores)} frames, speaks in "
+            f"{percent(scores.speaking_share)}, AP {percent(scores.average_precision)}, right in "
+            f"{percent(scores.accuracy)} of frames"
+        )
+    for path in result.outputs.values():
+        yield str(path)

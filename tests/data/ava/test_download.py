@@ -106,7 +106,8 @@ def test_what_is_missing_is_said_and_the_rest_fetched(tmp_path: Path) -> None:
     names.write_text("gone.mp4\na.mp4\n")
     with ranged_server({"a.mp4": CONTENT}) as (url, _):
         done = CliRunner().invoke(
-            app, ["data", "ava-download", str(names), str(tmp_path / "videos"), "--url", url]
+            app,
+            ["data", "ava-download", str(names), "--out", str(tmp_path / "videos"), "--url", url],
         )
     assert done.exit_code == 1
     assert "gone.mp4" in done.output

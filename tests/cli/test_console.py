@@ -1,0 +1,52 @@
+"""Results on stdout, notes and errors on stderr; JSON alone, quiet without notes."""
+
+import json
+
+import pytest
+
+from pushpull.cli.console import Console, complain, decibels
+from pushpull.runtime.progress import no_progress
+
+RECORD = {"rows": 3, "share": float("nan")}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_people_read_lines_and_notes(capsys, quiet):
+    console = Console(quiet=quiet)
+    console.note("odd")
+    console.say("one")
+    console.result(RECORD, kind="score", lines=["two", "three"])
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\nthree\n"
+    assert err == ("" if quiet else "odd\n")
+
+
+def test_programs_read_one_document_and_nothing_else(capsys):
+    console = Console(as_json=True)
+    console.note("odd")
+    console.say("one")
+    console.result(RECORD, kind="score", lines=["two"])
+    out, err = capsys.readouterr()
+    record = json.loads(out)
+    assert (record["kind"], record["schema_version"]) == ("score", 1)
+    assert (record["rows"], record["share"]) == (3, None)
+    assert err == "odd\n"
+
+
+def test_progress_is_for_terminals_only(capsys):
+    with Console().progress("work") as report:
+        report("half", 1, 2)
+        report("unknown", 1, None)
+    with Console(quiet=True).progress("work") as report:
+        assert report is no_progress
+    assert capsys.readouterr() == ("", "")
+
+
+def test_errors_are_one_line(capsys):
+    complain("first\n  second")
+    assert capsys.readouterr() == ("", "error: first second\n")
+
+
+def test_ratios_are_in_decibels():
+    assert decibels(None) == "unchanged,"
+    assert decibels(-3.04) == "-3.0 dB"

@@ -1,0 +1,62 @@
+"""Commands on detectors, for programs: one document on stdout each."""
+
+import json
+
+import pytest
+
+from pushpull.errors import ConfigError
+from pushpull.models import build
+from pushpull.models.checkpoints import save
+from pushpull.training import read_config
+
+TINY = ("model.options.width=0.0625", "model.options.face_step=4", "data.batch_frames=40",
+        "data.workers=0", "optim.epochs=1")  # fmt: skip
+
+
+def test_a_training_is_one_document(document, pushpull, dataset, tmp_path):
+    out = tmp_path / "run"
+    line = ("train", "talknet", *TINY, f"data.root={dataset}", "--out", out, "--seed", 3)
+    code, record, _ = document(*line, "--device", "cpu", "--quiet")
+    assert (code, record["kind"], record["epoch"]) == (0, "training", 1)
+    assert record["best_weights"] == str(out / "best.safetensors")
+    assert 0 <= record["best"] <= 1
+    kept = json.loads((out / "config.json").read_text())["config"]["run"]
+    assert (kept["seed"], kept["device"], kept["out"]) == (3, "cpu", str(out))
+    code, _, err = pushpull(*line)
+    assert code == 1
+    assert "holds a run already; go on with --resume" in err
+    assert document(*line, "--device", "cpu", "--resume")[0] == 0
+
+
+def test_options_stand_for_settings_of_the_run(pushpull, tmp_path):
+    code, _, err = pushpull("train", "talknet", "data.root=x", "run.seed=1", "--seed", -1)
+    assert code == 2
+    assert "--seed" in err
+    with pytest.raises(ConfigError, match=r"run.seed is -1; expected at least 0"):
+        read_config("talknet", ["data.root=x", "run.seed=-1"])
+
+
+def test_an_evaluation_is_the_document_that_it_writes(document, checkpoint, dataset, tmp_path):
+    line = ("evaluate", checkpoint, dataset, "--out", tmp_path, "--limit", 1)
+    code, record, err = document(*line, "--attack", "fgsm")
+    assert (code, record["kind"], err) == (0, "evaluation", "")
+    assert record == json.loads((tmp_path / "results.json").read_text())
+    assert record["clean"]["tracks"] == record["adversarial"]["tracks"] == 1
+    assert 0 <= record["clean"]["accuracy"] <= 1
+    code, record, _ = document("evaluate", checkpoint, dataset, "--out", tmp_path, "--limit", 0)
+    assert record["clean"]["tracks"] == 2
+    assert "adversarial" not in record
+
+
+def test_weights_are_one_document(document):
+    code, record, err = document("weights")
+    assert (code, record["kind"], err) == (0, "weights", "")
+    assert {"name", "model", "licence", "where"} <= set(record["weights"][0])
+
+
+def test_an_export_is_one_document(document, tmp_path):
+    small, out = tmp_path / "small.safetensors", tmp_path / "small.pt"
+    save(build("talknet", width=0.0625, face_step=4).eval(), small)
+    code, record, err = document("export", small, "--format", "torchscript", "--out", out)
+    assert (code, record["kind"], record["path"], err) == (0, "export", str(out), "")
+    assert out.stat().st_size == record["n_bytes"]

@@ -1,0 +1,61 @@
+"""Commands on videos, for programs and without notes; files and folders of files."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+DLIB = ("--face-finder", "dlib")
+
+
+def test_videos_of_a_folder_are_detected(document, talking, checkpoint, tmp_path):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    (folder / "one.mp4").symlink_to(talking)
+    (folder / "two.mp4").write_bytes(b"no video")
+    line = ("detect", folder, "-d", checkpoint, "--out", out, "--no-video", *DLIB)
+    code, record, err = document(*line, "--quiet")
+    assert (code, record["kind"]) == (1, "detections")
+    good, bad = record["videos"]
+    assert good["video"] == str(folder / "one.mp4")
+    assert 0 <= good["tracks"][0]["speaking_share"] <= 1
+    assert set(bad) == {"video", "error"}
+    assert err == f"error: {bad['error']}\n"
+
+
+def test_videos_of_a_folder_are_attacked(document, talking, checkpoint, tmp_path):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    (folder / "one.mp4").symlink_to(talking)
+    line = ("attack", folder, "-d", checkpoint, "--out", out, "--no-video", "--steps", 1, *DLIB)
+    code, record, _ = document(*line, "--quiet")
+    assert (code, record["kind"]) == (0, "video-attacks")
+    (attack,) = record["videos"]
+    assert attack == json.loads((out / "one" / "results.json").read_text())
+    assert 0 <= attack["adversarial"]["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("command", ["detect", "attack"])
+def test_a_folder_without_videos_is_named(pushpull, tmp_path, command):
+    code, out, err = pushpull(command, tmp_path)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert f"{tmp_path}: holds no video" in err
+
+
+def test_the_app_says_where_it_is_in_one_document(checkpoint, tmp_path):
+    line = ["app", "--port", "0", "--json", "-d", str(checkpoint), "--out", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "pushpull", *line], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as app:
+        text = ""
+        while "\n}\n" not in text:
+            said = app.stdout.readline()
+            assert said, text
+            text += said
+        app.terminate()
+        assert app.stdout.read() == ""
+    record = json.loads(text)
+    assert (record["kind"], record["schema_version"]) == ("app", 1)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", record["url"])
