@@ -226,11 +226,19 @@ def _chosen(settings: Settings, needs: Needs) -> tuple[Tracks, list[int]]:
 
 
 def chosen_tracks(tracks: Tracks, count: int, *, seed: int, balanced: bool) -> list[int]:
-    """Some tracks, by lot; balanced: half of them mostly speaking, as far as there are.
+    """Some tracks, by lot, or all; balanced: half of them mostly speaking, as far as there are.
+
+    Args:
+        tracks: Those to choose from.
+        count: How many; 0 for all.
+        seed: Of the lot.
+        balanced: Whether half of them should mostly speak.
 
     Raises:
         DatasetError: If there are none.
     """
+    if count == 0 and len(tracks):
+        return list(range(len(tracks)))
     order = np.random.default_rng(seed).permutation(len(tracks))
     if balanced:
         talk: dict[bool, list[int]] = {True: [], False: []}
