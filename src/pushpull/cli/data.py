@@ -89,7 +89,7 @@ def video(
 def talkset(
     clips: Annotated[Path, typer.Argument(metavar="CLIPS", help="Folder of talking heads.")],
     out: OutOption,
-    people: Annotated[
+    table: Annotated[
         Path | None,
         typer.Option(
             help="Csv with the columns file, person and, if wanted, speaks (yes, no); by default "
@@ -119,7 +119,7 @@ def talkset(
         face_finder=face_finder.value,
         crop="ava" if crop is CropChoice.auto else crop.value,
     )
-    sources = sources_in(clips, VIDEO_SUFFIXES) if people is None else read_sources(people, clips)
+    sources = sources_in(clips, VIDEO_SUFFIXES) if table is None else read_sources(table, clips)
     failures: dict[str, str] = {}
     with console.progress(out.name) as report:
         counts = write_talkset(

@@ -290,7 +290,7 @@ def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
     if len(people) < len(SPLITS):
         raise ConfigError(
             f"{len(people)} people; expected at least {len(SPLITS)}, since nobody may be in two "
-            "splits: say who is who with --people"
+            "splits: say who is who with --table"
         )
     order = np.random.default_rng(config.seed).permutation(len(people))
     held = max(1, round(len(people) * config.held_out))
