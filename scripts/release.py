@@ -78,8 +78,9 @@ def released_version(root: Path) -> str:
     if entry["date"] is None:
         raise Refused(f"CHANGELOG.md: {source[1]} has no date")
     cited = (root / "CITATION.cff").read_text(encoding="utf-8")
-    if f"\nversion: {source[1]}\n" not in cited:
-        raise Refused(f"CITATION.cff: expected version {source[1]}")
+    for line in (f"version: {source[1]}", f"date-released: {entry['date']}"):
+        if f"\n{line}\n" not in cited:
+            raise Refused(f"CITATION.cff: expected '{line}'")
     return source[1]
 
 

@@ -271,7 +271,8 @@ def test_the_version_is_the_newest_of_the_changelog() -> None:
     [
         ("## [0.2.0] - 2026-11-26", "## [0.2.0]", "has no date"),
         ("## [0.2.0]", "## [0.3.0]", "the newest of CHANGELOG.md is 0.3.0"),
-        ("\nversion: 0.2.0\n", "\nversion: 0.1.0\n", "expected version 0.2.0"),
+        ("\nversion: 0.2.0\n", "\nversion: 0.1.0\n", "expected 'version: 0.2.0'"),
+        ("date-released: 2026-11-26", "", "expected 'date-released: 2026-11-26'"),
     ],
 )
 def test_a_release_that_does_not_fit_is_refused(old, new, says, tmp_path) -> None:
