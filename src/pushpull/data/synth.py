@@ -75,8 +75,8 @@ class SynthConfig:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Tracks of each split."""
-        held = max(1, round(self.tracks * self.held_out))
+        """Tracks of each split, at least one."""
+        held = max(1, min(round(self.tracks * self.held_out), (self.tracks - 1) // 2))
         return {"train": self.tracks - 2 * held, "val": held, "test": held}
 
 
