@@ -145,6 +145,15 @@ def choose_clips(
 
     Raises:
         DatasetError: If the split has too few tracks, or frames of one class only.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.auditing import choose_clips
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=12, min_frames=6, max_frames=6))
+        >>> clips = choose_clips(open_tracks(Path("synthetic"), "train"), count=4, frames=5)
+        >>> len(clips.names), clips.about()["frames"]
+        (4, 20)
     """
     count = min(count or len(tracks), len(tracks))
     rng = np.random.default_rng(seed)

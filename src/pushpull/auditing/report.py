@@ -32,6 +32,18 @@ def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
 
     Raises:
         OutputError: If a file cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine, write_report
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["randomness"])
+        >>> sorted(write_report(found.as_dict(), Path()))
+        ['audit.csv', 'audit.json', 'audit.md']
     """
     write_json(out / "audit.json", record, kind="audit")
     with (
@@ -59,7 +71,19 @@ def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
 
 
 def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
-    """The short form for people: a line for each test, then the verdict."""
+    """The short form for people: a line for each test, then the verdict.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, audit_lines, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["randomness"])
+        >>> print(next(audit_lines(found.as_dict())))
+        pass     randomness    scores are the same at every evaluation
+    """
     for finding in record["tests"]:
         yield f"{finding['verdict']:8} {finding['test']:13} {finding['explanation']}"
     yield record["verdict"]["sentence"]

@@ -35,7 +35,15 @@ __all__ = [
 
 
 def is_dataset(path: str | PathLike[str]) -> bool:
-    """Whether a folder is a data set, packed or in TalkNet's layout."""
+    """Whether a folder is a data set, packed or in TalkNet's layout.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, is_dataset, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> is_dataset(Path("synthetic")), is_dataset(Path())
+        (True, False)
+    """
     path = Path(path)
     lists = [path / "csv" / f"{split}_loader.csv" for split in SPLITS]
     return (path / "dataset.json").is_file() or any(name.is_file() for name in lists)
@@ -46,6 +54,13 @@ def splits_of(path: str | PathLike[str]) -> list[str]:
 
     Raises:
         DatasetError: If there is none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, splits_of, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> splits_of(Path("synthetic"))
+        ['train', 'val', 'test']
     """
     path = Path(path)
     splits = [
@@ -68,6 +83,14 @@ def open_tracks(root: str | PathLike[str], split: str) -> Tracks:
     Raises:
         DatasetError: If the folder is neither, or the split cannot be used.
         UnknownName: If there can be no such split.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> tracks = open_tracks(Path("synthetic"), "test")
+        >>> len(tracks), tracks.track_ids, tracks[0].clip.faces.shape[1:]
+        (1, ['test-000000:1'], torch.Size([112, 112]))
     """
     root = Path(root)
     if read_about(root) is not None:

@@ -33,6 +33,14 @@ class SplitStats:
         fps: Tracks of each frame rate.
         cases: Tracks of each case, where cases are known.
         people: People, where they are known.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, describe, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=6, max_frames=6))
+        >>> stats = describe(open_tracks(Path("synthetic"), "test"))
+        >>> stats.lengths, stats.fps
+        ((6, 6, 6, 6, 6), {'25': 1})
     """
 
     tracks: int
@@ -52,6 +60,11 @@ class Fault:
     Attributes:
         track_id: Name of the track.
         what: What is wrong with it.
+
+    Examples:
+        >>> from pushpull.data import Fault
+        >>> Fault("talk:1", "the sound is silent all through").what
+        'the sound is silent all through'
     """
 
     track_id: str
@@ -65,6 +78,14 @@ def describe(
 
     Raises:
         DatasetError: If a track cannot be read, or there is none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, describe, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=6, max_frames=6))
+        >>> stats = describe(open_tracks(Path("synthetic"), "test"))
+        >>> stats.tracks, stats.frames, stats.cases
+        (1, 6, {'turns': 1})
     """
     if not len(tracks):
         raise DatasetError("the split has no tracks; expected at least one")
@@ -99,7 +120,15 @@ def describe(
 def faults(
     tracks: Tracks, *, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Fault]:
-    """What is broken in each track; all of them are read."""
+    """What is broken in each track; all of them are read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, faults, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> list(faults(open_tracks(Path("synthetic"), "test")))
+        []
+    """
     for i in range(len(tracks)):
         try:
             yield from _of_track(tracks[i])
@@ -134,6 +163,13 @@ def draw_stats(stats: dict[str, SplitStats], tracks: dict[str, Tracks], path: Pa
 
     Raises:
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, describe, draw_stats, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> tracks = {"test": open_tracks(Path("synthetic"), "test")}
+        >>> draw_stats({"test": describe(tracks["test"])}, tracks, Path("stats.png"))
     """
     import matplotlib as mpl
 

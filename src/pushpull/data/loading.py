@@ -127,6 +127,14 @@ def loader(tracks: Tracks, plan: Plan, *, workers: int = 0) -> tuple[Iterator[Ba
 
     Raises:
         DatasetError: If there is no track.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import Plan, SynthConfig, loader, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=4, min_frames=6, max_frames=6))
+        >>> batches, count = loader(open_tracks(Path("synthetic"), "train"), Plan(batch_frames=12))
+        >>> count, [batch.faces.shape for batch in batches]
+        (1, [torch.Size([2, 6, 112, 112])])
     """
     if not len(tracks):
         raise DatasetError("the split has no tracks; expected at least one")

@@ -66,7 +66,16 @@ class Example:
 
 
 class Tracks(Protocol):
-    """A split of a data set, at random access."""
+    """A split of a data set, at random access.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=6, max_frames=6))
+        >>> tracks = open_tracks(Path("synthetic"), "val")  # satisfies it
+        >>> tracks.n_frames, tracks.clip(0).speaking.shape
+        (array([6]), torch.Size([6]))
+    """
 
     @property
     def n_frames(self) -> NDArray[np.int64]:

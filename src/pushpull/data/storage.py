@@ -62,7 +62,14 @@ ROW = pa.schema([*LIGHT, ("shard", pa.int32()), ("batch", pa.int32())])
 
 
 def shard_path(root: Path, split: str, number: int) -> Path:
-    """Where a shard of a split lies."""
+    """Where a shard of a split lies.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.storage import shard_path
+        >>> shard_path(Path("mine"), "train", 3).as_posix()
+        'mine/train/shard-00003.arrow'
+    """
     return root / split / f"shard-{number:05d}.arrow"
 
 
@@ -71,6 +78,15 @@ def write_shard(path: Path, examples: Iterable[Example]) -> int:
 
     Raises:
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, synth_examples
+        >>> from pushpull.data.storage import shard_path, write_shard
+        >>> Path("mine/train").mkdir(parents=True)
+        >>> examples = synth_examples(SynthConfig(tracks=4, min_frames=4, max_frames=6), "train")
+        >>> write_shard(shard_path(Path("mine"), "train", 0), examples)
+        2
     """
     count = 0
     with written_whole(path) as temporary, pa.ipc.new_file(str(temporary), TRACK) as writer:
@@ -86,6 +102,18 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
     Raises:
         DatasetError: If a shard is missing, damaged, or two tracks have one name.
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import PackedTracks, SynthConfig, synth_examples
+        >>> from pushpull.data.storage import shard_path, write_index, write_shard
+        >>> Path("mine/train").mkdir(parents=True)
+        >>> examples = synth_examples(SynthConfig(tracks=4, min_frames=4, max_frames=6), "train")
+        >>> count = write_shard(shard_path(Path("mine"), "train", 0), examples)
+        >>> write_index(Path("mine"), "train", [0])
+        2
+        >>> len(PackedTracks(Path("mine"), "train"))
+        2
     """
     rows: dict[str, list[Any]] = {name: [] for name in ROW.names}
     for shard in shards:
@@ -107,7 +135,16 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
 
 
 def write_about(root: Path, made: Mapping[str, Any]) -> None:
-    """Say in `dataset.json` how the data set was made."""
+    """Say in `dataset.json` how the data set was made.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import read_about
+        >>> from pushpull.data.storage import write_about
+        >>> write_about(Path(), {"by": "hand"})
+        >>> read_about(Path())["made"]
+        {'by': 'hand'}
+    """
     write_json(root / ABOUT, {"made": made}, kind="dataset")
 
 
@@ -116,6 +153,15 @@ def read_about(root: Path) -> dict[str, Any] | None:
 
     Raises:
         DatasetError: If it is not one of ours or of a later format.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, read_about, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, seed=5, min_frames=4, max_frames=6))
+        >>> read_about(Path("synthetic"))["made"]["seed"]
+        5
+        >>> read_about(Path()) is None
+        True
     """
     path = root / ABOUT
     if not path.is_file():
@@ -139,6 +185,14 @@ class PackedTracks:
     Raises:
         DatasetError: If there is no such split, or it is not finished.
         UnknownName: If there can be no such split.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import PackedTracks, SynthConfig, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> tracks = PackedTracks(Path("synthetic"), "train")
+        >>> tracks.column("case"), tracks.waveform(0).dtype
+        (['speaking'], torch.float32)
     """
 
     def __init__(self, root: Path, split: str) -> None:

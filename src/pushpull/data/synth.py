@@ -142,6 +142,14 @@ def write_synth(
     Raises:
         DatasetError: If the folder holds another data set.
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> config = SynthConfig(tracks=4, seed=1, min_frames=4, max_frames=6)
+        >>> write_synth(Path("synthetic"), config)
+        >>> {split: len(open_tracks(Path("synthetic"), split)) for split in ("train", "val", "test")}
+        {'train': 2, 'val': 1, 'test': 1}
     """
     output_dir(root)
     made = {"by": "data synth", **asdict(config)}

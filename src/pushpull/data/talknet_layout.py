@@ -24,7 +24,7 @@ __all__ = ["TalkNetTracks"]
 
 
 class TalkNetTracks:
-    """A split in TalkNet's layout; see `pushpull.data.records.Tracks`.
+    r"""A split in TalkNet's layout; see `pushpull.data.records.Tracks`.
 
     Args:
         root: Folder with `csv`, `clips_audios` and `clips_videos`.
@@ -32,6 +32,22 @@ class TalkNetTracks:
 
     Raises:
         DatasetError: If the list is missing or a line of it cannot be used.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> import cv2
+        >>> from pushpull.data import TalkNetTracks
+        >>> from pushpull.media import write_wav
+        >>> entity = "vid_0000_0001:1"
+        >>> for folder in ("csv", "clips_audios/test/vid", f"clips_videos/test/vid/{entity}"):
+        ...     Path(folder).mkdir(parents=True)
+        >>> _ = Path("csv/test_loader.csv").write_text(f"{entity}\t2\t25.0\t[0, 1]\t0\n")
+        >>> write_wav(f"clips_audios/test/vid/{entity}.wav", np.zeros(1280, np.float32))
+        >>> for time_s in ("0.00", "0.04"):
+        ...     picture = np.zeros((90, 80), np.uint8)
+        ...     _ = cv2.imwrite(f"clips_videos/test/vid/{entity}/{time_s}.jpg", picture)
+        >>> TalkNetTracks(Path(), "test")[0].clip.speaking
+        tensor([0, 1])
     """
 
     def __init__(self, root: Path, split: str) -> None:

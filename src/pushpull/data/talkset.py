@@ -226,6 +226,19 @@ def write_talkset(
         ConfigError: If there are fewer than three people, or two clips have one name.
         DatasetError: If the folder holds another set, or nothing could be used for a split.
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.talkset import Source, TalksetConfig, write_talkset
+        >>> from pushpull.synthetic import one_face_video
+        >>> sources = []
+        >>> for seed, person in ((1, "ada"), (3, "bob"), (5, "cy")):
+        ...     path = Path(f"{person}.mp4")
+        ...     scene = one_face_video(path, seed=seed, duration_s=0.5, size=(160, 120))
+        ...     sources.append(Source(path=path, person=person))
+        >>> config = TalksetConfig(face_finder="dlib", negatives=1)
+        >>> write_talkset(sources, Path("talkset"), config)
+        {'train': 2, 'val': 2, 'test': 2}
     """
     sources = sorted(sources, key=lambda s: s.path.name)
     names = [s.path.name for s in sources]

@@ -33,7 +33,17 @@ AMPLIFIED = 50
 
 
 def draw_figure3(figure: Mapping[str, Any]) -> Figure:
-    """Bars at eps_av 1 to 5 as in the paper: ours filled, the paper's as outlines."""
+    """Bars at eps_av 1 to 5 as in the paper: ours filled, the paper's as outlines.
+
+    Examples:
+        >>> from pushpull.report.figures import PANELS, draw_figure3
+        >>> point = {"eps": 5, "average_precision": 0.6, "interval": [0.5, 0.7], "accuracy": 0.6}
+        >>> published = [name for curves in PANELS.values() for name in curves]
+        >>> paper = {name: [0.9, 0.8, 0.7, 0.65, 0.6] for name in published}
+        >>> figure = draw_figure3({"curves": {"pgd": [point]}, "paper": paper, "floor": 0.4})
+        >>> len(figure.axes)
+        3
+    """
     fig, axes = _axes(1, 3, (13, 3.8))
     for ax, (title, curves) in zip(axes, PANELS.items(), strict=True):
         width = 0.8 / len(curves)
@@ -61,7 +71,15 @@ def draw_figure3(figure: Mapping[str, Any]) -> Figure:
 
 
 def draw_beyond(figure: Mapping[str, Any]) -> Figure:
-    """All budgets, until nothing is left."""
+    """All budgets, until nothing is left.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_beyond
+        >>> points = [{"eps": eps, "average_precision": 1 / eps} for eps in (1, 5, 20)]
+        >>> figure = draw_beyond({"curves": {"pgd": points}, "floor": 0.4})
+        >>> figure.axes[0].get_title()
+        "Beyond the paper's budgets"
+    """
     fig, axes = _axes(1, 1, (8, 4))
     ax = axes[0]
     names = {"pgd": "joint, PGD", "audio": "audio only", "visual": "visual only",
@@ -79,7 +97,15 @@ def draw_beyond(figure: Mapping[str, Any]) -> Figure:
 
 
 def draw_figure4(figure: Mapping[str, Any]) -> Figure:
-    """For each attack, rows under training-aware and inference-aware attacks."""
+    """For each attack, rows under training-aware and inference-aware attacks.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_figure4
+        >>> two = {"training-aware": {"A": 0.5}, "inference-aware": {"A": 0.4}}
+        >>> figure = draw_figure4({"rows": ["A"], "bars": {"pgd": two}})
+        >>> figure.axes[0].get_title()
+        'PGD'
+    """
     fig, axes = _axes(1, len(figure["bars"]), (13, 3.6))
     rows = figure["rows"]
     for ax, (attack, two) in zip(axes, figure["bars"].items(), strict=True):
@@ -98,6 +124,15 @@ def draw_embeddings(rows: Mapping[str, Mapping[str, NDArray[Any]]]) -> Figure:
 
     Args:
         rows: By row, the arrays of embeddings.npz: clean_audio, attacked_audio, ... and speaking.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_embeddings
+        >>> rng = np.random.default_rng(0)
+        >>> kinds = ("clean_audio", "clean_visual", "attacked_audio", "attacked_visual")
+        >>> arrays = {kind: rng.standard_normal((20, 8)) for kind in kinds}
+        >>> arrays["speaking"] = np.arange(20) % 2
+        >>> [ax.get_title() for ax in draw_embeddings({"A": arrays}).axes][:2]
+        ['A: audio, clean', 'A: audio, attacked']
     """
     fig, axes = _axes(len(rows), 4, (13, 3.1 * len(rows)))
     for r, (row, arrays) in enumerate(rows.items()):
@@ -123,7 +158,16 @@ def draw_embeddings(rows: Mapping[str, Mapping[str, NDArray[Any]]]) -> Figure:
 
 
 def draw_sample(arrays: Mapping[str, NDArray[Any]], title: str) -> Figure:
-    """Faces as they were, attacked, and their difference amplified; sound; scores."""
+    """Faces as they were, attacked, and their difference amplified; sound; scores.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_sample
+        >>> faces, sound, score = np.zeros((2, 112, 112)), np.zeros(1280), np.array([2.0, 2.0])
+        >>> arrays = {"clean_faces": faces, "faces": faces + 1, "speaking": np.array([1, 1])}
+        >>> arrays |= {"clean_waveform": sound, "waveform": sound}
+        >>> arrays |= {"clean_score": score, "score": -score}
+        >>> draw_sample(arrays, "a talk").savefig("sample.png")
+    """
     faces, clean = arrays["faces"], arrays["clean_faces"]
     n = len(faces)
     fig = _figure((13, 6.2))

@@ -55,6 +55,17 @@ def write_page(
 
     Raises:
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.report.page import write_page
+        >>> results = {"what": "all", "name": "tiny", "findings": [], "samples": {}, "norms": {}}
+        >>> results |= {"preset": {"model": {}}, "given_data": None, "data": None, "audits": {}}
+        >>> results |= {"command": "pushpull reproduce", "versions": {}, "machine": "a laptop"}
+        >>> results |= {"training": {}, "stages": []}
+        >>> write_page(results, Path("report.html"), embeddings={}, samples={}, audit_figures={})
+        >>> "Push-Pull reproduced" in Path("report.html").read_text()
+        True
     """
     import jinja2
 
@@ -109,7 +120,13 @@ def write_page(
 
 
 def opening(results: Mapping[str, Any]) -> list[str]:
-    """The first paragraph: what the numbers say, neither softer nor harder."""
+    """The first paragraph: what the numbers say, neither softer nor harder.
+
+    Examples:
+        >>> from pushpull.report.page import opening
+        >>> opening({"findings": [{"reproduced": True}, {"reproduced": False}]})
+        ['1 of 2 statements checked were reproduced.']
+    """
     lines = []
     if "table1" in results:
         rows = {r["row"]: r for r in results["table1"]["rows"]}

@@ -13,8 +13,7 @@ def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
 
     Examples:
         >>> from pushpull.report.tables import html_table
-        >>> from pushpull.report.tables import html_table
-    >>> html_table("a < b", ["x"], [[1]])
+        >>> html_table("a < b", ["x"], [[1]])
         '<table><caption>a &lt; b</caption><tr><th>x</th></tr><tr><td>1</td></tr></table>'
     """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
@@ -29,8 +28,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
     Examples:
         >>> from pushpull.report.tables import percent
-        >>> from pushpull.report.tables import percent
-    >>> percent(0.9258), percent(None)
+        >>> percent(0.9258), percent(None)
         ('92.6 %', 'none')
     """
     return "none" if share is None else f"{100 * share:.{digits}f} %"

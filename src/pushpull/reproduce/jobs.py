@@ -40,7 +40,19 @@ CENTRE_TRACKS = 48
 
 
 def make_data(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
-    """The synthetic set, in `data`, and its numbers in stats.json."""
+    """The synthetic set, in `data`, and its numbers in stats.json.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import splits_of
+        >>> from pushpull.reproduce.jobs import make_data
+        >>> from pushpull.runtime.progress import no_progress
+        >>> settings = {"tracks": 4, "seed": 7, "held_out": 0.3, "min_frames": 6, "max_frames": 6}
+        >>> Path("made").mkdir()
+        >>> make_data(settings, {}, Path("made"), no_progress)
+        >>> splits_of(Path("made/data"))
+        ['train', 'val', 'test']
+    """
     config = SynthConfig(**{k: v for k, v in settings.items() if k != "workers"})
     root = folder / "data"
     write_synth(
@@ -85,7 +97,23 @@ def train_row(settings: Settings, needs: Needs, folder: Path, report: Progress) 
 
 
 def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
-    """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`."""
+    """Scores of chosen tracks in scores.npz, as they are or under the attack in `attack`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.reproduce.jobs import make_data, score
+        >>> from pushpull.runtime.progress import no_progress
+        >>> synth = {"tracks": 4, "seed": 7, "held_out": 0.3, "min_frames": 6, "max_frames": 6}
+        >>> for folder in ("made", "scored"):
+        ...     Path(folder).mkdir()
+        >>> make_data(synth, {}, Path("made"), no_progress)
+        >>> settings = {"model": {"weights": "synthetic-a"}, "split": "test", "tracks": 1}
+        >>> settings |= {"balanced": False, "seed": 0, "batch_frames": 600, "attack": None}
+        >>> score(settings, {"data": Path("made")}, Path("scored"), no_progress)
+        >>> with np.load("scored/scores.npz") as found:
+        ...     found["score"].shape
+        (6,)
+    """
     detector = _detector(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
     perturb = _perturb(settings, needs, detector, tracks)

@@ -57,6 +57,13 @@ class Plan:
         embeddings: By row.
         samples: By row.
         audits: By row.
+
+    Examples:
+        >>> from pushpull.reproduce import PRESETS
+        >>> from pushpull.reproduce.plan import build_plan
+        >>> plan = build_plan(PRESETS["demo"], parts=("figure4",))
+        >>> list(plan.figure4)[:2], len(plan.audits)
+        ([('A', 'bim'), ('A', 'mim')], 0)
     """
 
     preset: Preset
@@ -85,12 +92,25 @@ class Plan:
 
 
 def columns_of(steps: int = STEPS, eps: float = EPS) -> dict[str, dict[str, Any]]:
-    """The paper's attacks, as settings of `pushpull.attacks.attack`."""
+    """The paper's attacks, as settings of `pushpull.attacks.attack`.
+
+    Examples:
+        >>> from pushpull.reproduce.plan import columns_of
+        >>> columns_of()["pgd"]
+        {'attack': 'pgd', 'eps': 5.0, 'steps': 5}
+    """
     return {attack: {"attack": attack, "eps": eps, "steps": steps} for attack in PAPER_ATTACKS}
 
 
 def strong_columns(preset: Preset) -> dict[str, dict[str, Any]]:
-    """Attacks that the paper lacks."""
+    """Attacks that the paper lacks.
+
+    Examples:
+        >>> from pushpull.reproduce import PRESETS
+        >>> from pushpull.reproduce.plan import strong_columns
+        >>> list(strong_columns(PRESETS["demo"]))
+        ['apgd-ce', 'apgd-margin', 'feature', 'square']
+    """
     steps = preset.strong_steps
     return {
         "apgd-ce": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "av"},
@@ -122,12 +142,27 @@ def build_plan(
     Raises:
         DatasetError: If the data cannot be used.
         CheckpointError: If shipped weights are not there.
+
+    Examples:
+        >>> from pushpull.reproduce import PRESETS
+        >>> from pushpull.reproduce.plan import build_plan
+        >>> plan = build_plan(PRESETS["quick"], parts=("table1",))
+        >>> [name for name, seed in plan.models]
+        ['base', 'A', 'B3', 'D3', 'E3']
     """
     return _Builder(preset, parts, data, workers, device).plan()
 
 
 def training(preset: Preset, name: str, seed: int, *, device: str = "auto") -> Stage:
-    """The stage that trains one row or surrogate of a preset on its synthetic set."""
+    """The stage that trains one row or surrogate of a preset on its synthetic set.
+
+    Examples:
+        >>> from pushpull.reproduce import PRESETS
+        >>> from pushpull.reproduce.plan import training
+        >>> stage = training(PRESETS["quick"], "D3", 0)
+        >>> stage.name, list(stage.needs)
+        ('train-D3-s0', ['data', 'init'])
+    """
     builder = _Builder(preset, (), None, 1, device)
     return builder.train(name, seed)
 

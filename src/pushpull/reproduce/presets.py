@@ -37,6 +37,12 @@ class Preset:
         eps: Budgets of Figure 3.
         audit: "fast", "full" or "" for none.
         audit_tracks: Tracks of the audit; 0 for its own number.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pushpull.reproduce import PRESETS
+        >>> replace(PRESETS["demo"], tracks=4).rows
+        ('A', 'B3', 'D3', 'E3')
     """
 
     rows: tuple[str, ...]

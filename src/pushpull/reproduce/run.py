@@ -35,6 +35,11 @@ def parts_of(what: str) -> tuple[str, ...]:
 
     Raises:
         UnknownName: If it is none of them, and not "all".
+
+    Examples:
+        >>> from pushpull.reproduce.run import parts_of
+        >>> parts_of("all"), parts_of("figure3")
+        (('table1', 'figure3', 'figure4'), ('figure3',))
     """
     if what == "all":
         return PARTS
@@ -49,6 +54,16 @@ def preset_of(name: str, changes: Mapping[str, Any]) -> Preset:
     Raises:
         UnknownName: If there is no such preset.
         ConfigError: If a changed setting cannot be.
+
+    Examples:
+        >>> from pushpull.reproduce import preset_of
+        >>> preset_of("standard", {"seeds": 1}).seeds
+        1
+        >>> preset_of("standard", {"rows": ("B1",)})
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: rows are without A; expected it among them: others are
+        compared with it
     """
     from dataclasses import replace
 
@@ -111,6 +126,17 @@ def reproduce(
         ConfigError: If another run is at work in the folder.
         DatasetError: If the data cannot be used.
         OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.reproduce import Preset, reproduce
+        >>> synth = {"tracks": 4, "seed": 7, "held_out": 0.3, "min_frames": 6, "max_frames": 6}
+        >>> tiny = Preset(rows=("A",), shipped=True, synth=synth, tracks=1, audit="")
+        >>> results = reproduce(tiny, Path("out"), what="figure4", workers=1, device="cpu")
+        >>> list(results["figure4"]["bars"]), results["figure4"]["rows"]
+        (['bim', 'mim', 'pgd'], ['A'])
+        >>> sorted(path.name for path in Path("out").iterdir())
+        ['report.html', 'results.json', 'stages']
     """
     output_dir(out)
     plan = build_plan(preset, parts=parts_of(what), data=data, workers=workers, device=device)

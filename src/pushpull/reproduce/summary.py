@@ -27,7 +27,21 @@ BETTER = 0.02
 
 
 def read_scores(stage: Stage, root: Path) -> FrameScores:
-    """Scores of one model on chosen tracks, from a stage that is done."""
+    """Scores of one model on chosen tracks, from a stage that is done.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.reproduce.jobs import score
+        >>> from pushpull.reproduce.summary import read_scores
+        >>> from pushpull.runtime.stages import Stage
+        >>> stage = Stage(name="score", job=score, settings={})
+        >>> folder = stage.folder(Path())
+        >>> folder.mkdir()
+        >>> one = np.array([1.5, -0.5])
+        >>> np.savez(folder / "scores.npz", score=one, speaking=one > 0, track=one * 0)
+        >>> read_scores(stage, Path()).accuracy
+        1.0
+    """
     with np.load(stage.folder(root) / "scores.npz") as file:
         return FrameScores(score=file["score"], speaking=file["speaking"], track=file["track"])
 

@@ -69,11 +69,12 @@ def write_json(path: Path, record: Mapping[str, Any], *, kind: str) -> None:
         UnknownName: If there is no such kind.
         OutputError: If it cannot be written.
 
-    >>> from pathlib import Path
-    >>> from pushpull.runtime.records import read_json, write_json
-    >>> write_json(Path("score.json"), {"average_precision": 0.5}, kind="score")
-    >>> read_json(Path("score.json"), kind="score")["average_precision"]
-    0.5
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.records import read_json, write_json
+        >>> write_json(Path("score.json"), {"average_precision": 0.5}, kind="score")
+        >>> read_json(Path("score.json"), kind="score")["average_precision"]
+        0.5
     """
     text = as_json_text(record, kind=kind)
     with written_whole(path) as temporary:
@@ -83,17 +84,18 @@ def write_json(path: Path, record: Mapping[str, Any], *, kind: str) -> None:
 def as_json_text(record: Mapping[str, Any], *, kind: str) -> str:
     """The text of a record, as files hold it and as `--json` prints it.
 
-    >>> from pushpull.runtime.records import as_json_text
-    >>> print(as_json_text({"map": float("nan"), "versions": {}}, kind="score"))
-    {
-     "kind": "score",
-     "schema_version": 1,
-     "map": null,
-     "versions": {}
-    }
-
     Raises:
         UnknownName: If there is no such kind.
+
+    Examples:
+        >>> from pushpull.runtime.records import as_json_text
+        >>> print(as_json_text({"map": float("nan"), "versions": {}}, kind="score"))
+        {
+         "kind": "score",
+         "schema_version": 1,
+         "map": null,
+         "versions": {}
+        }
     """
     if kind not in SCHEMA_VERSIONS:
         raise UnknownName("kind of record", kind, SCHEMA_VERSIONS)
@@ -125,13 +127,14 @@ def read_json(
         PushPullError: `error`, if the file cannot be read, is no such record, or is one of a later
             version.
 
-    >>> from pathlib import Path
-    >>> from pushpull.runtime.records import read_json
-    >>> read_json(Path("nowhere.json"), kind="score", advice="score again")
-    Traceback (most recent call last):
-        ...
-    pushpull.errors.OutputError: nowhere.json: cannot be read (No such file or directory); score
-    again
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.records import read_json
+        >>> read_json(Path("nowhere.json"), kind="score", advice="score again")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.OutputError: nowhere.json: cannot be read (No such file or directory); score
+        again
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -155,9 +158,10 @@ def read_json(
 def unstamped(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record without what it says of itself, to be part of another one.
 
-    >>> from pushpull.runtime.records import unstamped
-    >>> unstamped({"kind": "score", "schema_version": 1, "rows": 3, "versions": {}})
-    {'rows': 3}
+    Examples:
+        >>> from pushpull.runtime.records import unstamped
+        >>> unstamped({"kind": "score", "schema_version": 1, "rows": 3, "versions": {}})
+        {'rows': 3}
     """
     return {name: value for name, value in record.items() if name not in STAMP}
 
@@ -165,13 +169,14 @@ def unstamped(record: Mapping[str, Any]) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """The nearest that JSON holds: dict, list, str, int, finite float, bool or None.
 
-    >>> from pathlib import Path
-    >>> from pushpull.runtime.records import plain
-    >>> plain({"path": Path("a"), "scores": (1, float("inf"))})
-    {'path': 'a', 'scores': [1, None]}
-
     Raises:
         TypeError: If there is nothing near.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.records import plain
+        >>> plain({"path": Path("a"), "scores": (1, float("inf"))})
+        {'path': 'a', 'scores': [1, None]}
     """
     if value is None or (isinstance(value, (bool, str)) and not isinstance(value, Enum)):
         return value

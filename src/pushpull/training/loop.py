@@ -56,6 +56,15 @@ class Trained:
         seconds: Of this sitting.
         frames: Valid frames learnt from in this sitting, over all processes.
         notes: What should be known of the run.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.training import Trained
+        >>> from pushpull.training.state import TrainingProgress
+        >>> progress = TrainingProgress(epoch=3, best=0.91, best_epoch=2)
+        >>> run = Trained(progress=progress, best=Path("best.safetensors"), seconds=9.5, frames=4000)
+        >>> run.progress.best, run.frames / run.seconds
+        (0.91, 421.05)
     """
 
     progress: TrainingProgress

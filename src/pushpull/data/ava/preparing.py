@@ -165,6 +165,14 @@ def prepare(
         ConfigError: If there is no such cluster.
         DatasetError: If the folder holds another data set, or nothing could be done.
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava import find_sources, prepare, write_synthetic_ava
+        >>> made = write_synthetic_ava(Path("ava"), videos=2, duration_s=0.8, size=(64, 48))
+        >>> report = prepare(find_sources(Path("ava")), Path("packed"))
+        >>> report.tracks, report.videos, report.whole
+        ({'train': 4, 'val': 4}, {'train': (1, 1), 'val': (1, 1)}, True)
     """
     output_dir(out)
     rows: dict[str, dict[str, list[Rows]]] = {}
@@ -251,6 +259,21 @@ def examples_of(
 
     Raises:
         MediaError: If the video or its sound cannot be decoded.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data.ava.preparing import Rows, examples_of
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("vid.mp4", duration_s=0.4, size=(64, 48))
+        >>> rows = Rows(
+        ...     entity="vid_0000_0001:1",
+        ...     timestamps_s=scene.timestamps_s.round(2),
+        ...     boxes=np.clip(scene.boxes[0] / [64, 48, 64, 48], 0, 1),
+        ...     speaking=scene.speaking[0],
+        ... )
+        >>> [example] = examples_of("vid", Path("vid.mp4"), [rows], odd=[])
+        >>> example.track_id, example.clip.faces.shape
+        ('vid_0000_0001:1', torch.Size([10, 112, 112]))
     """
     waveform = read_waveform(path, on_damage=lambda line: None)
     cuts = [_Cut(entity) for entity in entities]
