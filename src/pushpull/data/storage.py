@@ -157,7 +157,8 @@ def read_about(root: Path) -> dict[str, Any] | None:
     Examples:
         >>> from pathlib import Path
         >>> from pushpull.data import SynthConfig, read_about, write_synth
-        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, seed=5, min_frames=4, max_frames=6))
+        >>> config = SynthConfig(tracks=3, seed=5, min_frames=4, max_frames=6)
+        >>> write_synth(Path("synthetic"), config)
         >>> read_about(Path("synthetic"))["made"]["seed"]
         5
         >>> read_about(Path()) is None

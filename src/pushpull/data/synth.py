@@ -148,8 +148,8 @@ def write_synth(
         >>> from pushpull.data import SynthConfig, open_tracks, write_synth
         >>> config = SynthConfig(tracks=4, seed=1, min_frames=4, max_frames=6)
         >>> write_synth(Path("synthetic"), config)
-        >>> {split: len(open_tracks(Path("synthetic"), split)) for split in ("train", "val", "test")}
-        {'train': 2, 'val': 1, 'test': 1}
+        >>> [len(open_tracks(Path("synthetic"), split)) for split in ("train", "val", "test")]
+        [2, 1, 1]
     """
     output_dir(root)
     made = {"by": "data synth", **asdict(config)}

@@ -62,7 +62,8 @@ class Trained:
         >>> from pushpull.training import Trained
         >>> from pushpull.training.state import TrainingProgress
         >>> progress = TrainingProgress(epoch=3, best=0.91, best_epoch=2)
-        >>> run = Trained(progress=progress, best=Path("best.safetensors"), seconds=9.5, frames=4000)
+        >>> best = Path("best.safetensors")
+        >>> run = Trained(progress=progress, best=best, seconds=9.5, frames=4000)
         >>> run.progress.best, run.frames / run.seconds
         (0.91, 421.05)
     """
