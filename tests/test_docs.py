@@ -1,13 +1,21 @@
 """The documentation runs: every block of README, guide and tutorials, from a wheel."""
 
+import dataclasses
+import importlib
 import os
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
+import typer
 from support.doc_blocks import NEEDS, Reader, blocks_of, fresh_environment, only_one, unsaid
+
+import pushpull
+from pushpull.cli import app
+from pushpull.training import TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -167,6 +175,61 @@ def test_nothing_is_called_imperceptible_without_a_measure() -> None:
         if "imperceptibl" in line and "metrics.imperceptib" not in line
     ]
     assert found == []
+
+
+OTHERS_OPTIONS = {"--address", "--cluster", "--head", "--index-url"}
+"""Options in the pages that are not of `pushpull`: of pip and Ray."""
+
+
+def options_of(command) -> set[str]:
+    """All options of a command and of those below it."""
+    found = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    for below in getattr(command, "commands", {}).values():
+        found |= options_of(below)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_that_are_named_are_there(page) -> None:
+    known = options_of(typer.main.get_command(app)) | OTHERS_OPTIONS
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", (ROOT / page).read_text()))
+    assert named - known == set()
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))
+)
+def test_names_of_the_package_that_are_named_are_there(page) -> None:
+    text = (ROOT / page).read_text()
+    for dotted in re.findall(r"(?<![\w./-])pushpull(?!\.json)(?:\.[A-Za-z_]\w*)+", text):
+        assert resolved(dotted) is not None, dotted
+    for name in re.findall(r"(?<![\w.])pp\.(\w+)", text):
+        assert name in pushpull.__all__, name
+
+
+def resolved(dotted: str) -> object:
+    """A module, or what a module holds, by its full name; None if it is not there."""
+    parts = dotted.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[k:]:
+            found = getattr(found, name, None)
+        return found
+    return None
+
+
+def test_the_guide_lists_the_keys_of_every_section_of_a_configuration() -> None:
+    text = (ROOT / "docs" / "guide" / "training.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE))
+    for section, kind in typing.get_type_hints(TrainConfig).items():
+        keys = [field.name for field in dataclasses.fields(kind)]
+        # What is in brackets are values.
+        listed = re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", rows.pop(section)))
+        short = [key for key in keys if key in ("l2", "l3")]
+        assert sorted([*listed, *short]) == sorted(keys), section
 
 
 # How blocks are found and compared
