@@ -29,7 +29,7 @@ from pushpull.reproduce.plan import identity
 from pushpull.reproduce.summary import DRAWS, read_scores
 from pushpull.runtime.files import sha256_of
 from pushpull.runtime.malloc import keep_freed_memory
-from pushpull.runtime.stages import Stage, Status, run_stages
+from pushpull.runtime.stages import Stage, run_stages
 
 PAIR = ("light-asd-ava", "lr-asd-ava")
 EPS = (1.0, 5.0, 20.0)
@@ -205,9 +205,9 @@ def draw(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def show(status: Status) -> None:
+def show(doing: str, done: int, total: int | None) -> None:
     """One line of progress."""
-    print(f"{status.done}/{status.total} {', '.join(status.running)}", flush=True)
+    print(f"{done}/{total} {doing}", flush=True)
 
 
 if __name__ == "__main__":

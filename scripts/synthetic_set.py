@@ -96,7 +96,7 @@ def baselines(run: Path, seeds: int) -> list[dict[str, float]]:
     """Average precision on the test split, of each seed: both modalities, sound, picture."""
     preset = PRESETS["standard"]
     stages = [training(preset, "nc", seed) for seed in range(seeds)]
-    run_stages(stages, run / "stages", workers=2, progress=lambda s: print(s.done, s.running))
+    run_stages(stages, run / "stages", workers=2, progress=print)
     rows = []
     for stage in stages:
         detector = load(stage.folder(run / "stages") / "model.safetensors")

@@ -20,7 +20,8 @@ Every message says what was got, what was expected, where (path, line, field) an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 __all__ = [
     "AnnotationError",
@@ -51,6 +52,11 @@ class PushPullError(Exception):
         ...     print(type(error).__name__, "-", error)
         MediaError - missing.mp4: no such file
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by way of __init__, which may be made of more than the message: so that every error
+        # comes back from another process.
+        return _restored, (type(self), self.args, vars(self))
 
 
 class MediaError(PushPullError):
@@ -255,3 +261,11 @@ class OutputError(PushPullError):
         pushpull.errors.OutputError: taken: cannot write here (File exists); choose another
         --out
     """
+
+
+def _restored(
+    kind: type[PushPullError], arguments: tuple[Any, ...], state: Mapping[str, Any]
+) -> PushPullError:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(state)
+    return error

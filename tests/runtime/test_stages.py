@@ -37,10 +37,12 @@ def test_stages_run_after_those_they_need(tmp_path: Path, workers: int) -> None:
     inner = total(number(1), number(2))
     outer = total(inner, number(2), number(4))
     seen = []
-    run_stages([outer], tmp_path, workers=workers, progress=seen.append)
+    run_stages([outer], tmp_path, workers=workers, progress=lambda *where: seen.append(where))
     assert value(outer, tmp_path) == 9
     # number(2) is needed twice and done once.
-    assert seen[-1].total == seen[-1].done == 5
+    assert seen[-1] == ("", 5, 5)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+    assert any("total: adding 1/3" in doing for doing, _, _ in seen)
 
 
 def test_what_is_done_is_not_done_again_and_a_change_redoes_what_depends_on_it(
@@ -100,7 +102,7 @@ def test_errors_come_back_and_other_stages_are_finished(
 
 def test_a_killed_worker_is_said(tmp_path: Path) -> None:
     stage = Stage(name="die", job=stage_jobs.die, settings={})
-    with pytest.raises(OutputError, match="stage die: its process was killed"):
+    with pytest.raises(OutputError, match=r"die: its process was killed \(exit code 9\)"):
         run_stages([stage], tmp_path, workers=2)
 
 

@@ -281,7 +281,7 @@ def reproduce(
             data=data,
             workers=processes(workers),
             device=device.value,
-            progress=lambda s: report("; ".join(s.running), s.done, s.total),
+            progress=report,
         )
     files = (f"  {folder / name}" for name in ("report.html", "results.json"))
     console.result(results, kind="reproduction", lines=[*opening(results), *files])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
-from pushpull.runtime.stages import Status, run_stages
+from pushpull.runtime.stages import run_stages
 from pushpull.runtime.version import versions
 
 __all__ = ["parts_of", "preset_of", "reproduce", "shown_command"]
@@ -103,8 +104,10 @@ def reproduce(
     what: str = "all",
     data: Path | None = None,
     workers: int = 2,
+    engine: str = "local",
+    address: str | None = None,
     device: str = "auto",
-    progress: Callable[[Status], None] = lambda status: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Do all stages that are not done yet, and write results.json, csv tables and report.html.
 
@@ -114,16 +117,19 @@ def reproduce(
         name: Of the preset, for the report.
         what: "table1", "figure3", "figure4" or "all".
         data: Data set; the preset's synthetic one by default.
-        workers: Stages at a time, each on one thread; 1 for one at a time on all threads or a GPU.
+        workers: Stages at a time, each on one thread; 1 for one at a time on all threads or a GPU;
+            0 for one per core.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
         device: "auto", "cpu" or "cuda".
-        progress: Called as stages are begun and done.
+        progress: Called with what is under way, stages done and in all.
 
     Returns:
         What results.json holds.
 
     Raises:
         UnknownName: If there is no such part.
-        ConfigError: If another run is at work in the folder.
+        ConfigError: If another run is at work in the folder, or there is no such cluster.
         DatasetError: If the data cannot be used.
         OutputError: If nothing can be written.
 
@@ -141,7 +147,9 @@ def reproduce(
     output_dir(out)
     plan = build_plan(preset, parts=parts_of(what), data=data, workers=workers, device=device)
     root = out / "stages"
-    run_stages(plan.stages, root, workers=workers, progress=progress)
+    run_stages(
+        plan.stages, root, workers=workers, engine=engine, address=address, progress=progress
+    )
     results = {
         "name": name,
         "what": what,

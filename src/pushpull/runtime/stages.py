@@ -13,29 +13,24 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pushpull.errors import ConfigError, OutputError, PushPullError, UnknownName
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.errors import ConfigError, OutputError, PushPullError
+from pushpull.runtime.files import output_dir
 from pushpull.runtime.kept import Kept, find_kept, key_of, write_kept
-from pushpull.runtime.progress import Progress
+from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.workers import crew_of
 
-__all__ = ["Job", "Stage", "Status", "find_done", "run_stages"]
+__all__ = ["Job", "Stage", "find_done", "run_stages"]
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
 """Called with settings, the folders of the needed stages by role, the own folder, and a report."""
 
-DONE, PROGRESS, LOCK = "done.json", "progress.json", ".lock"
-POLL_S = 0.5
+DONE, LOCK = "done.json", ".lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +70,6 @@ class Stage:
         return root / f"{self.name}-{self.key}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How far a run is.
-
-    Attributes:
-        done: Stages done.
-        total: Stages in all.
-        running: What is worked on, with how far it is.
-    """
-
-    done: int
-    total: int
-    running: tuple[str, ...]
-
-
 def find_done(stage: Stage, root: Path) -> Kept | None:
     """What was noted at the end of a stage; None if it is not done."""
     return find_kept(stage.folder(root) / DONE, stage.decides)
@@ -100,27 +80,58 @@ def run_stages(
     root: Path,
     *,
     workers: int = 1,
-    progress: Callable[[Status], None] = lambda status: None,
+    engine: str = "local",
+    address: str | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Do all stages that are not done, and those they need, several at a time.
 
-    With one worker they run in this process, which may use a GPU and all threads; with more, each
-    runs on one thread in a process of its own.
+    Args:
+        stages: What is wanted.
+        root: Folder of the run.
+        workers: Stages at a time; 1 for one after the other in this process, which may use a GPU
+            and all threads, else each on one thread of a process of its own; 0 for one per core.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
+        progress: Called with what is under way, stages done and in all.
 
     Raises:
-        ConfigError: If another run is at work in the folder.
-        OutputError: If a worker was killed, or nothing can be written.
+        ConfigError: If another run is at work in the folder, or there is no such cluster.
+        OutputError: If a process was killed, or nothing can be written.
         PushPullError: What a stage raised; stages that do not need it are finished first.
     """
     output_dir(root)
     every = _with_needs(stages)
     with _locked(root):
-        open_stages = [s for s in every if find_done(s, root) is None]
-        if workers == 1:
-            _run_here(open_stages, len(every), root, progress)
-        elif open_stages:
-            _run_apart(open_stages, len(every), root, workers, progress)
-    progress(Status(done=len(every), total=len(every), running=()))
+        left = {s.key: s for s in every if find_done(s, root) is None}
+        undone = set(left)
+        failed: PushPullError | None = None
+
+        def tell() -> None:
+            progress(crew.doing, len(every) - len(undone), len(every))
+
+        with crew_of(_do, workers=workers, engine=engine, address=address, tell=tell) as crew:
+            while left or crew.running:
+                for stage in [s for s in left.values() if undone.isdisjoint(_keys_of(s.needs))]:
+                    if not crew.free:
+                        break
+                    del left[stage.key]
+                    # Nodes of a cluster need not share a working directory.
+                    crew.submit(stage.key, stage, root.absolute(), label=stage.name)
+                if not crew.running:
+                    break
+                for outcome in crew.ended():
+                    if outcome.error is None:
+                        undone.remove(outcome.piece)
+                    else:
+                        failed = failed or outcome.error
+        if failed is not None:
+            raise failed
+    progress("", len(every), len(every))
+
+
+def _keys_of(needs: Mapping[str, Stage]) -> set[str]:
+    return {stage.key for stage in needs.values()}
 
 
 def _with_needs(stages: Sequence[Stage]) -> list[Stage]:
@@ -137,92 +148,12 @@ def _with_needs(stages: Sequence[Stage]) -> list[Stage]:
     return list(ordered.values())
 
 
-def _run_here(
-    todo: Sequence[Stage], total: int, root: Path, progress: Callable[[Status], None]
-) -> None:
-    for k, stage in enumerate(todo):
-        done = total - len(todo) + k
-
-        def report(
-            what: str, n: int, of: int | None, done: int = done, stage: Stage = stage
-        ) -> None:
-            progress(Status(done=done, total=total, running=(_line(stage, what, n, of),)))
-
-        progress(Status(done=done, total=total, running=(stage.name,)))
-        _do(stage, root, report)
-
-
-def _run_apart(
-    todo: Sequence[Stage],
-    total: int,
-    root: Path,
-    workers: int,
-    progress: Callable[[Status], None],
-) -> None:
-    left = {s.key: s for s in todo}
-    open_keys = set(left)
-    under_way: dict[Future[None], Stage] = {}
-    failed: Exception | None = None
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    try:
-        while left or under_way:
-            for stage in list(left.values()):
-                ready = not any(needed.key in open_keys for needed in stage.needs.values())
-                if ready and len(under_way) < workers:
-                    del left[stage.key]
-                    under_way[pool.submit(_do_apart, stage, root)] = stage
-            if not under_way:
-                break
-            finished, _ = wait(under_way, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            for future in finished:
-                stage = under_way.pop(future)
-                try:
-                    future.result()
-                except BrokenProcessPool as e:
-                    raise OutputError(
-                        f"stage {stage.name}: its process was killed (out of memory?); run the "
-                        "same command again to go on, with fewer --workers"
-                    ) from e
-                except PushPullError as e:
-                    failed = failed or e
-                else:
-                    open_keys.discard(stage.key)
-            running = tuple(_last_line(s, root) for s in under_way.values())
-            progress(Status(done=total - len(left) - len(under_way), total=total, running=running))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if failed is not None:
-        raise failed
-
-
-def _do_apart(stage: Stage, root: Path) -> None:
-    torch.set_num_threads(1)
-    path = stage.folder(root) / PROGRESS
-    last, parent = 0.0, os.getppid()
-
-    def report(what: str, n: int, of: int | None) -> None:
-        nonlocal last
-        if os.getppid() != parent:
-            # The run was killed; what it began must not go on behind the back of the next one.
-            os._exit(1)
-        if time.monotonic() - last > POLL_S:
-            last = time.monotonic()
-            with written_whole(path) as temporary:
-                temporary.write_text(_line(stage, what, n, of))
-
-    _do(stage, root, report)
-    path.unlink(missing_ok=True)
-
-
 def _do(stage: Stage, root: Path, report: Progress) -> None:
     folder = output_dir(stage.folder(root))
     start = time.perf_counter()
     needs = {role: needed.folder(root) for role, needed in stage.needs.items()}
     try:
         stage.job({**stage.settings, **stage.unhashed}, needs, folder, report)
-    except UnknownName as e:
-        # Made of several arguments, it would not survive the way back from another process.
-        raise ConfigError(str(e)) from e
     except PushPullError:
         raise
     except Exception as e:
@@ -233,17 +164,6 @@ def _do(stage: Stage, root: Path, report: Progress) -> None:
     # What it found lies in its folder.
     seconds = time.perf_counter() - start
     write_kept(folder / DONE, stage.decides, {}, seconds=seconds)
-
-
-def _line(stage: Stage, what: str, n: int, of: int | None) -> str:
-    return f"{stage.name}: {what} {n}" + ("" if of is None else f"/{of}")
-
-
-def _last_line(stage: Stage, root: Path) -> str:
-    try:
-        return (stage.folder(root) / PROGRESS).read_text() or stage.name
-    except OSError:
-        return stage.name
 
 
 @contextmanager

@@ -1,0 +1,65 @@
+"""Pieces of work for tests of workers, done in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pushpull.errors import DatasetError, UnknownName
+from pushpull.runtime.files import written_whole
+from pushpull.runtime.workers import run_pieces
+
+
+def double(number: int, report: Any) -> int:
+    report("doubling", 1, 2)
+    return 2 * number
+
+
+def choosy(number: int, report: Any) -> int:
+    """Fails on our own errors, dies, or has a bug, as the number says."""
+    if number == -1:
+        raise DatasetError("no such data")
+    if number == -2:
+        raise UnknownName("thing", "x", ["a", "b"])
+    if number == -3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == -4:
+        os._exit(7)
+    if number == -5:
+        raise _Twofold("one", "two")
+    return number
+
+
+class _Twofold(Exception):
+    """An exception that does not come back from another process."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def nothing_to_send(report: Any) -> Any:
+    return lambda: None
+
+
+def threads(report: Any) -> tuple[int, str | None]:
+    return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+
+
+def nested(count: int, report: Any) -> list[int]:
+    pieces = {str(k): (k,) for k in range(count)}
+    return sorted(outcome.value() for outcome in run_pieces(pieces, double, workers=2))
+
+
+def linger(folder: Path, number: int, report: Any) -> None:
+    """Writes a file slowly, and notes each step in another one."""
+    with written_whole(folder / f"result-{number}"):
+        for k in range(1200):
+            with (folder / f"ticks-{number}").open("a") as file:
+                file.write(f"{k}\n")
+            report("tick", k, 1200)
+            time.sleep(0.05)
