@@ -110,7 +110,7 @@ def measure(
     waveforms = dict(zip(SOUNDS, (own, np.zeros_like(own), stranger), strict=True))
     for name, model in models.items():
         for crop, window in CROPS.items():
-            encoded = encode_tracks(path, tracks, model, window, info)
+            encoded = encode_tracks(path, tracks, model, window, info.n_frames)
             for sound, waveform in waveforms.items():
                 scored = score_tracks(encoded, waveform, model)
                 record["scores"][f"{name}/{crop}/{sound}"] = [

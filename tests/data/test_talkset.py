@@ -18,6 +18,7 @@ from pushpull.data.talkset import (
     write_talkset,
 )
 from pushpull.errors import ConfigError, DatasetError
+from pushpull.media import VideoWriter, probe, read_frames, read_waveform
 from pushpull.synthetic import Case, one_face_video
 from pushpull.synthetic.articulation import babble
 from pushpull.synthetic.voice import draw_voice, synthesize
@@ -84,6 +85,44 @@ def test_a_folder_becomes_a_set_with_people_held_out(clips, tmp_path, pushpull) 
     assert "made otherwise" in err
     code, text, _ = pushpull("data", "verify", root)
     assert code == 0, text
+
+
+def delayed(path, target, delay_s):
+    """The same pictures and sound, that much later; the sound begins at 0 with silence."""
+    info, sound = probe(path), read_waveform(path)
+    before = np.zeros(round(delay_s * 16_000), np.float32)
+    with VideoWriter(
+        target,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        audio=np.concatenate([before, sound]),
+        codec="ffv1-colour",
+        matrix=info.matrix,
+    ) as writer:
+        for frame in read_frames(path):
+            writer.write(frame.ycc(), frame.time_s + delay_s)
+
+
+def test_a_picture_that_begins_late_has_the_same_sound_and_labels(clips, tmp_path) -> None:
+    found = {}
+    for name, delay_s in (("at once", 0.0), ("late", 1.5)):
+        sources = []
+        for person in ("ann", "bob", "cem"):
+            target = tmp_path / name / f"{person}.mkv"
+            target.parent.mkdir(exist_ok=True)
+            delayed(clips / person / f"{person}.mp4", target, delay_s)
+            sources.append(Source(path=target, person=person))
+        root = tmp_path / f"set {name}"
+        write_talkset(sources, root, TalksetConfig(negatives=0, face_finder="dlib"))
+        tracks = [open_tracks(root, split)[0] for split in ("train", "val", "test")]
+        found[name] = {track.person: track for track in tracks}
+    for person, early in found["at once"].items():
+        late = found["late"][person]
+        assert torch.equal(early.clip.faces, late.clip.faces)
+        assert torch.equal(early.clip.waveform, late.clip.waveform)
+        assert torch.equal(early.clip.speaking, late.clip.speaking)
+        assert late.timestamps_s == pytest.approx(early.timestamps_s + 1.5, abs=2e-3)
 
 
 def test_negatives_keep_the_faces_of_their_clip(clips, tmp_path) -> None:

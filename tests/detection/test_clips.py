@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushpull.detection.clips import CROPS, clip_grid, crop_faces, crop_tracks
+from pushpull.detection.clips import CROPS, clip_grid, crop_faces, crop_tracks, unbroken
 from pushpull.media import Frame
 from pushpull.schema import Track
 
@@ -118,3 +118,32 @@ def test_grid_and_frames_point_at_each_other_in_time(gaps):
 def test_one_frame_is_a_grid_of_one():
     grid = clip_grid(np.array([3.0]))
     assert (grid.frame_of_grid.tolist(), grid.grid_of_frame.tolist()) == ([0], [0])
+
+
+def test_a_track_with_holes_is_shown_in_parts_and_no_picture_stands_for_more_than_a_second():
+    times = np.concatenate([np.arange(50) / 25, 5 + np.arange(50) / 25, 30 + np.arange(3) * 10.0])
+    n = len(times)
+    track = Track(
+        track_id=3,
+        frames=np.arange(10, 10 + n),
+        timestamps_s=times,
+        boxes=np.tile([10.0, 10, 60, 70], (n, 1)),
+        detected=np.ones(n, bool),
+    )
+    parts = unbroken(track)
+    assert [len(part) for part, _ in parts] == [50, 50, 1, 1, 1]
+    assert np.concatenate([part.frames for part, _ in parts]).tolist() == track.frames.tolist()
+    assert {part.track_id for part, _ in parts} == {3}
+    shown = sum(len(grid.frame_of_grid) / grid.fps for _, grid in parts)
+    assert shown == pytest.approx(4.0 + 3 * 0.04, abs=1e-6)
+
+
+def test_slides_are_not_repeated_for_minutes():
+    track = Track(
+        track_id=0,
+        frames=np.arange(30),
+        timestamps_s=np.arange(30) * 10.0,
+        boxes=np.tile([10.0, 10, 60, 70], (30, 1)),
+        detected=np.ones(30, bool),
+    )
+    assert sum(len(grid.frame_of_grid) for _, grid in unbroken(track)) == 30 * 25

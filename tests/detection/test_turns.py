@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushpull.detection import ScoredTrack, Turn, turns_of
+from pushpull.detection import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
+from pushpull.errors import ConfigError
 from pushpull.schema import Track
 
 
@@ -45,6 +46,81 @@ def test_turns_are_ordered_apart_and_inside_the_track(scores, fps):
     assert all(turn.end_s - turn.start_s >= 0.2 - 1e-6 for turn in turns)
     frame_s = 1 / fps if len(scores) > 1 else 0.04
     assert not edges or (edges[0] >= 1.0 and edges[-1] <= times[-1] + frame_s + 1e-9)
+
+
+@pytest.mark.parametrize("pause_s", [0.4, 1.0, 3.0, 60.0])
+def test_over_a_hole_nobody_speaks(pause_s):
+    times = np.concatenate([at(25, 75), at(25, 100, start_s=3.0 + pause_s)])
+    turns = turns_of(times, np.full(175, 3.0))
+    assert turns == [
+        Turn(0.0, pytest.approx(3.0)),
+        Turn(pytest.approx(3.0 + pause_s), pytest.approx(7.0 + pause_s)),
+    ]
+
+
+def test_a_last_frame_that_is_stamped_late_speaks_for_its_own_length():
+    times = np.append(at(25, 99), 23.96)
+    assert turns_of(times, np.full(100, 3.0)) == [Turn(0.0, pytest.approx(3.96))]
+    assert frame_lengths_s(times)[-2:] == pytest.approx([0.04, 0.04])
+
+
+def test_slides_say_no_more_than_a_second_each():
+    assert frame_lengths_s(np.arange(5) * 10.0).tolist() == [1.0] * 5
+    assert frame_lengths_s(np.array([2.0])).tolist() == [0.04]
+
+
+@given(st.lists(st.floats(0.01, 2.0), min_size=1, max_size=50))
+def test_frames_never_overlap_and_last_no_longer_than_a_second(steps):
+    times = np.concatenate([[0.0], np.cumsum(steps)])
+    lengths = frame_lengths_s(times)
+    assert (lengths > 0).all()
+    assert (lengths <= 1.0).all()
+    assert (times[:-1] + lengths[:-1] <= times[1:] + 1e-9).all()
+
+
+def test_the_threshold_is_a_probability():
+    scores = np.repeat(np.log([0.4 / 0.6, 0.6 / 0.4, 0.8 / 0.2]), 25)
+    ends = [
+        [(t.start_s, t.end_s) for t in turns_of(at(25, 75), scores, TurnRules(threshold=p))]
+        for p in (0.3, 0.5, 0.7)
+    ]
+    starts = [turns[0][0] for turns in ends]
+    assert starts == pytest.approx([0.0, 1.0, 2.0], abs=0.081)
+    assert all(turns[-1][1] == pytest.approx(3.0) for turns in ends)
+
+
+def test_with_hysteresis_a_turn_goes_on_but_does_not_begin_lower():
+    scores = np.repeat(np.log([0.45 / 0.55, 0.9 / 0.1, 0.45 / 0.55, 0.2 / 0.8]), 25)
+    rules = TurnRules(hysteresis=0.1, smoothing_s=0.0)
+    assert turns_of(at(25, 100), scores, rules) == [Turn(1.0, 3.0)]
+    assert turns_of(at(25, 100), scores, TurnRules(smoothing_s=0.0)) == [Turn(1.0, 2.0)]
+
+
+def test_the_shortest_turn_and_the_longest_pause_are_rules():
+    scores = np.array(([3.0] * 5 + [-3.0] * 10) * 3)
+    short = TurnRules(shortest_s=0.0, longest_pause_s=0.0, smoothing_s=0.0)
+    assert len(turns_of(at(25, 45), scores, short)) == 3
+    long = TurnRules(shortest_s=0.3, longest_pause_s=0.0, smoothing_s=0.0)
+    assert turns_of(at(25, 45), scores, long) == []
+    bridged = TurnRules(longest_pause_s=0.5, smoothing_s=0.0)
+    assert len(turns_of(at(25, 45), scores, bridged)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 0.0},
+        {"threshold": 1.0},
+        {"threshold": np.nan},
+        {"hysteresis": 0.5},
+        {"hysteresis": -0.1},
+        {"shortest_s": -1.0},
+        {"longest_pause_s": np.inf},
+    ],
+)
+def test_rules_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ConfigError, match="expected"):
+        TurnRules(**wrong)
 
 
 def test_probabilities_are_the_softmax_of_the_two_logits_without_overflow():

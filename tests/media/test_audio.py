@@ -1,4 +1,6 @@
+import math
 import os
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +14,15 @@ from scipy.io import wavfile
 from support.media_files import DEFAULT_CODECS, clicks, flashes, make_video, onsets_s, tone
 
 from pushpull.errors import ConfigError, MediaError, OutputError, ShapeError
-from pushpull.media import read_frames, read_waveform, slice_audio, write_wav
-from pushpull.media.audio import Placement
+from pushpull.media import (
+    Part,
+    read_frames,
+    read_sound,
+    read_waveform,
+    slice_audio,
+    write_wav,
+)
+from pushpull.media.audio import CANCELLED, Placement
 
 SIZE = (64, 48)
 RATE = 16_000
@@ -94,10 +103,166 @@ def test_sound_that_starts_late_or_has_a_hole_stays_in_place(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mpg", ".ts"])
-def test_sound_before_the_first_frame_is_dropped(tmp_path, suffix):
+def test_sound_before_the_first_frame_is_heard(tmp_path, suffix):
     # The picture starts 0.4 s late, so that its flash comes 0.4 s after the click.
     path = flash_and_click(tmp_path / f"late{suffix}", video_start_s=0.4)
     assert_aligned(path, offset_s=-0.4)
+    delay_s = 0.0 if suffix == ".mp4" else pytest.approx(0.03, abs=0.04)
+    assert onsets_s(read_waveform(path), RATE, threshold=0.2)[0] - 1.0 == delay_s
+
+
+def voiced(tmp_path, mix, *, codec="pcm_s16le", name="voice.mkv"):
+    """A voice in some channels (rows of `mix`, times), as a video."""
+    voice = tone(300.0, 0.4)(np.arange(3 * RATE) / RATE)
+    return make_video(
+        tmp_path / name,
+        size=SIZE,
+        n_frames=75,
+        sound=np.outer(mix, voice),
+        channels=len(mix),
+        audio_codec=codec,
+        audio_rate=48_000 if codec == "ac3" else RATE,
+    )
+
+
+MIXES = {
+    "mono": [1.0],
+    "stereo": [1.0, 1.0],
+    "opposite": [1.0, -1.0],
+    "nearly opposite": [1.0, -0.8],
+    "opposite, weaker right": [1.0, -0.6],
+    "left": [1.0, 0.0],
+    "right": [0.0, 1.0],
+    "centre of 5.1": [0.0, 0.0, 1.0, 0.0, 0.0, 0.0],
+    "opposite fronts of 5.1": [1.0, -1.0, 0.0, 0.0, 0.0, 0.0],
+    "opposite rears of 5.1": [0.0, 0.0, 0.0, 0.0, 1.0, -1.0],
+    "one rear of quad": [0.0, 0.0, 1.0, 0.0],
+}
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_a_voice_is_heard_in_whatever_channels_it_is(tmp_path, name):
+    sound = read_sound(voiced(tmp_path, MIXES[name]))
+    assert sound.waveform.std() > 0.02
+    voice = tone(300.0)(np.arange(len(sound.waveform)) / RATE)
+    assert abs(np.corrcoef(sound.waveform[1600:-1600], voice[1600:-1600])[0, 1]) > 0.99
+    assert any("opposite phase" in note for note in sound.notes) == ("opposite" in name)
+
+
+@given(st.floats(0.05, 1.0), st.floats(-1.0, 1.0))
+def test_no_balance_of_two_channels_loses_a_voice(left, right):
+    # By the rule alone: what is heard has at least a tenth of the power of the channels.
+    middle, side = ((left + right) / 2) ** 2, ((left - right) / 2) ** 2
+    power = (left**2 + right**2) / 2
+    assert (side if middle < CANCELLED * power else middle) >= CANCELLED * power
+
+
+def tracks_of(tmp_path, *sounds, default=0, first_s=0.0):
+    """A video with some sound tracks, each (S,) at 16 kHz."""
+    path = tmp_path / "tracks.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        streams = [container.add_stream("pcm_s16le", rate=RATE, layout="mono") for _ in sounds]
+        for k, stream in enumerate(streams):
+            stream.disposition = av.stream.Disposition.default if k == default else 0
+        for i in range(50):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for stream, sound in zip(streams, sounds, strict=True):
+            samples = (np.asarray(sound) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+def test_a_silent_track_is_passed_over_and_the_choice_is_said(tmp_path):
+    voice = tone(300.0)(np.arange(2 * RATE) / RATE)
+    sound = read_sound(tracks_of(tmp_path, np.zeros(2 * RATE), voice))
+    assert (sound.track, sound.is_silent) == (2, False)
+    assert "sound track 2" in sound.notes[0]
+    assert "since sound track 1 is silent" in sound.notes[0]
+    assert "--audio-track" in sound.notes[0]
+
+
+def test_a_track_can_be_chosen_and_its_number_is_checked(tmp_path):
+    path = tracks_of(tmp_path, *(np.full(RATE, level) for level in (0.1, 0.2, 0.3)), default=1)
+    levels = [float(read_sound(path, audio_track=n).waveform[100]) for n in (None, 1, 2, 3)]
+    assert levels == pytest.approx([0.2, 0.1, 0.2, 0.3], abs=1e-3)
+    assert "others: 1 (pcm_s16le, 1 channel); 3" in read_sound(path).notes[0]
+    assert read_sound(path, audio_track=3).notes == ()
+    with pytest.raises(ConfigError, match="has no sound track 4; expected one of 1"):
+        read_sound(path, audio_track=4)
+
+
+def test_silence_is_silence_where_no_track_is_heard(tmp_path):
+    sound = read_sound(tracks_of(tmp_path, np.zeros(RATE), np.zeros(RATE)))
+    assert (sound.track, sound.is_silent) == (1, True)
+
+
+def test_a_part_of_the_sound_is_that_of_the_whole(tmp_path):
+    path = flash_and_click(tmp_path / "video.mp4")
+    whole = read_waveform(path)
+    for start_s, end_s in ((0.5, 1.5), (0.0, 0.7), (2.5, math.inf)):
+        piece = read_sound(path, part=Part(start_s, end_s)).waveform
+        stop = len(whole) if math.isinf(end_s) else round(end_s * RATE)
+        assert np.array_equal(piece, whole[round(start_s * RATE) : stop])
+
+
+def float_wav(path, samples):
+    write_wav(path, np.zeros(len(samples), np.float32))
+    data = path.read_bytes()
+    path.write_bytes(data[: -4 * len(samples)] + np.asarray(samples, "<f4").tobytes())
+    return path
+
+
+def test_samples_that_are_no_numbers_are_left_out_or_refused(tmp_path):
+    few = np.full(1000, 0.5)
+    few[::50] = np.nan
+    sound = read_sound(float_wav(tmp_path / "few.wav", few))
+    assert np.isfinite(sound.waveform).all()
+    assert sound.waveform.max() == pytest.approx(0.5)
+    assert sound.notes == ("20 of 1000 samples of the sound are not numbers and were left out",)
+    for name, level, message in (
+        ("nan", np.nan, "are not numbers"),
+        ("inf", np.inf, "are not numbers"),
+        ("huge", 1e30, "are beyond full scale"),
+        ("int16", 12345.0, "are beyond full scale"),
+    ):
+        with pytest.raises(MediaError, match=message):
+            read_sound(float_wav(tmp_path / f"{name}.wav", np.full(1000, level)))
+
+
+def test_a_stated_length_is_not_believed(tmp_path):
+    path = make_video(tmp_path / "long.mkv", size=SIZE, n_frames=50, audio_codec="pcm_s16le")
+    data = bytearray(path.read_bytes())
+    # The duration of matroska, a double in milliseconds.
+    at = data.index(b"\x44\x89\x88") + 3
+    data[at : at + 8] = struct.pack(">d", 1e14)
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="is cut off or damaged"):
+        read_waveform(path)
+
+
+def test_stamps_far_from_0_need_no_memory(tmp_path):
+    path = make_video(
+        tmp_path / "far.mkv", size=SIZE, n_frames=5, audio_codec="pcm_s16le", audio_start_s=0.0
+    )
+    with av.open(str(path)) as old, av.open(str(tmp_path / "moved.mkv"), "w") as new:
+        streams = [new.add_stream_from_template(s) for s in old.streams]
+        for packet in old.demux():
+            if packet.dts is not None:
+                late = round(1e8 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    assert len(read_waveform(tmp_path / "moved.mkv")) == 0.2 * RATE
+    with pytest.raises(MediaError, match="expected no pause above an hour"):
+        placed(sounds([0, 3_000_000, 6_000_000, 9_000_000, 12_000_000]))
 
 
 def test_sound_may_end_before_or_after_the_picture(tmp_path):

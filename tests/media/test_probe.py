@@ -64,7 +64,9 @@ def test_a_recording_that_states_no_length_is_counted(tmp_path, times):
     timestamps_s = [i / 20 for i in range(60)]
     if times == "variable":
         timestamps_s = [t for i, t in enumerate(timestamps_s) if i % 3]
-    source = make_video(tmp_path / "source.mkv", size=SIZE, timestamps_s=timestamps_s)
+    source = make_video(
+        tmp_path / "source.mkv", size=SIZE, timestamps_s=timestamps_s, has_sound=False
+    )
     path = tmp_path / "recorded.webm"
     with (
         path.open("wb") as file,

@@ -1,3 +1,4 @@
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.media_files import DEFAULT_CODECS, frame_rate, make_video
 
-from pushpull.errors import MediaError
-from pushpull.media import Frame, probe, read_frames
-from pushpull.media.video import Clock
+from pushpull.errors import ConfigError, MediaError
+from pushpull.media import Frame, Part, probe, read_frames
+from pushpull.media.clock import Clock
 
 SIZE = (64, 48)
 
@@ -92,10 +93,92 @@ def test_variable_frame_times_are_kept(tmp_path):
         assert times_s(path) == pytest.approx(stamps, abs=tolerance)
 
 
-def test_time_zero_is_the_first_frame(tmp_path):
-    path = make_video(tmp_path / "late.mp4", size=SIZE, n_frames=10, video_start_s=0.4)
-    assert probe(path).start_s == pytest.approx(0.4, abs=1e-3)
-    assert times_s(path) == pytest.approx([i / 25 for i in range(10)], abs=1e-9)
+def first_picture_s(path):
+    """When the picture begins, by the header: some containers hold the encoder's delay of sound."""
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        zero_s = min(float(s.start_time * s.time_base) for s in container.streams)
+        return float(video.start_time * video.time_base) - zero_s
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts", ".mpg", ".flv"])
+def test_a_picture_that_starts_late_is_late(tmp_path, suffix):
+    path = make_video(
+        tmp_path / f"late{suffix}", size=SIZE, n_frames=10, video_start_s=0.4, options={"bf": "0"}
+    )
+    # Beside the delay of the sound's encoder, where the container has no word for it.
+    delay_s = first_picture_s(path) - 0.4
+    assert -0.002 < delay_s < 0.07
+    assert times_s(path) == pytest.approx([0.4 + delay_s + i / 25 for i in range(10)], abs=1e-3)
+    info = probe(path)
+    assert info.start_s - info.zero_s == pytest.approx(0.4 + delay_s, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_stamps_that_all_begin_late_begin_at_0(tmp_path, suffix):
+    path = make_video(
+        tmp_path / f"late{suffix}", size=SIZE, n_frames=10, video_start_s=10.0, has_sound=False
+    )
+    assert times_s(path) == pytest.approx([i / 25 for i in range(10)], abs=1e-3)
+    info = probe(path)
+    assert (info.start_s, info.zero_s) == (pytest.approx(10.0, abs=1e-3),) * 2
+    assert info.duration_s == pytest.approx(0.4, abs=1e-3)
+
+
+def test_a_part_has_the_frames_of_the_whole(tmp_path):
+    path = make_video(
+        tmp_path / "video.mp4", size=SIZE, n_frames=100, options={"bf": "2", "g": "12"}
+    )
+    whole = list(read_frames(path))
+    for start_s, end_s in ((0.0, 1.0), (1.0, 2.0), (1.99, 2.05), (3.9, math.inf), (0.48, 0.52)):
+        wanted = [f for f in whole if start_s <= f.time_s < end_s]
+        found = list(read_frames(path, part=Part(start_s, end_s)))
+        assert [(f.index, f.time_s) for f in found] == [(f.index, f.time_s) for f in wanted]
+        assert all(np.array_equal(a.rgb(), b.rgb()) for a, b in zip(found, wanted, strict=True))
+
+
+def test_a_part_of_a_joined_recording_has_the_frames_of_the_whole(tmp_path):
+    part = make_video(tmp_path / "part.ts", size=SIZE, n_frames=50, options={"bf": "0", "g": "10"})
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part.read_bytes() * 2)
+    whole = [(f.index, f.time_s) for f in read_frames(path)]
+    found = [(f.index, f.time_s) for f in read_frames(path, part=Part(2.5, 3.0))]
+    assert found == [(i, t) for i, t in whole if 2.5 <= t < 3.0]
+
+
+def test_a_part_that_shows_nothing_is_an_error(tmp_path):
+    path = make_video(tmp_path / "video.mp4", size=SIZE, n_frames=10)
+    with pytest.raises(MediaError, match="shows nothing between 5 s and 6 s"):
+        list(read_frames(path, part=Part(5.0, 6.0)))
+    with pytest.raises(ConfigError, match="expected a start of 0 s or more"):
+        Part(2.0, 1.0)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(2, (128, 48)), (Fraction(1, 2), (64, 96))])
+def test_pixels_that_are_not_square_become_square(tmp_path, aspect, size):
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[12:36, 16:48] = 255
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    info = probe(path)
+    (frame,) = read_frames(path)
+    assert (info.width, info.height) == (frame.width, frame.height) == size
+    assert info.pixel_aspect == aspect
+    for image in (frame.gray(), frame.rgb()[..., 0], frame.ycc()[0]):
+        assert image.shape == size[::-1]
+        inside = image > 128
+        assert np.flatnonzero(inside.any(0))[[0, -1]] == pytest.approx(
+            [size[0] / 4, size[0] * 3 / 4 - 1], abs=1
+        )
+        assert np.flatnonzero(inside.any(1))[[0, -1]] == pytest.approx(
+            [size[1] / 4, size[1] * 3 / 4 - 1], abs=1
+        )
 
 
 def test_two_passes_give_the_same_frames(tmp_path):

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
+from pushpull.errors import PushPullError
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import as_json_text
 
-__all__ = ["Console", "complain", "decibels", "print_line"]
+__all__ = ["Console", "complain", "decibels", "print_line", "reason_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class Console:
     def note(self, text: str) -> None:
         """A remark on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(_printable(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
@@ -65,6 +67,7 @@ class Console:
             return
         from rich import console as consoles
         from rich import progress as bars
+        from rich.markup import escape
 
         columns = (
             bars.TextColumn("{task.fields[title]}"),
@@ -76,7 +79,7 @@ class Console:
         console = consoles.Console(stderr=True)
         hidden = not console.is_terminal
         with bars.Progress(*columns, console=console, transient=True, disable=hidden) as p:
-            task = p.add_task("", total=None, title=title)
+            task = p.add_task("", total=None, title=escape(title))
 
             def report(stage: str, done: int, total: int | None) -> None:
                 p.update(task, description=stage, completed=done, total=total)
@@ -86,12 +89,38 @@ class Console:
 
 def print_line(text: str) -> None:
     """A line on stdout, at once: who reads along sees it, and it outlives whatever comes."""
-    print(text, flush=True)  # noqa: T201
+    print(_printable(text, sys.stdout), flush=True)  # noqa: T201
 
 
 def complain(message: object) -> None:
     """An error, as one line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)  # noqa: T201
+    line = f"error: {' '.join(str(message).split())}"
+    print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """What went wrong with a file, in one line; what nobody foresaw is said to be that.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.cli.console import reason_of
+        >>> from pushpull.errors import MediaError
+        >>> reason_of(MediaError("talk.mp4: no such file"), Path("talk.mp4"))
+        'talk.mp4: no such file'
+        >>> reason_of(KeyError("fps"), Path("talk.mp4"))
+        "talk.mp4: KeyError ('fps'), which nobody foresaw; please report it"
+    """
+    if isinstance(error, PushPullError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{path}: needs more memory than there is ({error}); do a part: --start, --end"
+    return f"{path}: {type(error).__name__} ({error}), which nobody foresaw; please report it"
+
+
+def _printable(text: str, stream: TextIO) -> str:
+    """Text in what a terminal takes: file names may hold anything."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def decibels(value: float | None) -> str:

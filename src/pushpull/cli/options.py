@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from pushpull.attacks import AttackSettings
+    from pushpull.media import Part
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -20,6 +21,7 @@ __all__ = [
     "AnyOutOption",
     "AnySeedOption",
     "AttackOption",
+    "AudioTrackOption",
     "CropChoice",
     "CropOption",
     "DataArgument",
@@ -27,6 +29,7 @@ __all__ = [
     "DetectorOption",
     "DeviceChoice",
     "DeviceOption",
+    "EndOption",
     "EpsOption",
     "FaceFinderChoice",
     "FaceFinderOption",
@@ -42,6 +45,7 @@ __all__ = [
     "SeedOption",
     "SpaceChoice",
     "SplitOption",
+    "StartOption",
     "StepsOption",
     "SurrogateOption",
     "SurrogatesOption",
@@ -52,6 +56,7 @@ __all__ = [
     "WorkersOption",
     "attack_settings",
     "budget_of",
+    "part_of",
     "processes",
     "videos_in",
 ]
@@ -179,6 +184,21 @@ FaceFinderOption = Annotated[
     FaceFinderChoice, typer.Option("--face-finder", help="What finds faces.")
 ]
 CropOption = Annotated[CropChoice, typer.Option("--crop", help="Part of the face shown.")]
+StartOption = Annotated[
+    float, typer.Option("--start", min=0, help="Second of the video to begin at.")
+]
+EndOption = Annotated[
+    float | None, typer.Option("--end", min=0, help="Second of the video to stop at.")
+]
+AudioTrackOption = Annotated[
+    int | None,
+    typer.Option(
+        "--audio-track",
+        min=1,
+        help="Sound track that is heard, from 1; by default the one that players take, or the next "
+        "where that one is silent.",
+    ),
+]
 DEVICE = typer.Option("--device", help="Where models run.")
 DeviceOption = Annotated[DeviceChoice, DEVICE]
 AnyDeviceOption = Annotated[DeviceChoice | None, DEVICE]
@@ -209,6 +229,24 @@ def processes(workers: int) -> int:
         (3, True)
     """
     return workers or os.cpu_count() or 1
+
+
+def part_of(start: float, end: float | None) -> Part:
+    """The part of a video that `--start` and `--end` say.
+
+    Raises:
+        ConfigError: If it ends before it begins.
+
+    Examples:
+        >>> from pushpull.cli.options import part_of
+        >>> part_of(60.0, 90.0)
+        Part(start_s=60.0, end_s=90.0)
+    """
+    import math
+
+    from pushpull.media import Part
+
+    return Part(start, math.inf if end is None else end)
 
 
 def budget_of(text: str) -> float | dict[str, float]:

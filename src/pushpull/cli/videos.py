@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import Console, complain, decibels
+from pushpull.cli.console import Console, complain, decibels, reason_of
 from pushpull.cli.options import (
     AttackOption,
+    AudioTrackOption,
     CropChoice,
     CropOption,
     DetectorOption,
     DeviceChoice,
     DeviceOption,
+    EndOption,
     EpsOption,
     FaceFinderChoice,
     FaceFinderOption,
@@ -30,6 +32,7 @@ from pushpull.cli.options import (
     QuietFlag,
     SeedOption,
     SpaceChoice,
+    StartOption,
     StepsOption,
     SurrogateOption,
     SurviveChoice,
@@ -38,10 +41,10 @@ from pushpull.cli.options import (
     VideosArgument,
     WorkersOption,
     attack_settings,
+    part_of,
     processes,
     videos_in,
 )
-from pushpull.errors import PushPullError
 from pushpull.report.tables import percent
 from pushpull.runtime.records import read_json
 
@@ -58,6 +61,20 @@ def detect(
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.auto,
     device: DeviceOption = DeviceChoice.auto,
+    start: StartOption = 0.0,
+    end: EndOption = None,
+    audio_track: AudioTrackOption = None,
+    threshold: Annotated[
+        float, typer.Option(help="Probability above which a frame speaks, between 0 and 1.")
+    ] = 0.5,
+    hysteresis: Annotated[
+        float,
+        typer.Option(help="A turn goes on until the probability is this much below --threshold."),
+    ] = 0.0,
+    shortest_turn: Annotated[float, typer.Option(help="Seconds; shorter turns are dropped.")] = 0.2,
+    longest_pause: Annotated[
+        float, typer.Option(help="Seconds; up to this a pause belongs to its turn.")
+    ] = 0.3,
     video: VideoFlag = True,
     allow_silent: Annotated[
         bool,
@@ -73,37 +90,48 @@ def detect(
     Writes NAME.mp4, NAME.csv, NAME.json and NAME.rttm for each video. A video that cannot be done
     is reported, the others are done all the same, and the exit code is 1.
     """
+    from pushpull.detection import TurnRules, output_names
     from pushpull.detection import detect as detect_video
-    from pushpull.detection import output_names
     from pushpull.models.weights import resolve_detector
-    from pushpull.runtime.files import output_dir
+    from pushpull.runtime.files import output_dir, readable
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
     names = output_names(videos, out)
+    part = part_of(start, end)
+    rules = TurnRules(
+        threshold=threshold,
+        hysteresis=hysteresis,
+        shortest_s=shortest_turn,
+        longest_pause_s=longest_pause,
+    )
     model = resolve_detector(detector, device=device.value)
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
     for path, name in zip(videos, names, strict=True):
         try:
-            with console.progress(path.name) as report:
+            with console.progress(name) as report:
                 result = detect_video(
                     path,
                     model,
                     name=name,
                     face_finder=face_finder.value,
                     crop=crop.value,
+                    part=part,
+                    audio_track=audio_track,
+                    rules=rules,
                     allow_silent=allow_silent,
                     progress=report,
                 )
-                start = time.perf_counter()
+                began = time.perf_counter()
                 outputs = result.save(out, video=video, progress=report)
-                outputs_s = round(time.perf_counter() - start, 3)
-        except PushPullError as e:
+                outputs_s = round(time.perf_counter() - began, 3)
+        except Exception as e:  # one file never ends a batch, whatever is wrong with it
             failed += 1
-            complain(e)
-            records.append({"video": str(path), "error": str(e)})
+            why = reason_of(e, path)
+            complain(why)
+            records.append({"video": readable(str(path)), "error": readable(why)})
             continue
         record = result.as_dict(frames=False) | {"outputs": {k: str(p) for k, p in outputs.items()}}
         record["seconds"]["outputs"] = outputs_s
@@ -147,6 +175,9 @@ def attack(
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.auto,
     device: DeviceOption = DeviceChoice.auto,
+    start: StartOption = 0.0,
+    end: EndOption = None,
+    audio_track: AudioTrackOption = None,
     video: VideoFlag = True,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -158,7 +189,7 @@ def attack(
     """
     from pushpull.detection import output_names
     from pushpull.models.weights import resolve_detector
-    from pushpull.runtime.files import output_dir
+    from pushpull.runtime.files import output_dir, readable
     from pushpull.video_attacks import attack_video
 
     console = Console(as_json=as_json, quiet=quiet)
@@ -175,6 +206,7 @@ def attack(
         seed=seed,
     )
     names = output_names(videos, out)
+    part = part_of(start, end)
     model = resolve_detector(detector, device=device.value)
     other = None if surrogate is None else resolve_detector(surrogate, device=device.value)
     output_dir(out)
@@ -182,7 +214,7 @@ def attack(
     failed = 0
     for path, name in zip(videos, names, strict=True):
         try:
-            with console.progress(path.name) as report:
+            with console.progress(name) as report:
                 result = attack_video(
                     path,
                     model,
@@ -195,14 +227,17 @@ def attack(
                     name=name,
                     face_finder=face_finder.value,
                     crop=crop.value,
+                    part=part,
+                    audio_track=audio_track,
                     progress=report,
                 )
                 outputs = result.save(out, video=video, detector=model, progress=report)
                 written = outputs["results.json"]
-        except PushPullError as e:
+        except Exception as e:  # one file never ends a batch, whatever is wrong with it
             failed += 1
-            complain(e)
-            records.append({"video": str(path), "error": str(e)})
+            why = reason_of(e, path)
+            complain(why)
+            records.append({"video": readable(str(path)), "error": readable(why)})
             continue
         record = read_json(written, kind="video-attack")
         records.append(record)

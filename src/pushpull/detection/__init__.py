@@ -15,7 +15,7 @@ from pushpull.detection.pipeline import (
 )
 from pushpull.detection.render import Overlay
 from pushpull.detection.results import Detection, rttm_lines
-from pushpull.detection.turns import ScoredTrack, Turn, turns_of
+from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
 
 __all__ = [
     "Detection",
@@ -25,12 +25,14 @@ __all__ = [
     "ScoredTrack",
     "Stopwatch",
     "Turn",
+    "TurnRules",
     "VideoClips",
     "counted",
     "crop_of",
     "detect",
     "encode_tracks",
     "find_faces",
+    "frame_lengths_s",
     "gathered",
     "output_names",
     "read_clips",

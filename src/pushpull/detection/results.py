@@ -18,7 +18,7 @@ import numpy as np
 from pushpull.annotations import write_predictions
 from pushpull.detection.render import Overlay
 from pushpull.detection.turns import ScoredTrack
-from pushpull.media import VideoInfo, VideoWriter, read_frames
+from pushpull.media import WHOLE, Part, VideoInfo, VideoWriter, read_frames
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.progress import Progress, no_progress
@@ -35,7 +35,10 @@ class Detection:
     Attributes:
         path: The video.
         name: Its name in every output: video_id in the csv, file name in the rttm.
-        info: Size, rates, codecs.
+        info: Size, rates, codecs, where its clock begins.
+        part: Which part of it was looked at; all times are those of the whole file.
+        audio_track: Number of the sound track that was heard, from 1; None where another sound was
+            given.
         tracks: Every face with its scores.
         settings: Detector, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
@@ -55,8 +58,10 @@ class Detection:
     path: Path
     name: str
     info: VideoInfo
+    part: Part = WHOLE
+    audio_track: int | None = None
     tracks: tuple[ScoredTrack, ...]
-    settings: Mapping[str, str]
+    settings: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -93,7 +98,12 @@ class Detection:
             "fps": info.fps,
             "width": info.width,
             "height": info.height,
+            "pixel_aspect": info.pixel_aspect,
             "duration_s": info.duration_s,
+            "start_s": info.start_s,
+            "zero_s": info.zero_s,
+            "part_s": None if self.part == WHOLE else [self.part.start_s, self.part.end_s],
+            "audio_track": self.audio_track,
             "settings": dict(self.settings),
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "notes": list(self.notes),
@@ -180,14 +190,20 @@ def write_csv(detection: Detection, path: Path) -> None:
 
 
 def write_video(detection: Detection, path: Path, progress: Progress) -> None:
-    """The video with boxes and states drawn, and its own sound."""
-    info = detection.info
+    """The video with boxes and states drawn, and the sound that was heard; a part begins at 0."""
+    info, part = detection.info, detection.part
     overlay = Overlay(detection.tracks, info.height)
     with VideoWriter(
-        path, width=info.width, height=info.height, fps=info.fps, audio=detection.path
+        path,
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
+        audio=detection.path,
+        audio_track=detection.audio_track,
+        audio_part=part,
     ) as writer:
-        for frame in read_frames(detection.path, on_damage=lambda line: None):
-            writer.write(overlay.draw(frame.rgb(), frame.index), frame.time_s)
+        for frame in read_frames(detection.path, part=part, on_damage=lambda line: None):
+            writer.write(overlay.draw(frame.rgb(), frame.index), frame.time_s - part.start_s)
             if frame.index % 10 == 0:
                 progress("video", frame.index, info.n_frames)
 

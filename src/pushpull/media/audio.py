@@ -1,13 +1,15 @@
-"""The sound of a video as one waveform, aligned to the video's first frame; wav files.
+"""The sound of a video as one waveform on the file's own clock; wav files.
 
-Sample 0 of every waveform sounds at time 0, the first frame. Sound is put where its timestamps say:
-what precedes the first frame is dropped, holes are silence.
+Sample 0 of every waveform sounds at time 0, where a player shows 0:00, or where the part begins
+that was asked for. Sound is put where its timestamps say: holes are silence.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,38 +18,98 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import ConfigError, MediaError, OutputError, ShapeError
+from pushpull.media.clock import WHOLE, Part, time_zero
 from pushpull.media.container import (
+    DAMAGED_SHARE,
     LONGEST_GAP_S,
     RESTART_S,
     Damage,
     OnDamage,
-    audio_stream,
     opened,
     packets,
+    reason,
 )
-from pushpull.media.probe import time_zero_s
+from pushpull.media.streams import audio_stream, default_track, sound_tracks
 from pushpull.schema import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from av import AudioFrame
     from av.filter.graph import Graph
 
-__all__ = ["placed_sound", "read_waveform", "slice_audio", "write_wav"]
+__all__ = [
+    "SILENCE",
+    "Sound",
+    "peak_of",
+    "placed_sound",
+    "read_sound",
+    "read_waveform",
+    "slice_audio",
+    "write_wav",
+]
 
 Waveform = NDArray[np.float32]
 
 JITTER_S = 0.02
 """Timestamps off by less are noise of the container; half a frame at 25 per second."""
 
+SILENCE = 1e-4
+"""Peak amplitude below which sound is silent: -80 dB of full scale, 3 steps of int16."""
+
+CANCELLED = 0.1
+"""Share of the channels' power below which their mix has lost them: -10 dB."""
+
+CLIPPED = 4.0
+"""No sound that was meant to be heard goes so far beyond full scale."""
+
+MOST_HOLES_S = 3 * LONGEST_GAP_S
+FIRST_S = 2 * LONGEST_GAP_S
+"""Room that is asked for at once, at most: pages that are never written take no memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sound:
+    """The sound of a video.
+
+    Attributes:
+        waveform: (S,) float32 in [-1, 1]; its first sample sounds where the part begins.
+        track: Number of the sound track, from 1.
+        notes: What was chosen where there was a choice, and what was repaired.
+
+    Examples:
+        >>> from pushpull.media import read_sound, write_wav
+        >>> write_wav("tone.wav", np.sin(np.arange(8000, dtype=np.float32)), rate_hz=8000)
+        >>> sound = read_sound("tone.wav")
+        >>> sound.waveform.shape, sound.track, sound.is_silent, sound.notes
+        ((16000,), 1, False, ())
+    """
+
+    waveform: Waveform
+    track: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing can be heard."""
+        return peak_of(self.waveform) < SILENCE
+
+
+def peak_of(waveform: Waveform) -> float:
+    """Largest amplitude of a waveform (S,), 0 where it has no samples; without a copy of it.
+
+    Examples:
+        >>> from pushpull.media.audio import peak_of
+        >>> peak_of(np.array([0.25, -0.5], np.float32))
+        0.5
+    """
+    return max(-float(waveform.min()), float(waveform.max())) if waveform.size else 0.0
+
 
 def read_waveform(
     path: str | Path, *, rate_hz: int = SAMPLE_RATE_HZ, on_damage: OnDamage | None = None
 ) -> Waveform:
-    """The sound of a video, mono, time 0 at its first frame; or of an audio file from its start.
+    """The sound of a video, mono, on the file's clock; or of an audio file from its start.
 
-    Channels are mixed so that no mix can exceed full scale: FFmpeg's matrix, normalised. It needs
-    4 bytes per sample, 230 MB for an hour at 16 kHz, and little beside. The waveform ends where the
-    sound ends, before or after the picture; see `slice_audio`.
+    The waveform of `read_sound` without what is said about it.
 
     Args:
         path: A video with sound, or an audio file.
@@ -58,8 +120,7 @@ def read_waveform(
         (S,) float32 in [-1, 1].
 
     Raises:
-        MediaError: If there is no audio stream, no sound can be decoded, the file is cut off, or
-            more than a tenth of the sound is damaged.
+        MediaError: As `read_sound`.
 
     Examples:
         >>> from pushpull.media import read_waveform, write_wav
@@ -68,21 +129,151 @@ def read_waveform(
         >>> waveform.shape, waveform.dtype  # one second, at 16 kHz
         ((16000,), dtype('float32'))
     """
+    return read_sound(path, rate_hz=rate_hz, on_damage=on_damage).waveform
+
+
+def read_sound(
+    path: str | Path,
+    *,
+    rate_hz: int = SAMPLE_RATE_HZ,
+    audio_track: int | None = None,
+    part: Part = WHOLE,
+    on_damage: OnDamage | None = None,
+) -> Sound:
+    """The sound of a video, mono, on the file's clock; or of an audio file from its start.
+
+    Channels are mixed so that no mix can exceed full scale: FFmpeg's matrix, normalised. Where left
+    and right are of opposite phase, so that their mix is next to nothing, their difference is
+    taken. Of several tracks it is the one that players take, or the next that can be heard where
+    that one is silent. It needs 4 bytes per sample, 230 MB for an hour at 16 kHz, and little
+    beside. The waveform ends where the sound ends, before or after the picture; see `slice_audio`.
+
+    Args:
+        path: A video with sound, or an audio file.
+        rate_hz: Samples per second of the result.
+        audio_track: Number of a sound track, from 1; chosen as said by default.
+        part: Which part; the waveform begins with it.
+        on_damage: Called with one line if packets were damaged; by default it is logged.
+
+    Raises:
+        MediaError: If there is no audio stream, no sound can be decoded, the file is cut off, more
+            than a tenth of the sound is damaged or no number, or it has hours of holes.
+        ConfigError: If there is no such track.
+
+    Examples:
+        >>> from pushpull.media import Part, read_sound, write_wav
+        >>> write_wav("tone.wav", np.linspace(0, 0.5, 16000, dtype=np.float32))
+        >>> sound = read_sound("tone.wav", part=Part(0.5, 0.75))
+        >>> sound.waveform.shape, round(float(sound.waveform[0]), 3)
+        ((4000,), 0.25)
+    """
     path = Path(path)
     with opened(path) as container:
-        guess_s = (container.duration or 0) / 1_000_000 + 10
-    # Pages that are never written take no memory, so a generous guess costs nothing.
-    waveform = np.zeros(round(guess_s * rate_hz), np.float32)
-    end = 0
-    for start, samples in placed_sound(path, rate_hz=rate_hz, layout="mono", on_damage=on_damage):
-        end = start + samples.shape[1]
+        tracks, default = sound_tracks(container), default_track(container)
+    if audio_track is not None or default is None:
+        return _track_sound(path, audio_track, rate_hz, part, on_damage)
+    order = [default, *(t.number for t in tracks if t.number != default)]
+    passed: list[str] = []
+    first: Sound | None = None
+    for number in order:
+        if tracks[number - 1].codec is None and len(order) > 1:
+            passed.append(f"sound track {number} cannot be decoded")
+            continue
+        sound = _track_sound(path, number, rate_hz, part, on_damage)
+        first = first or sound
+        if not sound.is_silent:
+            break
+        passed.append(f"sound track {number} is silent")
+    else:
+        sound = first or _track_sound(path, default, rate_hz, part, on_damage)
+    if len(tracks) == 1:
+        return sound
+    taken = tracks[sound.track - 1]
+    others = "; ".join(str(track) for track in tracks if track is not taken)
+    why = f" since {' and '.join(passed)}" if passed and sound is not first else ""
+    line = f"sound track {taken} is heard{why}; others: {others}; choose with --audio-track"
+    return replace(sound, notes=(line, *sound.notes))
+
+
+def _track_sound(
+    path: Path, number: int | None, rate_hz: int, part: Part, on_damage: OnDamage | None
+) -> Sound:
+    """One track: the sum of left and right, or where that is nothing their difference."""
+    mixed = _mixed(path, number, rate_hz, part, on_damage, sign=1.0)
+    notes = list(mixed.notes)
+    if mixed.cancels:
+        notes.append("left and right are of opposite phase: their difference is heard")
+        mixed = _mixed(path, number, rate_hz, part, lambda line: None, sign=-1.0)
+    return Sound(waveform=mixed.waveform, track=mixed.track, notes=tuple(notes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Mixed:
+    waveform: Waveform
+    track: int
+    notes: tuple[str, ...]
+    cancels: bool
+
+
+def _mixed(
+    path: Path,
+    number: int | None,
+    rate_hz: int,
+    part: Part,
+    on_damage: OnDamage | None,
+    *,
+    sign: float,
+) -> _Mixed:
+    with opened(path) as container:
+        audio_stream(container, path, number)
+        track = number or default_track(container) or 1
+        stated_s = (container.duration or 0) / 1_000_000 + 10
+    begin = round(part.start_s * rate_hz)
+    # What a header states is a guess that costs nothing; what came decides.
+    waveform = np.zeros(round(min(max(stated_s, 1.0), FIRST_S) * rate_hz), np.float32)
+    end = broken = beyond = 0
+    # Of what is heard, and of the channels that it is mixed of.
+    power = np.zeros(2)
+    pieces = placed_sound(
+        path, rate_hz=rate_hz, layout=None, track=track, part=part, on_damage=on_damage
+    )
+    for start, samples in pieces:
+        first, end = start - begin, start - begin + samples.shape[1]
         if end > len(waveform):
             waveform.resize(max(end, len(waveform) * 3 // 2), refcheck=False)
-        np.clip(samples[0], -1.0, 1.0, out=waveform[start:end])
+        whole = np.isfinite(samples)
+        if not whole.all():
+            broken += int((~whole).any(0).sum())
+            samples = np.where(whole, samples, 0).astype(np.float32)
+        beyond += int((np.abs(samples) > CLIPPED).any(0).sum())
+        samples = np.clip(samples, -CLIPPED, CLIPPED)
+        heard = samples[0]
+        if len(samples) == 2:
+            heard = (samples[0] + np.float32(sign) * samples[1]) * np.float32(0.5)
+        np.clip(heard, -1.0, 1.0, out=waveform[first:end])
+        power += (np.square(heard).sum(), np.square(samples).mean(0).sum())
     if end == 0:
         raise MediaError(f"{path}: its audio stream holds no sound that can be decoded")
     waveform.resize(end, refcheck=False)
-    return waveform
+    notes = []
+    if broken > DAMAGED_SHARE * end:
+        raise MediaError(
+            f"{path}: {broken} of {end} samples of the sound are not numbers; expected numbers "
+            "from -1 to 1; convert the sound again from its source"
+        )
+    if broken:
+        notes.append(f"{broken} of {end} samples of the sound are not numbers and were left out")
+    if beyond > DAMAGED_SHARE * end:
+        raise MediaError(
+            f"{path}: {beyond} of {end} samples of the sound are beyond full scale; expected "
+            "numbers from -1 to 1; convert the sound again from its source"
+        )
+    return _Mixed(
+        waveform=waveform,
+        track=track,
+        notes=tuple(notes),
+        cancels=bool(power[0] < CANCELLED * power[1]),
+    )
 
 
 def slice_audio(
@@ -176,7 +367,9 @@ def placed_sound(
     path: Path,
     *,
     rate_hz: int | None,
-    layout: str,
+    layout: str | None,
+    track: int | None = None,
+    part: Part = WHOLE,
     on_damage: OnDamage | None = None,
 ) -> Iterator[tuple[int, Waveform]]:
     """Decode, mix and resample sound piece by piece, each with the place where it belongs.
@@ -184,33 +377,38 @@ def placed_sound(
     Args:
         path: A media file.
         rate_hz: Samples per second of the result; the stream's own if None.
-        layout: FFmpeg's name of the channel layout of the result.
+        layout: FFmpeg's name of the channel layout of the result; None for one channel where the
+            sound has one, and two where it has more.
+        track: Number of the sound track, from 1; the one that players take by default.
+        part: What is wanted.
         on_damage: As in `read_waveform`.
 
     Yields:
-        (first sample, samples (channels, N) float32), in order and without overlap; between two
-        pieces there may be a hole. What lies before time 0 is dropped.
+        (first sample, samples (channels, N) float32), in order and without overlap, counted from
+        the file's time 0; between two pieces there may be a hole.
 
     Examples:
         >>> from pathlib import Path
         >>> from pushpull.media import write_wav
         >>> from pushpull.media.audio import placed_sound
         >>> write_wav("sound.wav", np.zeros(16000, np.float32))
-        >>> pieces = list(placed_sound(Path("sound.wav"), rate_hz=8000, layout="stereo"))
+        >>> pieces = list(placed_sound(Path("sound.wav"), rate_hz=8000, layout="mono"))
         >>> start, samples = pieces[0]
         >>> start, len(samples), sum(samples.shape[1] for _, samples in pieces)
-        (0, 2, 8000)
+        (0, 1, 8000)
     """
-    start_s = time_zero_s(path)
     with opened(path) as container:
-        stream = audio_stream(container, path)
+        stream = audio_stream(container, path, track)
         rate_hz = rate_hz or stream.rate
         damage = Damage(path, "audio", on_damage)
-        place = Placement(path, start_s, rate_hz, layout)
+        zero = time_zero(container, path)
+        place = Placement(path, float(zero or 0), rate_hz, layout, part)
         for packet in packets(container, path):
             if packet.stream is stream:
                 for frame in damage.decode(packet):
                     yield from place.push(frame)
+            if place.is_over:
+                break
         yield from place.finish()
         damage.finish()
 
@@ -222,11 +420,20 @@ class Placement:
         path: File, for messages.
         start_s: The container's time that becomes sample 0.
         rate_hz: Samples per second of the result.
-        layout: Channel layout of the result.
+        layout: Channel layout of the result, as in `placed_sound`.
+        part: What is wanted.
     """
 
-    def __init__(self, path: Path, start_s: float, rate_hz: int, layout: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start_s: float,
+        rate_hz: int,
+        layout: str | None,
+        part: Part = WHOLE,
+    ) -> None:
         self.path, self.rate_hz, self.layout = path, rate_hz, layout
+        self.stop = None if math.isinf(part.end_s) else round(part.end_s * rate_hz)
         self.shift_s = -start_s
         self.graph: Graph | None = None
         self.source: tuple[str, str, int] | None = None
@@ -234,7 +441,13 @@ class Placement:
         self.stretch_s = 0.0
         self.n_in = 0
         self.next_out = 0
-        self.last_out = 0
+        self.last_out = round(part.start_s * rate_hz)
+        self.holes_s = -part.start_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that is wanted has come."""
+        return self.stop is not None and self.next_out >= self.stop
 
     def push(self, frame: AudioFrame) -> Iterator[tuple[int, Waveform]]:
         """Take a decoded frame."""
@@ -248,7 +461,12 @@ class Placement:
         if self.source is not None and time_s < expected_s - RESTART_S:
             self.shift_s += expected_s - time_s
             time_s = expected_s
-        if self.source is not None and time_s > expected_s + LONGEST_GAP_S:
+        # No number of a file makes the waveform long: only samples do, and these few hours.
+        hole_s = time_s - expected_s
+        if hole_s > JITTER_S:
+            self.holes_s += hole_s
+        is_jump = self.source is not None and hole_s > LONGEST_GAP_S
+        if is_jump or self.holes_s > MOST_HOLES_S:
             raise MediaError(
                 f"{self.path}: timestamps of the sound jump from {expected_s:.2f} s to "
                 f"{time_s:.2f} s; expected no pause above an hour; repair them with "
@@ -273,6 +491,7 @@ class Placement:
 
         sample_format, layout, rate_hz = source
         self.source, self.n_in = source, 0
+        wanted = self.layout or ("mono" if layout == "mono" else "stereo")
         self.next_out = round(self.stretch_s * self.rate_hz)
         graph = Graph()
         nodes = [
@@ -283,19 +502,26 @@ class Placement:
                 sample_rate=str(rate_hz),
                 time_base=f"1/{rate_hz}",
             ),
+            *([graph.add("pan", mean_of(layout))] if layout.endswith(" channels") else []),
             # Without the limit, float stereo of equal channels would mix to 1.41 times full scale.
             graph.add("aresample", sample_rate=str(self.rate_hz), rematrix_maxval="1.0"),
             graph.add(
                 "aformat",
                 sample_fmts="fltp",
-                channel_layouts=self.layout,
+                channel_layouts=wanted,
                 sample_rates=str(self.rate_hz),
             ),
             graph.add("abuffersink"),
         ]
         for a, b in pairwise(nodes):
             a.link_to(b)
-        graph.configure()
+        try:
+            graph.configure()
+        except (OSError, ValueError) as e:
+            raise MediaError(
+                f"{self.path}: its sound of layout {layout} cannot be mixed ({reason(e)}); convert "
+                "it with ffmpeg -i IN -ac 2 OUT.mp4"
+            ) from e
         self.graph = graph
 
     def finish(self) -> Iterator[tuple[int, Waveform]]:
@@ -321,6 +547,8 @@ class Placement:
             self.next_out += piece.shape[1]
             # Stretches may overlap by a few samples, or begin before the picture.
             skip = max(0, self.last_out - start)
+            if self.stop is not None:
+                piece = piece[:, : max(0, self.stop - start)]
             if skip < piece.shape[1]:
                 self.last_out = self.next_out
                 yield start + skip, piece[:, skip:]
@@ -330,5 +558,12 @@ def layout_name(frame: AudioFrame) -> str:
     """Channel layout; the usual one of that many channels where the file does not say."""
     count = frame.layout.nb_channels
     if frame.layout.name == f"{count} channels":
-        return {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(count, frame.layout.name)
+        usual = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
+        return usual.get(count, frame.layout.name)
     return frame.layout.name
+
+
+def mean_of(layout: str) -> str:
+    """What mixes channels that stand for nothing known, for FFmpeg's `pan`."""
+    count = int(layout.split()[0])
+    return "mono|c0=" + "+".join(f"{1 / count:.9f}*c{k}" for k in range(count))

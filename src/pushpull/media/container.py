@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pushpull.errors import MediaError
 
 if TYPE_CHECKING:
-    from av import AudioStream, Packet, VideoStream
+    from av import Packet
     from av.container import InputContainer
 
 __all__ = [
@@ -24,14 +24,12 @@ __all__ = [
     "RESTART_S",
     "Damage",
     "OnDamage",
-    "audio_stream",
-    "has_video",
+    "coding_time_s",
     "is_flush",
     "opened",
     "packet_time_s",
     "packets",
     "reason",
-    "video_stream",
 ]
 
 OnDamage = Callable[[str], None]
@@ -44,6 +42,20 @@ RESTART_S = 1.0
 
 HEADERLESS = {"mpeg", "mpegts", "mpegvideo"}
 """Containers that state no length: FFmpeg takes the last timestamp it finds near the end."""
+
+FORMATS = (
+    "3gp", "aac", "ac3", "aiff", "alaw", "amr", "ape", "apng", "asf", "ast", "au", "av1", "avi",
+    "avs2", "avs3", "caf", "cavsvideo", "dirac", "dnxhd", "dsf", "dts", "dtshd", "dv", "eac3",
+    "f4v", "flac", "flv", "gif", "gxf", "h261", "h263", "h264", "hevc", "ivf", "lxf", "m4v",
+    "matroska", "mjpeg", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "mpegvideo", "mpjpeg",
+    "mulaw", "mxf", "nsv", "nut", "obu", "ogg", "oma", "rm", "roq", "shn", "smk", "swf", "tak",
+    "truehd", "tta", "vc1", "voc", "vvc", "w64", "wav", "webm", "wtv", "wv", "yuv4mpegpipe",
+)  # fmt: skip
+"""What is read: containers that hold sound and pictures themselves.
+
+Left out are lists and scripts (concat, hls, dash, sdp, avisynth), series of pictures (image2) and
+subtitles with a second file, by which FFmpeg would open other files than the one that was named.
+"""
 
 TRUNCATED_S = 0.5
 DAMAGED_SHARE = 0.1
@@ -80,15 +92,20 @@ def opened(path: str | Path) -> Iterator[InputContainer]:
             raise MediaError(f"{path}: is empty (0 bytes); expected a video; copy it again")
         # The protocol prefix keeps a colon in a file name from being read as a protocol. Tags in
         # old encodings are common and not worth an error.
-        container = av.open(f"file:{path}", metadata_errors="replace")
-    except av.error.InvalidDataError as e:
+        container = av.open(
+            f"file:{path}",
+            metadata_errors="replace",
+            container_options={
+                "format_whitelist": ",".join(FORMATS),
+                "protocol_whitelist": "file",
+            },
+        )
+    except (av.error.InvalidDataError, av.error.ArgumentError) as e:
+        # The second is what FFmpeg says of a format that is not asked for.
         raise MediaError(f"{path}: {unreadable(path)}") from e
     except (OSError, av.error.FFmpegError, ValueError) as e:
         raise MediaError(f"{path}: cannot be opened ({reason(e)})") from e
     with container:
-        # FFmpeg draws text files as pictures of a terminal; nobody means that.
-        if container.format.name == "tty":
-            raise MediaError(f"{path}: is text; expected a video")
         yield container
 
 
@@ -101,6 +118,8 @@ def unreadable(path: Path) -> str:
             "is an mp4 whose index is missing or damaged, as when a recording or copy was cut off; "
             "expected a whole file; copy it again"
         )
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")):
+        return "is a picture; expected a video"
     if b"\0" not in head and head.isascii():
         return "is text; expected a video"
     return "is no media file that FFmpeg reads; expected a video; check that it plays"
@@ -115,82 +134,6 @@ def reason(e: Exception) -> str:
         'No such file or directory'
     """
     return str(getattr(e, "strerror", None) or e)
-
-
-def has_video(container: InputContainer) -> bool:
-    """Whether there is a video stream; cover pictures do not count.
-
-    Examples:
-        >>> from pushpull.media import write_wav
-        >>> from pushpull.media.container import has_video, opened
-        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
-        >>> with opened("sound.wav") as container:
-        ...     has_video(container)
-        False
-    """
-    from av.stream import Disposition
-
-    best = container.streams.best("video")
-    return best is not None and not best.disposition & Disposition.attached_pic
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The main video stream.
-
-    Raises:
-        MediaError: If there is none, or this build of FFmpeg cannot decode it.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> from pushpull.media import write_wav
-        >>> from pushpull.media.container import opened, video_stream
-        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
-        >>> with opened("sound.wav") as container:
-        ...     video_stream(container, Path("sound.wav"))
-        Traceback (most recent call last):
-            ...
-        pushpull.errors.MediaError: sound.wav: has no video stream (it has: audio); expected
-        a video
-    """
-    if not has_video(container):
-        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-        raise MediaError(f"{path}: has no video stream (it has: {kinds}); expected a video")
-    stream: VideoStream = decodable(container.streams.best("video"), path)
-    return stream
-
-
-def audio_stream(container: InputContainer, path: Path) -> AudioStream:
-    """The main audio stream.
-
-    Raises:
-        MediaError: If there is none, or this build of FFmpeg cannot decode it.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> from pushpull.media import write_wav
-        >>> from pushpull.media.container import audio_stream, opened
-        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
-        >>> with opened("sound.wav") as container:
-        ...     audio_stream(container, Path("sound.wav")).rate
-        16000
-    """
-    best = container.streams.best("audio")
-    if best is None:
-        raise MediaError(
-            f"{path}: has no audio stream; expected a video with sound; add its sound with "
-            "ffmpeg -i VIDEO -i SOUND -c:v copy OUT.mp4"
-        )
-    stream: AudioStream = decodable(best, path)
-    return stream
-
-
-def decodable(stream: Any, path: Path) -> Any:
-    if stream.codec_context is None:
-        raise MediaError(
-            f"{path}: the {stream.type} stream is in a codec that this FFmpeg cannot decode; "
-            "expected e.g. H.264 and AAC; convert it with ffmpeg -i IN OUT.mp4"
-        )
-    return stream
 
 
 class Damage:
@@ -355,6 +298,22 @@ def packet_time_s(packet: Packet[Any]) -> float | None:
         (0.0, None)
     """
     stamp = packet.dts if packet.pts is None else packet.pts
+    return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
+
+
+def coding_time_s(packet: Packet[Any]) -> float | None:
+    """The container's time at which a packet is to be decoded, which packets follow in a file.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import write_wav
+        >>> from pushpull.media.container import coding_time_s, opened, packets
+        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
+        >>> with opened("sound.wav") as container:
+        ...     coding_time_s(next(packets(container, Path("sound.wav"))))
+        0.0
+    """
+    stamp = packet.pts if packet.dts is None else packet.dts
     return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
 
 

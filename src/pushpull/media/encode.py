@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pushpull.errors import ConfigError, OutputError, ShapeError
 from pushpull.media.audio import placed_sound
-from pushpull.media.container import audio_stream, opened, packet_time_s, packets, reason
-from pushpull.media.probe import time_zero_s
+from pushpull.media.clock import WHOLE, Part, time_zero
+from pushpull.media.container import opened, packet_time_s, packets, reason
+from pushpull.media.streams import audio_stream
 from pushpull.schema import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -62,9 +63,12 @@ class VideoWriter:
             last column or row.
         height: Pixels of the pictures.
         fps: Frames per second, the expected mean where `write` is given times.
-        audio: A video or audio file whose sound is taken, time 0 at its first frame (AAC and MP3
-            are copied, everything else becomes AAC at the original rate); or a waveform (S,) in
-            [-1, 1]; or None. A file without sound gives a video without.
+        audio: A video or audio file whose sound is taken, on its own clock (AAC and MP3 are copied,
+            everything else becomes AAC at the original rate); or a waveform (S,) in [-1, 1]; or
+            None. A file without sound gives a video without.
+        audio_track: Number of the sound track of a file, from 1; the one that players take by
+            default.
+        audio_part: Which part of a file's sound; it begins at time 0.
         audio_rate_hz: Samples per second of a waveform.
         codec: `h264`; or `ffv1`, which keeps grey pictures and a waveform's int16 samples exactly;
             or `ffv1-colour`, which keeps what `Frame.ycc` gives.
@@ -96,6 +100,8 @@ class VideoWriter:
         height: int,
         fps: float,
         audio: str | Path | NDArray[np.float32] | None = None,
+        audio_track: int | None = None,
+        audio_part: Part = WHOLE,
         audio_rate_hz: int = SAMPLE_RATE_HZ,
         codec: Literal["h264", "ffv1", "ffv1-colour"] = "h264",
         crf: int = 20,
@@ -134,7 +140,7 @@ class VideoWriter:
                 self.undo.callback(self.container.close)
                 self.video = self.video_stream(fps)
                 if source is not None:
-                    self.sound = self.sound_of(source)
+                    self.sound = self.sound_of(source, audio_track, audio_part)
                 elif isinstance(audio, np.ndarray):
                     lossless = self.codec in LOSSLESS_FORMATS
                     make = pcm_stream if lossless else aac_stream
@@ -316,23 +322,34 @@ class VideoWriter:
             threads=1,
         )
 
-    def sound_of(self, path: Path) -> Iterator[Packet[Any]]:
+    def sound_of(self, path: Path, track: int | None, part: Part) -> Iterator[Packet[Any]]:
         """Packets of a file's sound, copied where possible; none if it has none."""
         container = self.sources.enter_context(opened(path))
-        if container.streams.best("audio") is None:
+        if not container.streams.audio:
             return iter(())
-        source = audio_stream(container, path)
+        source = audio_stream(container, path, track)
         context = source.codec_context
         copiable = container.format.name in COPIED_CONTAINERS
         if copiable and context.codec.canonical_name in COPIED_CODECS:
             stream = self.container.add_stream_from_template(source)
             found = (p for p in packets(container, path) if p.stream is source)
-            return copied(found, stream, time_zero_s(path))
+            zero_s = float(time_zero(container, path) or 0)
+            return copied(found, stream, zero_s + part.start_s, part.end_s - part.start_s)
         layout = "mono" if context.layout.nb_channels == 1 else "stereo"
         stream = aac_stream(self.container, context.rate, layout)
         # Whoever made the pictures has heard of damage.
-        pieces = placed_sound(path, rate_hz=stream.rate, layout=layout, on_damage=lambda line: None)
-        return encoded(stream, filled(pieces), stream.rate)
+        pieces = placed_sound(
+            path,
+            rate_hz=stream.rate,
+            layout=layout,
+            track=track,
+            part=part,
+            on_damage=lambda line: None,
+        )
+        begin = round(part.start_s * stream.rate)
+        return encoded(
+            stream, filled((start - begin, piece) for start, piece in pieces), stream.rate
+        )
 
     def mux_sound(self, *, until_s: float | None) -> None:
         """Write the sound that belongs before a time, or the rest."""
@@ -416,7 +433,7 @@ def h264_encoder(path: Path) -> str:
 
 
 def copied(
-    source: Iterator[Packet[Any]], stream: AudioStream, start_s: float
+    source: Iterator[Packet[Any]], stream: AudioStream, start_s: float, length_s: float
 ) -> Iterator[Packet[Any]]:
     """Packets of a file moved to another's stream, time start_s becoming 0."""
     last_dts: int | None = None
@@ -426,7 +443,10 @@ def copied(
         shift = round(start_s / packet.time_base)
         packet.pts -= shift
         packet.dts -= shift
-        end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        begin_s = float(packet.pts * packet.time_base)
+        if begin_s >= length_s:
+            return
+        end_s = begin_s + float((packet.duration or 0) * packet.time_base)
         # Containers refuse times that do not increase.
         if end_s < -PREROLL_S or (last_dts is not None and packet.dts <= last_dts):
             continue
@@ -452,7 +472,8 @@ def filled(
             position += silence.shape[1]
             yield silence
         position += piece.shape[1]
-        yield piece
+        # Encoders refuse what is no number.
+        yield np.clip(np.nan_to_num(piece), -1.0, 1.0)
 
 
 def encoded(

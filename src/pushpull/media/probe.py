@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
+from pushpull.media.clock import Span, stated_first, time_zero
 from pushpull.media.container import (
-    HEADERLESS,
     Damage,
-    audio_stream,
-    has_video,
+    coding_time_s,
+    is_flush,
     opened,
     packet_time_s,
     packets,
+)
+from pushpull.media.streams import (
+    SoundTrack,
+    default_track,
+    pixel_aspect,
+    sound_tracks,
+    square_size,
     video_stream,
 )
 
 if TYPE_CHECKING:
-    from av import VideoFrame, VideoStream
-    from av.container import InputContainer
+    from av import Packet, VideoFrame, VideoStream
 
 __all__ = [
     "UPRIGHT",
@@ -33,7 +40,6 @@ __all__ = [
     "frame_time_s",
     "orientation_of",
     "probe",
-    "time_zero_s",
 ]
 
 HIGHEST_FPS = 250.0
@@ -45,6 +51,9 @@ MATRICES = {1, 4, 5, 6, 7, 9}
 
 FALLBACK_FPS = 25.0
 """For one-frame videos and streams without any timestamps."""
+
+
+PADDING_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +136,19 @@ class VideoInfo:
         path: The file.
         width: Pixels of the upright picture.
         height: Pixels of the upright picture.
+        pixel_aspect: Width of a stored pixel in its heights; upright pictures have square ones.
         fps: Frames per second on average, as the container has it.
-        duration_s: Length of the picture in seconds.
+        duration_s: Length of the file as a player shows it: up to the end of the last picture or
+            sound.
         n_frames: Expected number of frames, for progress; decoding alone tells the true one.
-        start_s: The container's time of the first frame. All other times of this package count
-            from that frame.
+        start_s: The container's time of the first frame.
+        zero_s: The container's time where a player shows 0:00. All other times of this package
+            count from there; the first frame comes at `start_s - zero_s`.
         orientation: How stored pixels become upright.
         container: FFmpeg's name of the format.
         video_codec: FFmpeg's name.
-        has_audio: Whether there is an audio stream.
+        sound_tracks: All of them, in the order of their numbers.
+        has_audio: Whether there is an audio stream. What follows is of the one that players take.
         matrix: FFmpeg's number of the matrix between colours and stored luma: 1 for HD (BT.709),
             5 or 6 for SD (BT.601), 2 where the file does not say.
         audio_codec: FFmpeg's name; None without sound, or where no decoder knows it.
@@ -154,13 +167,16 @@ class VideoInfo:
     path: Path
     width: int
     height: int
+    pixel_aspect: float = 1.0
     fps: float
     duration_s: float
     n_frames: int
     start_s: float
+    zero_s: float = 0.0
     orientation: Orientation
     container: str
     video_codec: str
+    sound_tracks: tuple[SoundTrack, ...] = ()
     has_audio: bool
     matrix: int = UNSAID
     audio_codec: str | None = None
@@ -176,11 +192,11 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """Look into a video file.
 
-    Containers that state no length or frame rate (browser recordings, raw streams) are read through
-    once, without decoding.
+    It is read through once without decoding, so that no length is taken from a header.
 
     Raises:
-        MediaError: If the file cannot be opened, has no video stream, or no frame can be decoded.
+        MediaError: If the file cannot be opened, has no video stream, no frame can be decoded, it
+            is cut off, or its pictures are too large.
 
     Examples:
         >>> from pushpull.media import VideoWriter, probe
@@ -194,66 +210,101 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with opened(path) as container:
         video = video_stream(container, path)
-        first = first_frame(container, path)
-        start_s = frame_time_s(first)
-        pace = stated_pace(container, video)
-        sound = container.streams.best("audio")
-        context: Any = None if sound is None else sound.codec_context
-        orientation = orientation_of(first)
-        width, height = orientation.size(first.width, first.height)
-        duration_s, fps = pace or counted_pace(path)
+        zero = time_zero(container, path)
+        look = _Look(path, video)
+        for packet in packets(container, path):
+            look.at(packet)
+        first = look.first
+        if first is None:
+            look.damage.finish()
+            raise MediaError(
+                f"{path}: has a video stream but no frame in it; expected at least one"
+            )
+        fps, length_s = look.pace(video)
+        stated = stated_first(container, video)
+        start_s = frame_time_s(first) if stated is None else float(stated)
+        zero_s = start_s if zero is None else float(zero)
+        orientation, aspect = orientation_of(first), pixel_aspect(video)
+        width, height = orientation.size(*square_size(first.width, first.height, aspect))
+        number = default_track(container)
+        tracks = sound_tracks(container)
+        heard = tracks[number - 1] if number is not None else None
         return VideoInfo(
             path=path,
             width=width,
             height=height,
+            pixel_aspect=aspect,
             fps=fps,
-            duration_s=duration_s,
-            n_frames=max(1, round(duration_s * fps)),
+            duration_s=max(length_s, look.end_s() - zero_s),
+            n_frames=max(1, look.count),
             start_s=start_s,
+            zero_s=zero_s,
             orientation=orientation,
             container=container.format.name,
             video_codec=video.codec_context.codec.canonical_name,
-            has_audio=sound is not None,
+            sound_tracks=tracks,
+            has_audio=heard is not None,
             matrix=matrix_of(first),
-            audio_codec=context.codec.canonical_name if context else None,
-            audio_rate_hz=context.rate if context else None,
-            channels=context.layout.nb_channels if context else None,
+            audio_codec=heard.codec if heard else None,
+            audio_rate_hz=heard.rate_hz if heard else None,
+            channels=heard.channels if heard else None,
         )
 
 
-def time_zero_s(path: Path) -> float:
-    """The container's time that is 0 in this package: the first frame, or sample without video.
+class _Look:
+    """What the packets of a file say, and its first picture."""
 
-    Examples:
-        >>> from pathlib import Path
-        >>> from pushpull.media import write_wav
-        >>> from pushpull.media.probe import time_zero_s
-        >>> write_wav("sound.wav", np.zeros(16000, np.float32))
-        >>> time_zero_s(Path("sound.wav"))
-        0.0
-    """
-    with opened(path) as container:
-        if has_video(container):
-            return frame_time_s(first_frame(container, path))
-        sound = audio_stream(container, path)
-        return float((sound.start_time or 0) * (sound.time_base or 0))
+    def __init__(self, path: Path, video: VideoStream) -> None:
+        self.video = video
+        self.damage = Damage(path, "video", lambda line: None)
+        self.first: VideoFrame | None = None
+        self.count = 0
+        self.spans: dict[int, Span] = {}
 
+    def at(self, packet: Packet[Any]) -> None:
+        """Take a packet."""
+        is_film = packet.stream is self.video
+        if is_film and self.first is None:
+            self.first = next(iter(self.damage.decode(packet)), None)
+        if is_flush(packet) or packet.is_discard or packet.stream.type not in ("video", "audio"):
+            return
+        if packet.stream.type == "video" and not is_film:
+            return
+        self.count += is_film
+        coding_s, time_s = coding_time_s(packet), packet_time_s(packet)
+        if coding_s is not None and time_s is not None:
+            length_s = float((packet.duration or 0) * packet.time_base)
+            if is_film and not length_s:
+                length_s = 1 / (stated_fps(self.video) or FALLBACK_FPS)
+            span = self.spans.setdefault(packet.stream_index, Span())
+            span.add(coding_s, time_s, length_s)
 
-def first_frame(container: InputContainer, path: Path) -> VideoFrame:
-    """Decode one frame from the start.
+    def end_s(self) -> float:
+        """The container's time at which the last stream ends."""
+        ends = [-math.inf]
+        for stream in self.video.container.streams:
+            span = self.spans.get(stream.index)
+            if span is None:
+                continue
+            ends.append(span.end_s)
+            if stream.index == self.video.index and stated_fps(self.video) is None:
+                ends[-1] = span.last_s + (span.last_s - span.first_s) / max(1, span.count - 1)
+            base = stream.time_base or 0
+            if stream.type == "audio" and stream.duration and stream.start_time is not None:
+                stated_s = float((stream.start_time + stream.duration) * base)
+                # The last packet is longer than its sound; headers may say by how much.
+                if 0 < span.end_s - stated_s < PADDING_S:
+                    ends[-1] = stated_s
+        return max(ends)
 
-    Raises:
-        MediaError: If there is none.
-    """
-    video = video_stream(container, path)
-    damage = Damage(path, "video", lambda line: None)
-    for packet in packets(container, path):
-        if packet.stream is video:
-            frames: list[VideoFrame] = damage.decode(packet)
-            if frames:
-                return frames[0]
-    damage.finish()
-    raise MediaError(f"{path}: has a video stream but no frame in it; expected at least one")
+    def pace(self, video: VideoStream) -> tuple[float, float]:
+        """Frames per second, and the length of so many frames without any timestamp in seconds."""
+        fps = stated_fps(video)
+        span = self.spans.get(video.index)
+        if fps is None and span is not None and span.last_s > span.first_s:
+            fps = (span.count - 1) / (span.last_s - span.first_s)
+        fps = fps or FALLBACK_FPS
+        return fps, 0.0 if span is not None else self.count / fps
 
 
 def frame_time_s(frame: VideoFrame) -> float:
@@ -296,33 +347,7 @@ def matrix_of(frame: VideoFrame) -> int:
     return BT601 if stated == STORED_RGB else stated if stated in MATRICES else UNSAID
 
 
-def stated_pace(container: InputContainer, video: VideoStream) -> tuple[float, float] | None:
-    """Duration in seconds and frames per second as the header has them, if it does."""
+def stated_fps(video: VideoStream) -> float | None:
+    """Frames per second as the header has them, if it does and they can be."""
     rate = video.average_rate or video.guessed_rate
-    # Packets of mpeg streams hold several frames but one timestamp, so that the video alone is
-    # taken for shorter than it is.
-    if video.duration and video.time_base and container.format.name not in HEADERLESS:
-        duration_s = float(video.duration * video.time_base)
-    elif container.duration:
-        duration_s = container.duration / 1_000_000
-    else:
-        return None
-    if not rate or not 0 < rate <= HIGHEST_FPS:
-        return None
-    return duration_s, float(rate)
-
-
-def counted_pace(path: Path) -> tuple[float, float]:
-    """Duration in seconds and frames per second by reading all packets."""
-    times_s = []
-    with opened(path) as container:
-        video = video_stream(container, path)
-        for packet in packets(container, path):
-            time_s = packet_time_s(packet)
-            if packet.stream is video and time_s is not None:
-                times_s.append(time_s)
-    if len(times_s) < 2 or max(times_s) <= min(times_s):
-        n_frames = max(1, len(times_s))
-        return n_frames / FALLBACK_FPS, FALLBACK_FPS
-    fps = (len(times_s) - 1) / (max(times_s) - min(times_s))
-    return len(times_s) / fps, fps
+    return float(rate) if rate and 0 < rate <= HIGHEST_FPS else None

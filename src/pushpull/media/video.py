@@ -1,17 +1,18 @@
 """Frames of a video in order, upright, each with its time.
 
-Time zero is the first frame. The container's timestamps are kept, whatever the frame rate does,
-with four repairs so that times always increase: a frame without a timestamp comes one mean frame
-period after the one before; one whose timestamp does not increase comes half a period after; a jump
-back of more than a second means that timestamps started anew, so the rest goes on from there; where
-decoding times are more consistent than presentation times (avi with B-frames), they are used.
+Time 0 is where a player shows 0:00, as `pushpull.media.clock` has it. The container's timestamps
+are kept, whatever the frame rate does, with four repairs so that times always increase: a frame
+without a timestamp comes one mean frame period after the one before; one whose timestamp does not
+increase comes half a period after; a jump back of more than a second means that timestamps started
+anew, so the rest goes on from there; where decoding times are more consistent than presentation
+times (avi with B-frames), they are used.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
+from pushpull.media.clock import WHOLE, Clock, Part, stated_first, time_zero
 from pushpull.media.container import (
-    LONGEST_GAP_S,
     RESTART_S,
     Damage,
     OnDamage,
+    coding_time_s,
+    is_flush,
     opened,
+    packet_time_s,
     packets,
-    video_stream,
 )
 from pushpull.media.probe import (
     FALLBACK_FPS,
@@ -34,13 +37,18 @@ from pushpull.media.probe import (
     Orientation,
     orientation_of,
 )
+from pushpull.media.streams import pixel_aspect, square_size, video_stream
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
 
 __all__ = ["Frame", "read_frames", "rgb_of"]
 
 Picture = NDArray[np.uint8]
+
+MOST_WAITING = 1000
+"""Packets that are kept until it is known whether a part begins before the next key frame."""
 
 FULL_RANGE = 2
 """FFmpeg's number of the range 0..255."""
@@ -54,7 +62,7 @@ class Frame:
 
     Attributes:
         index: Number of the frame, from 0; the same in every pass over a file.
-        time_s: Presentation time in seconds after the first frame.
+        time_s: When it is shown, in seconds of the file's own clock.
         width: Pixels of the upright picture.
         height: Pixels of the upright picture.
 
@@ -103,20 +111,24 @@ class Frame:
         return Converter(picture).frame(index, time_s, picture)
 
 
-def read_frames(path: str | Path, *, on_damage: OnDamage | None = None) -> Iterator[Frame]:
-    """Decode a video from its start to its end.
+def read_frames(
+    path: str | Path, *, part: Part = WHOLE, on_damage: OnDamage | None = None
+) -> Iterator[Frame]:
+    """Decode a video, or a part of it.
 
     Memory does not grow with length. Two passes give the same frames. Pictures whose size changes
-    within a stream are scaled to the size of the first.
+    within a stream are scaled to the size of the first, and pixels that are not square to square
+    ones. What precedes a part is read, but decoded only from the last key frame before it.
 
     Args:
         path: Any video that FFmpeg reads.
+        part: Which frames.
         on_damage: Called at the end with one line if packets were damaged; by default it is logged
             as a warning.
 
     Raises:
         MediaError: While iterating: if the file cannot be opened, has no video stream, is cut off,
-            or more than a tenth of it is damaged.
+            or more than a tenth of it is damaged; or if nothing is shown in the part.
 
     Examples:
         >>> from pushpull.media import VideoWriter, read_frames
@@ -133,21 +145,91 @@ def read_frames(path: str | Path, *, on_damage: OnDamage | None = None) -> Itera
     with opened(path) as container:
         video = video_stream(container, path)
         video.thread_type = "AUTO"
-        rate = float(video.average_rate or video.guessed_rate or FALLBACK_FPS)
-        clock = Clock(path, 1 / min(rate, HIGHEST_FPS))
+        reader = _Reader(container, video, path, part)
         damage = Damage(path, "video", on_damage)
         converter: Converter | None = None
-        index = 0
-        for packet in packets(container, path):
-            if packet.stream is not video:
-                continue
+        for packet in reader.packets():
             for picture in damage.decode(packet):
-                converter = converter or Converter(picture)
-                yield converter.frame(index, clock.time_s(picture), picture)
-                index += 1
+                index, time_s = reader.index, reader.clock.time_s(picture)
+                reader.index += 1
+                if time_s >= part.end_s:
+                    damage.finish()
+                    if converter is None:
+                        raise reader.nothing_shown()
+                    return
+                if time_s >= part.start_s:
+                    converter = converter or Converter(picture, pixel_aspect(video))
+                    yield converter.frame(index, time_s, picture)
         damage.finish()
-        if index == 0:
-            raise MediaError(f"{path}: has a video stream but no frame in it; expected one")
+        if converter is None:
+            raise reader.nothing_shown()
+
+
+class _Reader:
+    """The packets of a film that are worth decoding for a part, and the clock of its pictures."""
+
+    def __init__(
+        self, container: InputContainer, video: VideoStream, path: Path, part: Part
+    ) -> None:
+        self.container, self.video, self.path, self.part = container, video, path, part
+        self.zero = time_zero(container, path)
+        rate = float(video.average_rate or video.guessed_rate or FALLBACK_FPS)
+        first = stated_first(container, video)
+        self.clock = Clock(path, 1 / min(rate, HIGHEST_FPS), self.zero, first, from_s=part.start_s)
+        self.may_skip = self.zero is not None and first is None and not _starts_anew(path, part)
+        self.index = 0
+
+    def packets(self) -> Iterator[Packet[Any]]:
+        """Packets from the last key frame before the part on, counting those left out."""
+        waiting: list[Packet[Any]] = []
+        skipping = self.part.start_s > 0 and self.may_skip
+        for packet in packets(self.container, self.path):
+            if packet.stream is not self.video:
+                continue
+            if skipping:
+                time_s = packet_time_s(packet)
+                reached = time_s is not None and time_s - float(self.zero or 0) >= self.part.start_s
+                skipping = not (reached or is_flush(packet) or len(waiting) >= MOST_WAITING)
+                if skipping:
+                    if packet.is_keyframe:
+                        self.index += len(waiting)
+                        waiting.clear()
+                    waiting.append(packet)
+                    continue
+                yield from waiting
+                waiting.clear()
+            yield packet
+
+    def nothing_shown(self) -> MediaError:
+        """What is to be said where no picture came."""
+        if self.part == WHOLE:
+            what = "has a video stream but no frame in it; expected one"
+        else:
+            what = (
+                f"shows nothing between {self.part.start_s:g} s and {self.part.end_s:g} s; "
+                "expected a part of it"
+            )
+        return MediaError(f"{self.path}: {what}")
+
+
+def _starts_anew(path: Path, part: Part) -> bool:
+    """Whether stamps before a part jump back, so that times can be told by decoding alone."""
+    if part.start_s == 0:
+        return False
+    last_s = -math.inf
+    with opened(path) as container:
+        video = video_stream(container, path)
+        zero_s = float(time_zero(container, path) or 0)
+        for packet in packets(container, path):
+            time_s = coding_time_s(packet) if packet.stream is video else None
+            if time_s is None:
+                continue
+            if time_s < last_s - RESTART_S:
+                return True
+            if time_s - zero_s > part.start_s + RESTART_S:
+                return False
+            last_s = max(last_s, time_s)
+    return False
 
 
 def rgb_of(planes: Picture, matrix: int) -> Picture:
@@ -171,14 +253,19 @@ def rgb_of(planes: Picture, matrix: int) -> Picture:
 
 
 class Converter:
-    """Turns decoded frames of one stream into arrays, upright and all of the first one's size."""
+    """Turns decoded frames of one stream into arrays, upright and all of the first one's size.
 
-    def __init__(self, first: VideoFrame) -> None:
+    Args:
+        first: The first frame.
+        aspect: Width of its pixels in their heights.
+    """
+
+    def __init__(self, first: VideoFrame, aspect: float = 1.0) -> None:
         from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-        self.stored = (first.width, first.height)
+        self.square = square_size(first.width, first.height, aspect)
         self.orientation: Orientation = orientation_of(first)
-        self.upright = self.orientation.size(*self.stored)
+        self.upright = self.orientation.size(*self.square)
         self.reformatter = VideoReformatter()
         self.full_range, self.one_matrix = ColorRange.JPEG, Colorspace.ITU601
 
@@ -189,7 +276,7 @@ class Converter:
         return Frame(index, time_s, *self.upright, convert)
 
     def pixels(self, picture: VideoFrame, pixel_format: str) -> Picture:
-        width, height = self.stored
+        width, height = self.square
         # Luma and colour are taken as stored; FFmpeg would turn those of HD into those of SD.
         matrix = self.one_matrix if pixel_format in ("gray", "yuv444p") else None
         # One context for all frames, since making one costs more than converting a small frame.
@@ -208,60 +295,3 @@ class Converter:
         if pixel_format == "yuv444p":
             return np.stack([self.orientation.apply(plane) for plane in image])
         return self.orientation.apply(image)
-
-
-class Clock:
-    """Gives each frame its time after the first one; times always increase.
-
-    Args:
-        path: File, for messages.
-        period_s: Mean time between frames, for those without a timestamp.
-    """
-
-    def __init__(self, path: Path, period_s: float) -> None:
-        self.path, self.period_s = path, period_s
-        self.last_pts: int | None = None
-        self.last_dts: int | None = None
-        self.faults_pts = self.faults_dts = 0
-        # Added to the container's times; unknown until the first frame.
-        self.shift_s: Fraction | None = None
-        self.last_s = 0.0
-
-    def time_s(self, picture: VideoFrame) -> float:
-        stamp = self.stamp(picture)
-        stored_s = None
-        if stamp is not None and picture.time_base is not None:
-            stored_s = stamp * picture.time_base
-        if self.shift_s is None:
-            self.shift_s = -(stored_s or Fraction(0))
-            return self.last_s
-        if stored_s is None:
-            time_s = self.last_s + self.period_s
-        else:
-            time_s = float(stored_s + self.shift_s)
-            if time_s < self.last_s - RESTART_S:
-                time_s = self.last_s + self.period_s
-                self.shift_s = Fraction(time_s) - stored_s
-            elif time_s <= self.last_s:
-                time_s = self.last_s + self.period_s / 2
-            elif time_s > self.last_s + LONGEST_GAP_S:
-                raise MediaError(
-                    f"{self.path}: timestamps jump from {self.last_s:.2f} s to {time_s:.2f} s; "
-                    "expected no pause above an hour; repair them with "
-                    "ffmpeg -i IN -vf setpts=N/FRAME_RATE/TB OUT.mp4"
-                )
-        self.last_s = time_s
-        return time_s
-
-    def stamp(self, picture: VideoFrame) -> int | None:
-        """The presentation timestamp, or the decoding timestamp where that was more consistent."""
-        pts, dts = picture.pts, picture.dts
-        if pts is not None:
-            self.faults_pts += self.last_pts is not None and pts <= self.last_pts
-            self.last_pts = pts
-        if dts is not None:
-            self.faults_dts += self.last_dts is not None and dts <= self.last_dts
-            self.last_dts = dts
-        if pts is not None and (dts is None or self.faults_pts <= self.faults_dts):
-            return int(pts)
-        return None if dts is None else int(dts)

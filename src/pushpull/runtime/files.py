@@ -22,6 +22,7 @@ __all__ = [
     "fetch",
     "find",
     "output_dir",
+    "readable",
     "reason_of",
     "search_dirs",
     "sha256_of",
@@ -107,6 +108,18 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def readable(name: str) -> str:
+    r"""A file name as text that every file can hold: bytes that are no UTF-8 become marks.
+
+    Examples:
+        >>> import os
+        >>> from pushpull.runtime.files import readable
+        >>> readable(os.fsdecode(b"caf\xe9")).isprintable()
+        True
+    """
+    return os.fsencode(name).decode(errors="replace")
 
 
 def cache_dir() -> Path:

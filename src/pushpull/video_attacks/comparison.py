@@ -21,6 +21,7 @@ from pushpull.video_attacks.results import (
     changed,
     frames_of,
     scored,
+    time_in,
 )
 
 __all__ = ["spectrogram_db", "write_views"]
@@ -116,7 +117,7 @@ def write_videos(
                 "difference": np.repeat(luma.astype(np.uint8)[:, :, None], 3, 2),
             }
             for kind, image in images.items():
-                writers[kind].write(shrunk(image, width, height), frame.time_s)
+                writers[kind].write(shrunk(image, width, height), time_in(result, frame))
 
 
 def change_of_luma(result: VideoAttack, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:

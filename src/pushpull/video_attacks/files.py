@@ -224,7 +224,8 @@ class PixelFiles(Files):
         return [path]
 
     def _pictures(self, points: Points) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        for frame in read_frames(self.clips.footage.path, on_damage=lambda line: None):
+        footage = self.clips.footage
+        for frame in read_frames(footage.path, part=footage.part, on_damage=lambda line: None):
             if frame.index < self.first:
                 continue
             if frame.index > self.last:

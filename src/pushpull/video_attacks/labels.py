@@ -29,7 +29,7 @@ def labels_from_csv(
     """Labels (N,) of each track, from the row at the nearest time whose box overlaps most.
 
     Args:
-        path: AVA csv of this video: times in seconds after its first frame, boxes relative to it.
+        path: AVA csv of this video: times in seconds of its own clock, boxes relative to it.
         tracks: Faces.
         info: Of the video.
 

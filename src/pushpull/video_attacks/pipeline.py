@@ -25,6 +25,7 @@ from pushpull.detection import (
     read_clips,
 )
 from pushpull.errors import BudgetWarning, MediaError, UnknownName
+from pushpull.media import WHOLE, Part
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
@@ -64,6 +65,8 @@ def attack_video(
     face_finder: str = "auto",
     crop: str = "auto",
     device: str | None = None,
+    part: Part = WHOLE,
+    audio_track: int | None = None,
     progress: Progress = no_progress,
     **settings: Any,
 ) -> VideoAttack:
@@ -82,6 +85,8 @@ def attack_video(
         face_finder: As for `detect`.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
+        part: Which part of the video; what is written begins with it.
+        audio_track: Number of the sound track, from 1; as for `detect` by default.
         progress: Called with stage, steps done and steps expected (None if not known).
         **settings: Of `AttackSettings`: eps, modality, objective, steps, seed, ...; `quantise` is a
             search among 8-bit pixels and int16 samples beside the one among floats.
@@ -108,7 +113,14 @@ def attack_video(
         target = resolve_detector(detector, device=device)
         source = None if surrogate is None else resolve_detector(surrogate, device=device)
         window = crop_of(crop, target)
-    footage = find_faces(video, face_finder=face_finder, progress=progress, clock=clock)
+    footage = find_faces(
+        video,
+        face_finder=face_finder,
+        part=part,
+        audio_track=audio_track,
+        progress=progress,
+        clock=clock,
+    )
     if not footage.tracks:
         raise MediaError(f"{footage.path}: {footage.faceless}; there is nothing to attack")
     with clock("crops"):
@@ -119,7 +131,7 @@ def attack_video(
         if labels is None:
             speaking = [(s.score > 0).astype(np.int64) for s in clean.by_track().values()]
         else:
-            found = labels_from_csv(labels, footage.tracks, footage.info)
+            found = labels_from_csv(labels, clips.footage.tracks, footage.info)
             speaking = [y[g.frame_of_grid] for y, g in zip(found, clips.grids, strict=True)]
         segments = [segment.labelled(speaking) for segment in segments]
         clean = replace(clean, speaking=np.concatenate(speaking) == 1)
@@ -157,6 +169,8 @@ def attack_video(
         variants=tuple(variants),
         settings={
             "video": str(footage.path),
+            "part_s": None if part == WHOLE else [part.start_s, part.end_s],
+            "audio_track": footage.audio_track,
             "detector": target.card.name,
             "detector_sha256": target.card.sha256,
             "model": target.card.model,

@@ -108,7 +108,8 @@ def read_pixels(clips: VideoClips, segment: Segment) -> Pixels:
     placed = np.zeros((b, n, 2), np.int64)
     first = min(int(track.frames[0]) for track in tracks)
     last = max(int(track.frames[-1]) for track in tracks)
-    for frame in read_frames(clips.footage.path, on_damage=lambda line: None):
+    footage = clips.footage
+    for frame in read_frames(footage.path, part=footage.part, on_damage=lambda line: None):
         if frame.index < first:
             continue
         if frame.index > last:

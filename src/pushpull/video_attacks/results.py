@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,11 +183,14 @@ class VideoAttack:
             y[grid.grid_of_frame].astype(np.int64)
             for y, grid in zip(self.speaking, grids, strict=True)
         ]
+        # What is written begins with the first frame of the part.
+        first = next(frames_of(self, "detecting again", no_progress)).index
+        known = [replace(t, frames=t.frames - first) for t in self.clips.footage.tracks]
         return {
             name: redetect(
                 found[name],
                 detector,
-                self.clips.footage.tracks,
+                known,
                 labels,
                 face_finder=self.settings["face_finder"],
                 crop=self.settings["crop"],
@@ -237,7 +240,7 @@ def write_files(result: VideoAttack, folder: Path, progress: Progress) -> None:
     if isinstance(result.files[0], PixelFiles):
         for codec in codecs:
             frames = frames_of(result, "writing", progress)
-            pictures = ((changed(result, frame), frame.time_s) for frame in frames)
+            pictures = ((changed(result, frame), time_in(result, frame)) for frame in frames)
             path, sound = folder / f"adversarial{codec.video_suffix}", adversarial_sound(result)
             write_pictures(path, pictures, result.clips.footage.info, sound, codec)
         return
@@ -280,7 +283,7 @@ def write_comparison(result: VideoAttack, path: Path, progress: Progress) -> Non
                 if shrink < 1:
                     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
                 halves.append(with_caption(image, words))
-            writer.write(np.concatenate(halves, 1), frame.time_s)
+            writer.write(np.concatenate(halves, 1), time_in(result, frame))
 
 
 def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
@@ -294,8 +297,13 @@ def changed(result: VideoAttack, frame: Frame) -> NDArray[np.uint8]:
 def frames_of(result: VideoAttack, stage: str, progress: Progress) -> Iterator[Frame]:
     """Frames of the clean video."""
     footage = result.clips.footage
-    frames = read_frames(footage.path, on_damage=lambda line: None)
-    return counted(frames, stage, footage.info, progress)
+    frames = read_frames(footage.path, part=footage.part, on_damage=lambda line: None)
+    return counted(frames, stage, footage.n_frames, progress)
+
+
+def time_in(result: VideoAttack, frame: Frame) -> float:
+    """When a frame is shown in what is written: files begin where the part does."""
+    return frame.time_s - result.clips.footage.part.start_s
 
 
 def scored(result: VideoAttack, scores: FrameScores) -> list[ScoredTrack]:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.media_files import clicks, flashes, make_video, onsets_s
 from typer.testing import CliRunner
 
 from pushpull.cli import app
 from pushpull.data import Plan, faults, loader, open_tracks
 from pushpull.data.ava import SyntheticAvaVideo, find_sources, prepare, write_synthetic_ava
-from pushpull.data.ava.preparing import Rows
+from pushpull.data.ava.preparing import Rows, examples_of
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import DatasetError
 from pushpull.media import read_frames
@@ -213,6 +214,34 @@ def test_rows_know_their_rate_and_gaps() -> None:
     )
     assert gappy.gaps == 1
     assert 25 < gappy.fps < 34
+
+
+def test_rows_are_on_the_clock_of_a_file_whose_picture_begins_late(tmp_path: Path) -> None:
+    path = make_video(
+        tmp_path / "late.mkv",
+        n_frames=75,
+        size=(64, 48),
+        picture=flashes((64, 48), [25]),
+        sound=clicks([2.5]),
+        video_start_s=1.5,
+        audio_codec="pcm_s16le",
+        options={"bf": "0"},
+    )
+    n = 26
+    rows = Rows(
+        entity="late:1",
+        timestamps_s=2.0 + np.arange(n) / 25,
+        boxes=np.tile([0.2, 0.2, 0.8, 0.8], (n, 1)),
+        speaking=np.zeros(n, bool),
+    )
+    odd: list[object] = []
+    (example,) = examples_of("late", path, [rows], odd)
+    assert odd == []
+    bright = example.clip.faces.float().mean((1, 2)) > 128
+    (onset_s,) = onsets_s(example.clip.waveform.numpy(), 16_000, threshold=0.2)
+    seen_s = float(rows.timestamps_s[bright.numpy()][0]) - 2.0
+    assert seen_s == pytest.approx(0.5, abs=0.021)
+    assert onset_s == pytest.approx(0.5, abs=0.005)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,291 @@
+"""Results that take nobody's place.
+
+A folder of results keeps a record, `.pushpull.json`: for each file the checksum of its content, and
+what decided it (the command, its inputs by checksum, its settings). A file that is there is
+replaced only if it was made by the same command of the same inputs with the same settings and is as
+it was left, or if that is asked for. An input is never replaced, by whatever name or link it is
+reached.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pushpull.errors import CheckpointError, OutputError
+from pushpull.runtime.files import output_dir, readable, sha256_of, written_whole
+from pushpull.runtime.records import plain, read_json, write_json
+
+__all__ = ["RECORD", "Origin", "Outputs", "output_names"]
+
+RECORD = ".pushpull.json"
+"""Name of the record in a folder of results."""
+
+SHOWN = 3
+"""Differences that a message names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What decides some results.
+
+    Attributes:
+        command: What makes them.
+        inputs: Files that they are made of: by content, not by name.
+        settings: Everything else that decides them; only what JSON holds.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.outputs import Origin
+        >>> _ = Path("a.mp4").write_bytes(b"film"), Path("b.mp4").write_bytes(b"film")
+        >>> a, b = (Origin(command="detect", inputs=(Path(n),)) for n in ("a.mp4", "b.mp4"))
+        >>> a.key == b.key, a.key == Origin(command="attack", inputs=a.inputs).key
+        (True, False)
+    """
+
+    command: str
+    inputs: tuple[Path, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def contents(self) -> tuple[str, ...]:
+        """Checksums of the inputs."""
+        try:
+            return tuple(sha256_of(path) for path in self.inputs)
+        except CheckpointError as e:
+            raise OutputError(str(e)) from e
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of all that decides the results."""
+        parts = [self.command, self.contents, plain(self.settings)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the record, so that a message can say what is different."""
+        return {
+            "key": self.key,
+            "command": self.command,
+            "inputs": [
+                {"name": readable(str(path)), "sha256": content}
+                for path, content in zip(self.inputs, self.contents, strict=True)
+            ],
+            "settings": plain(self.settings),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """The results of one piece of work in one folder.
+
+    Attributes:
+        folder: Where they go; made when something is written.
+        origin: What decides them.
+        inputs: Files that are never replaced, those of `origin` aside.
+        overwrite: Whether other files may be replaced.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.outputs import Origin, Outputs
+        >>> def save(words):
+        ...     outputs = Outputs(folder=Path("out"), origin=Origin(command=words))
+        ...     with outputs.writing(["talk.txt"]) as paths:
+        ...         _ = paths["talk.txt"].write_text(words)
+        >>> save("hello")
+        >>> save("hello")  # the same again
+        >>> save("good bye")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.OutputError: out/talk.txt: is there already, made by `hello`; choose
+        another --out, or --overwrite
+    """
+
+    folder: Path
+    origin: Origin
+    inputs: tuple[Path, ...] = ()
+    overwrite: bool = False
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names whose files may not be replaced; best before the work.
+
+        Raises:
+            OutputError: If there is one.
+        """
+        known = _recorded(self.folder)
+        wrong = [line for name in names if (line := self._wrong(name, known))]
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise OutputError(f"{wrong[0]}{more}")
+
+    def _wrong(self, name: str, known: Mapping[str, Any]) -> str | None:
+        """Why a file may not be replaced; None if it may, or is not there."""
+        path = self.folder / name
+        if not os.path.lexists(path):
+            return None
+        if any(_is_same(path, other) for other in (*self.inputs, *self.origin.inputs)):
+            return (
+                f"{path}: is an input of this command and is never replaced; choose another --out"
+            )
+        if self.overwrite:
+            return None
+        way_out = "choose another --out, or --overwrite"
+        entry = known.get(name)
+        if entry is None or path.is_symlink() or not path.is_file():
+            return f"{path}: is there already and was not made by this tool; {way_out}"
+        if sha256_of(path) != entry.get("sha256"):
+            return f"{path}: is there already and was changed since it was made; {way_out}"
+        made = entry.get("origin", {})
+        if made.get("key") == self.origin.key:
+            return None
+        return f"{path}: is there already, made {_difference(made, self.origin)}; {way_out}"
+
+    @contextmanager
+    def writing(self, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+        """Temporary paths by name, which all take their names at the end, or none does.
+
+        Raises:
+            OutputError: If one may not be replaced, or cannot be written.
+        """
+        output_dir(self.folder)
+        with ExitStack() as stack:
+            # Entered first, so left last: when all files have their names.
+            locked = stack.enter_context(_Locked(self))
+            whole = {n: stack.enter_context(written_whole(self.folder / n)) for n in names}
+            yield whole
+            locked.take(names)
+
+    def take(self, fresh: Path) -> dict[str, Path]:
+        """Move all files of a folder in, in place of what the same work left there before.
+
+        Args:
+            fresh: A folder on the same disk.
+
+        Returns:
+            The files by name.
+
+        Raises:
+            OutputError: If one may not be replaced; then nothing is moved.
+        """
+        made = sorted(path for path in fresh.iterdir() if path.is_file())
+        with _Locked(self) as locked:
+            locked.take([path.name for path in made])
+            for name in locked.left_over():
+                (self.folder / name).unlink(missing_ok=True)
+            return {path.name: path.replace(self.folder / path.name) for path in made}
+
+
+class _Locked:
+    """A folder of results while its files change: one process at a time, the record at the end."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
+        self.taken: list[str] = []
+        self.handle = -1
+
+    def __enter__(self) -> _Locked:
+        self.outputs.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def take(self, names: Sequence[str]) -> None:
+        """Wait for others, then say which names are about to be given."""
+        self.handle = os.open(self.outputs.folder, os.O_RDONLY)
+        # Some network disks have no locks; then two runs at once are not kept apart.
+        with suppress(OSError):
+            fcntl.flock(self.handle, fcntl.LOCK_EX)
+        self.outputs.check(names)
+        self.taken = list(names)
+
+    def left_over(self) -> list[str]:
+        """Files of the same work, or with `overwrite` of any, that are made no more."""
+        folder, key = self.outputs.folder, self.outputs.origin.key
+        return [
+            name
+            for name, entry in _recorded(folder).items()
+            if name not in self.taken
+            and (self.outputs.overwrite or entry.get("origin", {}).get("key") == key)
+            and not any(_is_same(folder / name, other) for other in self.outputs.inputs)
+            and (folder / name).is_file()
+            and sha256_of(folder / name) == entry.get("sha256")
+        ]
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None and self.taken:
+                self._record()
+        finally:
+            if self.handle >= 0:
+                os.close(self.handle)
+
+    def _record(self) -> None:
+        folder = self.outputs.folder
+        files = {n: e for n, e in _recorded(folder).items() if os.path.lexists(folder / n)}
+        made = self.outputs.origin.as_dict()
+        for name in self.taken:
+            files[name] = {"sha256": sha256_of(folder / name), "origin": made}
+        write_json(folder / RECORD, {"files": files}, kind="outputs")
+
+
+def output_names(inputs: Sequence[Path]) -> list[str]:
+    """A name for the results of each input: the file's own, numbered where two would be one.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.outputs import output_names
+        >>> output_names([Path("a/talk.mp4"), Path("b/Talk.mp4"), Path("b/other.mp4")])
+        ['talk', 'Talk-2', 'other']
+    """
+    taken: set[str] = set()
+    names = []
+    for path in inputs:
+        stem = readable(path.stem)
+        name, number = stem, 2
+        while _folded(name) in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(_folded(name))
+        names.append(name)
+    return names
+
+
+def _folded(name: str) -> str:
+    """A name as disks compare it that do not tell cases or ways of writing a letter apart."""
+    return unicodedata.normalize("NFKD", name).casefold()
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two names are of one file, by whatever link."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """What is known of the files of a folder; nothing where there is no record that can be read."""
+    try:
+        files = read_json(folder / RECORD, kind="outputs")["files"]
+    except (OutputError, KeyError):
+        return {}
+    return {name: entry for name, entry in dict(files).items() if isinstance(entry, dict)}
+
+
+def _difference(made: Mapping[str, Any], origin: Origin) -> str:
+    """In what the making of a file differed from what is to be made."""
+    if made.get("command") != origin.command:
+        return f"by `{made.get('command')}`"
+    before = [entry.get("sha256") for entry in made.get("inputs", [])]
+    if before != list(origin.contents):
+        names = ", ".join(str(entry.get("name")) for entry in made.get("inputs", []))
+        return f"of another input ({names})"
+    old, new = made.get("settings", {}), plain(origin.settings)
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    said = ", ".join(f"{name} {old.get(name)}" for name in changed[:SHOWN])
+    return f"with other settings ({said})"
