@@ -48,7 +48,7 @@ def test_a_foreign_model_detects_and_is_attacked_on_video(mine, talking, tmp_pat
     assert found.settings["detector"] == "LipsAndLoudness"
     assert len(found.tracks[0].scores) == 25
     attacked = pp.attack_video(talking, mine, "pgd", eps=40, steps=2, face_finder="dlib")
-    clean, found = attacked.clean["as found"], attacked.adversary.scores["as found"]
+    clean, found = attacked.clean.as_found, attacked.asked.as_found
     signs = 2 * clean.truth - 1
     assert (found.score * signs).mean() < (clean.score * signs).mean()
 

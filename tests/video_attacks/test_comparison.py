@@ -2,19 +2,11 @@ import numpy as np
 import pytest
 
 from pushpull.media import probe, read_frames, read_waveform
-from pushpull.video_attacks import attack_video, write_views
-from pushpull.video_attacks.comparison import spectrogram_db
-
-
-@pytest.fixture(scope="module", params=["crop", "frame"])
-def attacked(request, talking, checkpoint):
-    return attack_video(
-        talking, checkpoint, attack="fgsm", eps=20, face_finder="dlib", space=request.param
-    )
+from pushpull.video_attacks.comparison import spectrogram_db, write_side_by_side, write_views
 
 
 def test_views_show_both_videos_and_what_differs(attacked, tmp_path):
-    paths = write_views(attacked, tmp_path, amplify=10)
+    paths = write_views(tmp_path, attacked.clean, attacked.asked, amplify=10)
     shown = {kind: probe(paths[kind]) for kind in ("clean", "adversarial", "difference")}
     assert {(i.width, i.height, i.n_frames) for i in shown.values()} == {(320, 240, 25)}
     assert all(paths[kind].stat().st_size > 500 for kind in paths)
@@ -25,6 +17,21 @@ def test_views_show_both_videos_and_what_differs(attacked, tmp_path):
     assert (np.abs(middle - 128) > 8).mean() > 0.02
     peak = np.abs(read_waveform(paths["difference"])).max()
     assert 0.5 < peak <= 1.0
+
+
+def test_both_sides_stand_in_one_picture_with_the_adversarial_sound(attacked, tmp_path):
+    path = tmp_path / "both.mp4"
+    write_side_by_side(path, attacked.clean, attacked.asked, "fgsm")
+    info = probe(path)
+    assert (info.width, info.height, info.n_frames) == (640, 240, 25)
+    heard, wanted = read_waveform(path), attacked.asked.sound()
+    n = min(len(heard), len(wanted)) - 1000
+    change = np.abs(heard[1000:n] - wanted[1000:n]).mean()
+    assert change < np.abs(heard[1000:n] - np.roll(wanted, 500)[1000:n]).mean() / 2
+    # The halves are of one video: they differ by captions, scores and a few levels.
+    picture = list(read_frames(path))[12].gray().astype(float)
+    left, right = picture[:200, :320], picture[:200, 320:]
+    assert np.median(np.abs(left - right)) < 4
 
 
 def test_a_tone_stands_at_its_place_in_a_spectrogram():

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from pushpull.errors import AnnotationError
-from pushpull.video_attacks.labels import labels_from_csv, labels_from_tracks
+from pushpull.models.weights import resolve_detector
+from pushpull.video_attacks.labels import labelled, labels_from_csv, labels_from_tracks
 
 
 def write_csv(path, tracks, info, labels, *, shift_s=0.0, move=0.0, skip=()):
@@ -29,11 +31,11 @@ def write_csv(path, tracks, info, labels, *, shift_s=0.0, move=0.0, skip=()):
 @pytest.fixture
 def labels(two_people):
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 2, len(track)) for track in two_people.footage.tracks]
+    return [rng.integers(0, 2, len(track)) for track in two_people.tracks]
 
 
 def test_every_frame_takes_the_label_of_its_own_face(two_people, labels, tmp_path):
-    tracks, info = two_people.footage.tracks, two_people.footage.info
+    tracks, info = two_people.tracks, two_people.info
     path = write_csv(tmp_path / "l.csv", tracks, info, labels, shift_s=0.01, move=0.01)
     found = labels_from_csv(path, tracks, info)
     for mine, wanted in zip(found, labels, strict=True):
@@ -42,14 +44,14 @@ def test_every_frame_takes_the_label_of_its_own_face(two_people, labels, tmp_pat
 
 @pytest.mark.parametrize("wrong", [{"shift_s": 5.0}, {"move": 0.4}])
 def test_a_csv_that_does_not_fit_says_where(two_people, labels, tmp_path, wrong):
-    tracks, info = two_people.footage.tracks, two_people.footage.info
+    tracks, info = two_people.tracks, two_people.info
     path = write_csv(tmp_path / "l.csv", tracks, info, labels, **wrong)
     with pytest.raises(AnnotationError, match=r"frames of face 0 have no label, the first at"):
         labels_from_csv(path, tracks, info)
 
 
 def test_single_missing_rows_take_their_neighbour(two_people, labels, tmp_path):
-    tracks, info = two_people.footage.tracks, two_people.footage.info
+    tracks, info = two_people.tracks, two_people.info
     path = write_csv(tmp_path / "l.csv", tracks, info, labels, skip=(3,))
     found = labels_from_csv(path, tracks, info)
     assert found[0][3] in (labels[0][2], labels[0][4])
@@ -57,7 +59,7 @@ def test_single_missing_rows_take_their_neighbour(two_people, labels, tmp_path):
 
 
 def test_faces_found_anew_take_labels_where_they_overlap(two_people, labels):
-    known = two_people.footage.tracks
+    known = two_people.tracks
     anew = replace(known[1], track_id=7, boxes=known[1].boxes + 2.0)
     assert labels_from_tracks(anew, known, labels).tolist() == labels[1].tolist()
     elsewhere = replace(known[1], boxes=known[1].boxes + 1000.0)
@@ -66,3 +68,23 @@ def test_faces_found_anew_take_labels_where_they_overlap(two_people, labels):
     found = labels_from_tracks(later, known, labels)
     assert found[:-5].tolist() == labels[1][5:].tolist()
     assert set(found[-5:]) == {-1}
+
+
+def test_without_a_csv_the_detector_decides(crop_segment, checkpoint):
+    detector = resolve_detector(checkpoint, device="cpu")
+    assert crop_segment.batch.speaking is None
+    (segment,) = labelled([crop_segment], detector)
+    with torch.no_grad():
+        score = detector(**segment.batch.inputs).score
+    assert torch.equal(segment.batch.speaking == 1, (score > 0) & segment.batch.mask)
+
+
+def test_labels_of_a_csv_stand_with_their_clips(crop_segment, checkpoint, labels, tmp_path):
+    clips = crop_segment.clips
+    path = write_csv(tmp_path / "l.csv", clips.tracks, clips.info, labels)
+    (segment,) = labelled([crop_segment], resolve_detector(checkpoint, device="cpu"), path)
+    assert segment.clips is clips
+    for row, (grid, wanted) in enumerate(zip(clips.grids, labels, strict=True)):
+        n = int(segment.batch.n_frames[row])
+        assert segment.batch.speaking[row, :n].tolist() == wanted[grid.frame_of_grid].tolist()
+        assert not segment.batch.speaking[row, n:].any()

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pushpull.attacks.threat import Threat
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.video_attacks.pixels import PixelSpace, overlapping, read_pixels, sampling_weights
-from pushpull.video_attacks.segments import segments_of
 
 
 def crop_by_weights(image, window):
@@ -56,10 +55,9 @@ def test_parts_outside_the_picture_are_left_out():
     assert there == (slice(3, 9), slice(0, 7))
 
 
-def test_what_is_painted_is_what_the_detector_sees(two_people):
-    (segment,) = segments_of(two_people)
-    pixels = read_pixels(two_people, segment)
-    space = PixelSpace(segment.batch, Threat.of(20.0), segment.sound, pixels)
+def test_a_moved_pixel_moves_the_crop_that_the_detector_sees(frame_segment):
+    segment = frame_segment
+    space = PixelSpace(segment.batch, Threat.of(20.0), segment.sound, segment.pixels)
     generator = torch.Generator().manual_seed(0)
     change = space.regions["visual"].noise(generator)
     points = {"visual": space.regions["visual"].place(change)}
@@ -70,9 +68,8 @@ def test_what_is_painted_is_what_the_detector_sees(two_people):
     assert torch.equal(space.to_batch(points).waveform, segment.batch.waveform)
 
 
-def test_gradients_reach_pixels_inside_the_window_only(two_people):
-    (segment,) = segments_of(two_people)
-    pixels = read_pixels(two_people, segment)
+def test_gradients_reach_pixels_inside_the_window_only(frame_segment):
+    segment, pixels = frame_segment, frame_segment.pixels
     space = PixelSpace(segment.batch, Threat.of(20.0), segment.sound, pixels)
     luma = pixels.luma.clone().requires_grad_()
     space.to_batch({"visual": luma}).faces.sum().backward()
@@ -85,17 +82,15 @@ def test_gradients_reach_pixels_inside_the_window_only(two_people):
 
 
 def test_shared_pixels_belong_to_one_face(two_people):
-    footage = two_people.footage
-    first = footage.tracks[0]
+    first = two_people.tracks[0]
     double = replace(first, track_id=1, boxes=first.boxes + 4.0)
     clips = replace(
         two_people,
-        footage=replace(footage, tracks=(first, double)),
+        tracks=(first, double),
         grids=(two_people.grids[0],) * 2,
         faces=(two_people.faces[0],) * 2,
     )
-    (segment,) = segments_of(clips)
-    pixels = read_pixels(clips, segment)
+    pixels = read_pixels(clips)
     owners = np.zeros((len(first), 480, 640), int)
     for i in range(2):
         for t in range(len(first)):
@@ -105,9 +100,8 @@ def test_shared_pixels_belong_to_one_face(two_people):
 
 
 @pytest.mark.parametrize("modality", ["audio", "visual", "both"])
-def test_only_attacked_modalities_have_regions(two_people, modality):
-    (segment,) = segments_of(two_people)
-    threat = Threat.of(5.0, modality=modality)
-    space = PixelSpace(segment.batch, threat, segment.sound, read_pixels(two_people, segment))
+def test_only_attacked_modalities_have_regions(frame_segment, modality):
+    segment, threat = frame_segment, Threat.of(5.0, modality=modality)
+    space = PixelSpace(segment.batch, threat, segment.sound, segment.pixels)
     assert set(space.regions) == set(threat.modalities)
     assert set(space.row_groups) == set(threat.modalities)

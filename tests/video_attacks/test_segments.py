@@ -9,8 +9,8 @@ import torch
 from pushpull.detection.clips import clip_grid
 from pushpull.errors import ConfigError
 from pushpull.schema import Track
-from pushpull.video_attacks import segments
-from pushpull.video_attacks.segments import segments_of
+from pushpull.video_attacks import SPACES, segments
+from pushpull.video_attacks.segments import by_face, segments_of
 
 
 def moved(track, by_s, number):
@@ -26,39 +26,51 @@ def moved(track, by_s, number):
 
 def at_times(clips, starts_s):
     """The first face of a video, again and again from these times on."""
-    tracks = tuple(moved(clips.footage.tracks[0], s, i) for i, s in enumerate(starts_s))
+    tracks = tuple(moved(clips.tracks[0], s, i) for i, s in enumerate(starts_s))
     sound = np.arange(round(16_000 * (max(starts_s) + 3)), dtype=np.float32)
     return replace(
         clips,
-        footage=replace(clips.footage, tracks=tracks),
+        tracks=tracks,
         grids=tuple(clip_grid(track.timestamps_s) for track in tracks),
         faces=(clips.faces[0],) * len(tracks),
         waveform=sound / 2**22,
     )
 
 
-def test_people_on_screen_together_share_one_sound(two_people):
-    (segment,) = segments_of(two_people)
-    assert segment.tracks == (0, 1)
-    assert len(segment.sound.waveform) == 1
-    assert segment.batch.faces.shape[0] == 2
+def numbers_of(found):
+    return [tuple(track.track_id for track in segment.clips.tracks) for segment in found]
+
+
+def test_people_on_screen_together_share_one_sound(crop_segment):
+    assert numbers_of([crop_segment]) == [(0, 1)]
+    assert len(crop_segment.sound.waveform) == 1
+    assert crop_segment.batch.faces.shape[0] == 2
 
 
 def test_faces_that_share_no_sample_are_apart_and_in_order_of_time(two_people):
     clips = at_times(two_people, [4.0, 0.0, 0.6, 8.0])
-    found = segments_of(clips)
-    assert [s.tracks for s in found] == [(1, 2), (0,), (3,)]
+    found = segments_of(clips, SPACES["crop"])
+    assert numbers_of(found) == [(1, 2), (0,), (3,)]
     for segment in found:
-        for row, track in enumerate(segment.tracks):
-            start, stop = clips.span(track)
+        first, stop = segment.span
+        sound = clips.waveform[first:stop]
+        assert torch.equal(segment.sound.waveform, torch.from_numpy(sound)[None])
+        assert np.array_equal(segment.heard({}), sound)
+        for row, track in enumerate(segment.clips.tracks):
+            start, stop = clips.span(track.track_id)
             heard = segment.batch.waveform[row, : int(segment.batch.n_samples[row])]
             assert torch.equal(heard, torch.from_numpy(clips.waveform[start:stop]))
-            assert int(segment.sound.starts[row]) == start - segment.first_sample
+            assert int(segment.sound.starts[row]) == start - first
 
 
 def test_a_face_between_two_that_never_meet_joins_them(two_people):
     clips = at_times(two_people, [0.0, 0.8, 1.6])
-    assert [s.tracks for s in segments_of(clips)] == [(0, 1, 2)]
+    assert numbers_of(segments_of(clips, SPACES["crop"])) == [(0, 1, 2)]
+
+
+def test_what_faces_have_comes_in_the_order_of_the_video(two_people):
+    found = segments_of(at_times(two_people, [4.0, 0.0, 0.6, 8.0]), SPACES["crop"])
+    assert by_face(found, [["b", "c"], ["a"], ["d"]]) == ["a", "b", "c", "d"]
 
 
 def test_sound_is_on_the_grid_of_int16(two_people):
@@ -67,16 +79,28 @@ def test_sound_is_on_the_grid_of_int16(two_people):
     assert two_people.waveform.max() < 1.0
 
 
-def test_labels_stand_with_their_clips(two_people):
-    labels = [np.full(len(g.frame_of_grid), i) for i, g in enumerate(two_people.grids)]
-    (segment,) = [s.labelled(labels) for s in segments_of(two_people)]
-    assert segment.batch.speaking is not None
-    for row in range(2):
-        n = int(segment.batch.n_frames[row])
-        assert set(segment.batch.speaking[row, :n].tolist()) == {row}
+def test_valid_values_are_told_from_padding(two_people):
+    track = two_people.tracks[1]
+    short = replace(
+        track,
+        frames=track.frames[:10],
+        timestamps_s=track.timestamps_s[:10],
+        boxes=track.boxes[:10],
+        detected=track.detected[:10],
+    )
+    clips = replace(
+        two_people,
+        tracks=(two_people.tracks[0], short),
+        grids=(two_people.grids[0], clip_grid(short.timestamps_s)),
+        faces=(two_people.faces[0], two_people.faces[1][:10]),
+    )
+    (segment,) = segments_of(clips, SPACES["crop"])
+    rows = segment.rows(segment.batch.mask.double())
+    assert [len(row) for row in rows] == [25, 10]
+    assert all(row.all() for row in rows)
 
 
 def test_a_segment_beyond_memory_is_refused_with_advice(two_people, monkeypatch):
     monkeypatch.setattr(segments, "MOST_FRAMES", 10)
-    with pytest.raises(ConfigError, match="attack a part: ffmpeg"):
-        segments_of(two_people)
+    with pytest.raises(ConfigError, match=r"2 faces hear one sound for up to 25 frames.*ffmpeg"):
+        segments_of(two_people, SPACES["crop"])

@@ -135,7 +135,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
 def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """The adversary, what `pushpull attack` writes of it, and pictures of the change."""
-    from pushpull.video_attacks import attack_video, write_views
+    from pushpull.video_attacks import attack_video
 
     folder = Path(asked["folder"])
     report("loading the detector", 0, None)
@@ -150,16 +150,15 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     )
     outputs = result.save(folder, progress=report)
     written = outputs["results.json"]
-    views = write_views(result, written.parent, amplify=asked["amplify"], progress=report)
+    views = result.compare(written.parent, amplify=asked["amplify"], progress=report)
     record = read_json(written, kind="video-attack")
     record["video"] = record["settings"]["video"] = asked["shown"]
     write_json(written, record, kind="video-attack")
     downloads = list(outputs)
-    tracks = result.clips.footage.tracks
     return {
         "kind": "attack",
         "name": asked["shown"],
-        "duration_s": result.clips.footage.info.duration_s,
+        "duration_s": result.clips.info.duration_s,
         "detector": model.card.name,
         "settings": {
             key: record["settings"][key]
@@ -188,7 +187,7 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
                 "clean": entry["clean"],
                 "adversarial": entry["adversarial"],
             }
-            for track, entry in zip(tracks, record["tracks"], strict=True)
+            for track, entry in zip(result.clips.tracks, record["tracks"], strict=True)
         ],
         "views": {kind: path.name for kind, path in views.items()},
         "downloads": downloads,

@@ -346,8 +346,8 @@ def _parts(
     """A track with its own sound, cut into parts."""
     whole = clips.clip(track)
     grid = clips.grids[track]
-    face = clips.footage.tracks[track]
-    size = np.array([clips.footage.info.width, clips.footage.info.height] * 2, np.float64)
+    face = clips.tracks[track]
+    size = np.array([clips.info.width, clips.info.height] * 2, np.float64)
     boxes = np.clip(face.boxes[grid.frame_of_grid] / size, 0, 1)
     n = len(whole.faces)
     times_s = np.arange(n) / whole.fps

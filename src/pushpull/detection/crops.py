@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +21,15 @@ __all__ = ["VideoClips", "gathered", "read_clips"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class VideoClips:
-    """All faces of a video as a detector sees them.
+class VideoClips(Footage):
+    """A video with its faces as a detector sees them.
+
+    Its sound is on the grid of int16, and long enough for all tracks.
 
     Attributes:
-        footage: The video, its sound and tracks.
         window: Which part of a face is shown.
         grids: Time grid of each track.
         faces: Crops of each track's own frames (N, 112, 112) uint8.
-        waveform: Sound of the footage (S,) float32 on the grid of int16, long enough for all
-            tracks.
 
     Examples:
         >>> from pushpull.detection import find_faces, read_clips
@@ -41,15 +41,22 @@ class VideoClips:
         ((0, 6400), torch.Size([10, 112, 112]))
     """
 
-    footage: Footage
     window: Crop
     grids: tuple[ClipGrid, ...]
     faces: tuple[NDArray[np.uint8], ...]
-    waveform: NDArray[np.float32]
+
+    def subset(self, places: Sequence[int]) -> VideoClips:
+        """The same video with the faces at some places only."""
+        return replace(
+            self,
+            tracks=tuple(self.tracks[i] for i in places),
+            grids=tuple(self.grids[i] for i in places),
+            faces=tuple(self.faces[i] for i in places),
+        )
 
     def span(self, track: int) -> tuple[int, int]:
         """First and last sample + 1 that a track hears."""
-        return _span(self.footage.tracks[track], self.grids[track], self.footage)
+        return _span(self.tracks[track], self.grids[track], self)
 
     def clip(self, track: int) -> Clip:
         """One track for a detector."""
@@ -122,13 +129,10 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
     step = GRID["audio"]
     rounded = np.clip(np.round(footage.waveform / step) * step, -1.0, 1.0 - step)
     missing = max(0, end - len(rounded))
-    return VideoClips(
-        footage=replace(footage, tracks=tuple(tracks)),
-        window=window,
-        grids=grids,
-        faces=faces,
-        waveform=np.pad(rounded, (0, missing)).astype(np.float32),
-    )
+    kept: dict[str, Any] = {field.name: getattr(footage, field.name) for field in fields(Footage)}
+    kept["tracks"] = tuple(tracks)
+    kept["waveform"] = np.pad(rounded, (0, missing)).astype(np.float32)
+    return VideoClips(**kept, window=window, grids=grids, faces=faces)
 
 
 def _span(track: Track, grid: ClipGrid, footage: Footage) -> tuple[int, int]:

@@ -1,16 +1,9 @@
 """Adversaries of whole videos: found, written to files, read back, and looked at."""
 
-from pushpull.video_attacks.comparison import write_views
-from pushpull.video_attacks.pipeline import SPACES, attack_video
+from pushpull.video_attacks.pipeline import attack_video
 from pushpull.video_attacks.redetect import redetect
-from pushpull.video_attacks.results import VideoAttack
-from pushpull.video_attacks.variants import Variant
+from pushpull.video_attacks.results import Adversary
+from pushpull.video_attacks.spaces import SPACES
+from pushpull.video_attacks.variants import TrackChange, Variant
 
-__all__ = [
-    "SPACES",
-    "Variant",
-    "VideoAttack",
-    "attack_video",
-    "redetect",
-    "write_views",
-]
+__all__ = ["SPACES", "Adversary", "TrackChange", "Variant", "attack_video", "redetect"]

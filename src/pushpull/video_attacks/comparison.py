@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection import Overlay
+from pushpull.detection import Footage, Overlay, counted
 from pushpull.errors import OutputError
-from pushpull.media import VideoWriter, rgb_of
+from pushpull.media import Frame, VideoInfo, VideoWriter, read_frames, rgb_of
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import SAMPLE_RATE_HZ
-from pushpull.video_attacks.results import (
-    WIDEST,
-    VideoAttack,
-    adversarial_sound,
-    changed,
-    frames_of,
-    scored,
-    time_in,
-)
+from pushpull.video_attacks.variants import Variant
 
-__all__ = ["spectrogram_db", "write_views"]
+__all__ = ["frames_of", "spectrogram_db", "time_in", "write_side_by_side", "write_views"]
+
+WIDEST = 960
+"""Pixels of one picture."""
 
 WINDOW, HOP = 512, 160
 RANGE_DB = 80.0
 GREY = 128.0
 
 
+def write_side_by_side(
+    path: Path,
+    clean: Variant,
+    found: Variant,
+    caption: str,
+    *,
+    progress: Progress = no_progress,
+) -> None:
+    """Both in one picture, with scores and captions, and the adversarial sound.
+
+    Args:
+        path: The file.
+        clean: The clean video.
+        found: The adversary.
+        caption: What was done, in a few words.
+        progress: Called with stage, frames done and frames expected.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    info = clean.clips.info
+    sides = [("clean", clean, overlay_of(clean)), (caption, found, overlay_of(found))]
+    width, height = size_of(info)
+    with VideoWriter(
+        path, width=2 * width, height=height, fps=info.fps, audio=found.sound()
+    ) as writer:
+        for frame in frames_of(clean.clips, "side by side", progress):
+            halves = [
+                captioned(shrunk(drawn(variant, overlay, frame, info), info), words)
+                for words, variant, overlay in sides
+            ]
+            writer.write(np.concatenate(halves, 1), time_in(clean.clips, frame))
+
+
 def write_views(
-    result: VideoAttack,
     folder: Path,
+    clean: Variant,
+    found: Variant,
     *,
     amplify: float = 20.0,
     progress: Progress = no_progress,
 ) -> dict[str, Path]:
-    """Write what is looked at side by side.
+    """What is looked at one beside the other: three videos and three spectrograms.
 
     Args:
-        result: The attack.
         folder: An existing folder.
+        clean: The clean video.
+        found: The adversary.
         amplify: Times that the change of a pixel is drawn.
         progress: Called with stage, frames done and frames expected.
 
@@ -64,77 +96,99 @@ def write_views(
         "sound_change": "view-change.png",
     }
     paths = {kind: folder / name for kind, name in names.items()}
-    before, after = result.clips.waveform, adversarial_sound(result)
+    before, after = clean.sound(), found.sound()
     sounds = {"clean": before, "adversarial": after, "difference": audible(after - before)}
-    write_videos(result, {kind: paths[kind] for kind in sounds}, sounds, amplify, progress)
+    info = clean.clips.info
+    overlays = {"clean": overlay_of(clean), "adversarial": overlay_of(found)}
+    with ExitStack() as stack:
+        writers = view_writers(stack, paths, sounds, info)
+        for frame in frames_of(clean.clips, "pictures to compare", progress):
+            change = np.clip(GREY + amplify * found.change_of_luma(frame), 0, 255)
+            images = {
+                "clean": drawn(clean, overlays["clean"], frame, info),
+                "adversarial": drawn(found, overlays["adversarial"], frame, info),
+                "difference": np.repeat(change.astype(np.uint8)[:, :, None], 3, 2),
+            }
+            for kind, image in images.items():
+                writers[kind].write(shrunk(image, info), time_in(clean.clips, frame))
     top_db = float(spectrogram_db(before).max())
-    for kind, sound in (
-        ("clean_sound", before),
-        ("adversarial_sound", after),
-        ("sound_change", after - before),
-    ):
-        write_spectrogram(paths[kind], sound, top_db)
+    write_spectrogram(paths["clean_sound"], before, top_db)
+    write_spectrogram(paths["adversarial_sound"], after, top_db)
+    write_spectrogram(paths["sound_change"], after - before, top_db)
     return paths
 
 
-def write_videos(
-    result: VideoAttack,
-    paths: dict[str, Path],
-    sounds: dict[str, NDArray[np.float32]],
-    amplify: float,
-    progress: Progress,
-) -> None:
-    """All three in one pass over the clean video."""
-    info = result.clips.footage.info
+def frames_of(video: Footage, stage: str, progress: Progress) -> Iterator[Frame]:
+    """Frames of a video, counted."""
+    frames = read_frames(video.path, part=video.part, on_damage=lambda line: None)
+    return counted(frames, stage, video.n_frames, progress)
+
+
+def time_in(video: Footage, frame: Frame) -> float:
+    """When a frame is shown in what is written: files begin where the part does."""
+    return frame.time_s - video.part.start_s
+
+
+def overlay_of(variant: Variant) -> Overlay:
+    """What draws its scores on the video."""
+    return Overlay(variant.scored, variant.clips.info.height)
+
+
+def drawn(variant: Variant, overlay: Overlay, frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
+    """A frame of the video (H, W, 3) as it is in a variant, with its scores."""
+    return overlay.draw(rgb_of(variant.picture(frame), info.matrix), frame.index)
+
+
+def size_of(info: VideoInfo) -> tuple[int, int]:
+    """Width and height of one picture."""
     shrink = min(1.0, WIDEST / info.width)
-    width, height = round(info.width * shrink), round(info.height * shrink)
-    overlays = {
-        "clean": Overlay(scored(result, result.clean["as found"]), info.height),
-        "adversarial": Overlay(scored(result, result.adversary.scores["as found"]), info.height),
-    }
-    with ExitStack() as stack:
-        writers = {
-            kind: stack.enter_context(
-                VideoWriter(
-                    stack.enter_context(written_whole(path)),
-                    width=width,
-                    height=height,
-                    fps=info.fps,
-                    audio=sounds[kind],
-                )
-            )
-            for kind, path in paths.items()
-        }
-        for frame in frames_of(result, "pictures to compare", progress):
-            clean, found = frame.ycc(), changed(result, frame)
-            change = change_of_luma(result, frame.index, clean[0])
-            luma = np.clip(GREY + amplify * change, 0, 255)
-            images = {
-                "clean": overlays["clean"].draw(rgb_of(clean, info.matrix), frame.index),
-                "adversarial": overlays["adversarial"].draw(
-                    rgb_of(found, info.matrix), frame.index
-                ),
-                "difference": np.repeat(luma.astype(np.uint8)[:, :, None], 3, 2),
-            }
-            for kind, image in images.items():
-                writers[kind].write(shrunk(image, width, height), time_in(result, frame))
+    return round(info.width * shrink), round(info.height * shrink)
 
 
-def change_of_luma(result: VideoAttack, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """All changes of a clean picture (H, W), before any rounding."""
-    total = np.zeros(luma.shape, np.float32)
-    for files, points in zip(result.files, result.adversary.points, strict=True):
-        total += files.change(points, frame, luma)
-    return total
-
-
-def shrunk(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) of that size."""
+def shrunk(image: NDArray[np.uint8], info: VideoInfo) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) of the size of one."""
     import cv2
 
-    if image.shape[:2] == (height, width):
+    if image.shape[1::-1] == size_of(info):
         return image
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size_of(info), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def captioned(image: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """Words at the lower left of a picture, in place."""
+    import cv2
+
+    scale = image.shape[0] / 480
+    font, size, weight = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.5 * scale), max(1, round(scale))
+    (width, height), base = cv2.getTextSize(words, font, size, weight)
+    bottom, pad = image.shape[0], max(2, round(4 * scale))
+    corner = (width + 2 * pad, bottom - height - base - 2 * pad)
+    cv2.rectangle(image, (0, bottom), corner, (20, 20, 20), cv2.FILLED)
+    origin = (pad, bottom - base - pad)
+    cv2.putText(image, words, origin, font, size, (255, 255, 255), weight, cv2.LINE_AA)
+    return image
+
+
+def view_writers(
+    stack: ExitStack,
+    paths: Mapping[str, Path],
+    sounds: Mapping[str, NDArray[np.float32]],
+    info: VideoInfo,
+) -> dict[str, VideoWriter]:
+    """A writer for each sound; all files appear together or not at all."""
+    width, height = size_of(info)
+    return {
+        kind: stack.enter_context(
+            VideoWriter(
+                stack.enter_context(written_whole(paths[kind])),
+                width=width,
+                height=height,
+                fps=info.fps,
+                audio=sound,
+            )
+        )
+        for kind, sound in sounds.items()
+    }
 
 
 def audible(change: NDArray[np.float32]) -> NDArray[np.float32]:

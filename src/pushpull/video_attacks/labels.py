@@ -1,26 +1,48 @@
-"""Which label a face of a video has at each of its frames, from rows with times and boxes."""
+"""Which label a face of a video has at each of its frames: the truth that is attacked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pushpull.annotations import read_table
 from pushpull.detection.face_finders import overlap
 from pushpull.errors import AnnotationError
 from pushpull.media import VideoInfo
+from pushpull.models.detector import Detector
 from pushpull.schema import Track
+from pushpull.video_attacks.segments import Segment
 
-__all__ = ["labels_from_csv", "labels_from_tracks"]
+__all__ = ["labelled", "labels_from_csv", "labels_from_tracks"]
 
 LEAST_OVERLAP = 0.3
 """Of a box and a labelled one, intersection over union."""
 
 FARTHEST_S = 0.1
 """From a frame to the labelled time that is taken for it."""
+
+
+def labelled(
+    segments: Sequence[Segment], detector: Detector, labels: Path | None = None
+) -> list[Segment]:
+    """The segments with the labels of a csv, or by default with what the detector decides.
+
+    Raises:
+        AnnotationError: If the labels do not fit the faces.
+    """
+    if labels is None:
+        return [_labelled(segment, _decisions(segment, detector)) for segment in segments]
+    tracks = [track for segment in segments for track in segment.clips.tracks]
+    found = iter(labels_from_csv(labels, tracks, segments[0].clips.info))
+    return [
+        _labelled(segment, [next(found)[grid.frame_of_grid] for grid in segment.clips.grids])
+        for segment in segments
+    ]
 
 
 def labels_from_csv(
@@ -82,6 +104,20 @@ def labels_from_tracks(
             if ratio > best[t]:
                 best[t], found[t] = ratio, values[u]
     return found
+
+
+def _labelled(segment: Segment, labels: Sequence[NDArray[np.int64]]) -> Segment:
+    """The segment with the labels (T,) of its faces on their grids."""
+    speaking = torch.zeros(segment.batch.faces.shape[:2], dtype=torch.int64)
+    for row, values in zip(speaking, labels, strict=True):
+        row[: len(values)] = torch.from_numpy(values)
+    return replace(segment, batch=replace(segment.batch, speaking=speaking))
+
+
+def _decisions(segment: Segment, detector: Detector) -> list[NDArray[np.int64]]:
+    with torch.inference_mode():
+        output = detector(**segment.batch.to(detector.device).inputs)
+    return [(score > 0).astype(np.int64) for score in segment.rows(output.score)]
 
 
 def _nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.int64]:

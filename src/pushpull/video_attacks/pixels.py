@@ -20,7 +20,6 @@ from pushpull.attacks.threat import Region, Threat
 from pushpull.detection import VideoClips
 from pushpull.media import read_frames
 from pushpull.schema import FACE_SIZE, Batch
-from pushpull.video_attacks.segments import Segment
 
 __all__ = ["PixelSpace", "Pixels", "overlapping", "read_pixels", "sampling_weights"]
 
@@ -53,7 +52,7 @@ def sampling_weights(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pixels:
-    """The part of the picture around each face of a segment, for each frame of its track.
+    """The part of the picture around each face, for each frame of its track.
 
     Attributes:
         luma: Grey levels (B, N, h, w) float32, zeros behind a track's last frame.
@@ -93,9 +92,9 @@ class Pixels:
         return overlapping((y, x), self.luma.shape[2:], picture)
 
 
-def read_pixels(clips: VideoClips, segment: Segment) -> Pixels:
-    """Cut the pixels around the faces of a segment out of the video."""
-    tracks = [clips.footage.tracks[i] for i in segment.tracks]
+def read_pixels(clips: VideoClips) -> Pixels:
+    """Cut the pixels around all faces out of their video."""
+    tracks = clips.tracks
     windows = [clips.window.windows(track.boxes) for track in tracks]
     origins = [np.floor(w[:, [1, 0]]).astype(np.int64) - 1 for w in windows]
     sides = np.concatenate([w[:, [3, 2]] - w[:, [1, 0]] for w in windows]).max(0)
@@ -108,8 +107,7 @@ def read_pixels(clips: VideoClips, segment: Segment) -> Pixels:
     placed = np.zeros((b, n, 2), np.int64)
     first = min(int(track.frames[0]) for track in tracks)
     last = max(int(track.frames[-1]) for track in tracks)
-    footage = clips.footage
-    for frame in read_frames(footage.path, part=footage.part, on_damage=lambda line: None):
+    for frame in read_frames(clips.path, part=clips.part, on_damage=lambda line: None):
         if frame.index < first:
             continue
         if frame.index > last:
@@ -129,7 +127,7 @@ def read_pixels(clips: VideoClips, segment: Segment) -> Pixels:
             shrink = max(1, int(np.ceil(max(x2 - x1, y2 - y1) / FACE_SIZE)))
             rows[i, t] = sampling_weights(y1, y2, shrink, int(y), height)
             columns[i, t] = sampling_weights(x1, x2, shrink, int(x), width)
-    grids = [clips.grids[i].frame_of_grid for i in segment.tracks]
+    grids = [grid.frame_of_grid for grid in clips.grids]
     longest = max(len(grid) for grid in grids)
     return Pixels(
         luma=torch.from_numpy(luma).float(),
@@ -145,7 +143,7 @@ def read_pixels(clips: VideoClips, segment: Segment) -> Pixels:
 
 
 class PixelSpace:
-    """The pixels around each face and the sound of the segment."""
+    """The pixels around each face and the sound that all of them hear."""
 
     def __init__(self, batch: Batch, threat: Threat, sound: Soundtracks, pixels: Pixels) -> None:
         heard = {name: ball for name, ball in threat.balls.items() if name == "audio"}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pushpull.detection import detect
+from pushpull.media import read_frames
 from pushpull.models.detector import Detector
-from pushpull.schema import Track
 from pushpull.video_attacks.labels import labels_from_tracks
+from pushpull.video_attacks.variants import Variant
 
 __all__ = ["redetect"]
 
@@ -21,8 +20,7 @@ __all__ = ["redetect"]
 def redetect(
     path: Path,
     detector: Detector,
-    known: Sequence[Track],
-    labels: Sequence[NDArray[np.int64]],
+    clean: Variant,
     *,
     face_finder: str = "auto",
     crop: str = "auto",
@@ -34,11 +32,14 @@ def redetect(
     Args:
         path: The attacked video.
         detector: What looks for speakers in it.
-        known: Faces of the clean video.
-        labels: Truth (N,) of their frames.
+        clean: The clean video, whose faces are known and labelled.
         face_finder: As for `detect`.
         crop: As for `detect`.
     """
+    clips, labels = clean.clips, clean.labels
+    # What is written begins with the first frame of the part.
+    first = next(read_frames(clips.path, part=clips.part, on_damage=lambda line: None)).index
+    known = [replace(track, frames=track.frames - first) for track in clips.tracks]
     detection = detect(path, detector, face_finder=face_finder, crop=crop, allow_silent=True)
     truth = np.concatenate(
         [

@@ -7,8 +7,11 @@ batches small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,52 +19,117 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.attacks import Soundtracks
+from pushpull.attacks.space import Points, Space
+from pushpull.attacks.threat import Threat
 from pushpull.detection import VideoClips
 from pushpull.errors import ConfigError
 from pushpull.schema import Batch
+from pushpull.video_attacks.codec import Codec
 
-__all__ = ["Segment", "segments_of"]
+__all__ = ["Place", "Segment", "by_face", "segments_of"]
 
 MOST_FRAMES = 6000
 """Faces of one segment, padding included: an attack keeps a dozen float32 copies, 600 kB each."""
 
+Place = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Segment:
-    """Tracks that hear each other's sound.
+class Segment(ABC):
+    """Faces that hear each other's sound: what of them is moved, and the files that they become.
 
     Attributes:
-        tracks: Their positions in the video's list.
-        first_sample: Where the sound of the segment begins in the video's.
-        batch: One clip for each track.
-        sound: Which part of the segment's sound each clip hears.
+        clips: The video, with these faces only.
+        batch: One clip for each of them.
     """
 
-    tracks: tuple[int, ...]
-    first_sample: int
+    clips: VideoClips
     batch: Batch
-    sound: Soundtracks
 
-    def labelled(self, speaking: Sequence[NDArray[np.int64]]) -> Segment:
-        """The segment with the labels (T,) of the video's tracks on their grids."""
-        labels = torch.zeros(self.batch.faces.shape[:2], dtype=torch.int64)
-        for row, track in enumerate(self.tracks):
-            labels[row, : len(speaking[track])] = torch.from_numpy(speaking[track])
-        return replace(self, batch=replace(self.batch, speaking=labels))
+    @abstractmethod
+    def space(self, batch: Batch, threat: Threat) -> Space:
+        """What is moved, for `batch` in the place of the segment's own."""
+
+    @abstractmethod
+    def write(self, points: Points, folder: Path, codec: Codec) -> list[Path]:
+        """Write what the points stand for; clean inputs where there are none."""
+
+    @abstractmethod
+    def read(self, paths: list[Path]) -> Batch:
+        """The batch that a detector sees of the files."""
+
+    @abstractmethod
+    def patches(
+        self, points: Points, frame: int, luma: NDArray[Any]
+    ) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Windows of a picture (H, W) of the video with their new values, before any rounding.
+
+        Each is asked for after the one before was put in: windows may overlap.
+        """
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last sample + 1 of the video's sound that the faces hear."""
+        spans = [self.clips.span(i) for i in range(len(self.clips.tracks))]
+        return min(first for first, _ in spans), max(stop for _, stop in spans)
+
+    @property
+    def sound(self) -> Soundtracks:
+        """Which part of the segment's sound each clip hears."""
+        first, stop = self.span
+        starts = [self.clips.span(i)[0] - first for i in range(len(self.clips.tracks))]
+        waveform = torch.from_numpy(self.clips.waveform[first:stop])
+        return Soundtracks.of_one(waveform, torch.tensor(starts))
 
     def rows(self, values: Tensor) -> list[NDArray[np.float64]]:
         """Valid values of each clip (T,) of (B, T)."""
         lengths = self.batch.n_frames.tolist()
         return [v[:n].double().cpu().numpy() for v, n in zip(values, lengths, strict=True)]
 
+    def heard(self, points: Points) -> NDArray[np.float32]:
+        """The sound of the segment (S,)."""
+        waveform = points.get("audio", self.sound.waveform)
+        samples: NDArray[np.float32] = waveform[0].detach().float().cpu().numpy()
+        return samples
 
-def segments_of(clips: VideoClips) -> list[Segment]:
+    def seen(self, waveform: NDArray[np.float32], faces: list[NDArray[np.uint8]]) -> Batch:
+        """The batch with another sound of the segment and other faces (T, 112, 112) of clips."""
+        sounds, pictures = torch.zeros_like(self.batch.waveform), torch.zeros_like(self.batch.faces)
+        for i, (start, n) in enumerate(
+            zip(self.sound.starts.tolist(), self.batch.n_samples.tolist(), strict=True)
+        ):
+            piece = torch.from_numpy(waveform[start : start + n])
+            sounds[i, : len(piece)] = piece.to(sounds)
+            pictures[i, : len(faces[i])] = torch.from_numpy(faces[i]).to(pictures)
+        return replace(self.batch, waveform=sounds, faces=pictures)
+
+    def paint(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> None:
+        """Put what was changed of the faces into a picture (H, W) of the video, rounded."""
+        for here, values in self.patches(points, frame, luma):
+            luma[here] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+    def change(self, points: Points, frame: int, luma: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What was changed of a clean picture (H, W) of the video, before any rounding."""
+        moved = luma.astype(np.float32)
+        for here, values in self.patches(points, frame, moved):
+            moved[here] = values
+        return moved - luma
+
+
+def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> list[Segment]:
     """The segments of a video in time order, without labels.
+
+    Args:
+        clips: The video.
+        make: One of `pushpull.video_attacks.spaces.SPACES`.
 
     Raises:
         ConfigError: If a segment is too long to be attacked at once.
     """
-    spans = [clips.span(i) for i in range(len(clips.faces))]
+    spans = [clips.span(i) for i in range(len(clips.tracks))]
     groups: list[list[int]] = []
     reach = -1
     for i in sorted(range(len(spans)), key=lambda i: spans[i]):
@@ -71,20 +139,27 @@ def segments_of(clips: VideoClips) -> list[Segment]:
         else:
             groups.append([i])
         reach = max(reach, stop)
-    return [_segment(clips, sorted(group)) for group in groups]
+    parts = [clips.subset(sorted(group)) for group in groups]
+    for part in parts:
+        _check(part)
+    return [make(part) for part in parts]
 
 
-def _segment(clips: VideoClips, group: list[int]) -> Segment:
-    longest = max(len(clips.grids[i].frame_of_grid) for i in group)
-    if longest * len(group) > MOST_FRAMES:
+def by_face(segments: Sequence[Segment], values: Iterable[Iterable[T]]) -> list[T]:
+    """What there is of each face, segment by segment, in the order of the video's tracks."""
+    found = {
+        track.track_id: value
+        for segment, row in zip(segments, values, strict=True)
+        for track, value in zip(segment.clips.tracks, row, strict=True)
+    }
+    return [found[number] for number in sorted(found)]
+
+
+def _check(clips: VideoClips) -> None:
+    faces, longest = len(clips.tracks), max(len(grid.frame_of_grid) for grid in clips.grids)
+    if faces * longest > MOST_FRAMES:
         raise ConfigError(
-            f"{clips.footage.path}: {len(group)} faces hear one sound for up to {longest} frames; "
+            f"{clips.path}: {faces} faces hear one sound for up to {longest} frames; "
             f"expected no more than {MOST_FRAMES} frames together, which is what memory holds; "
             "attack a part: ffmpeg -ss START -t SECONDS -i IN OUT"
         )
-    spans = [clips.span(i) for i in group]
-    first, last = min(start for start, _ in spans), max(stop for _, stop in spans)
-    batch = Batch.from_clips([clips.clip(i) for i in group])
-    starts = torch.tensor([start - first for start, _ in spans])
-    sound = Soundtracks.of_one(torch.from_numpy(clips.waveform[first:last]), starts)
-    return Segment(tracks=tuple(group), first_sample=first, batch=batch, sound=sound)

@@ -1,22 +1,29 @@
-"""One adversary of a whole video, as found and as read back from files."""
+"""A video in one form: clean, or as one search has changed it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pushpull.attacks.space import Points
+from pushpull.detection import ScoredTrack, VideoClips
+from pushpull.media import Frame
+from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.schema import Batch, FrameScores
+from pushpull.video_attacks.segments import Segment, by_face
 
-__all__ = ["TrackAttack", "Variant"]
+__all__ = ["TrackChange", "Variant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrackAttack:
-    """One face: its change and what it costs to see or hear it.
+class TrackChange:
+    """What was changed of one face, and what it costs to see or hear it.
 
     Attributes:
-        track: Position in the video's list.
         audio_linf: Largest change of a sample under the face.
         visual_linf: Largest change of a pixel of its crops, in grey levels.
         snr_db: Of its sound.
@@ -24,7 +31,6 @@ class TrackAttack:
         ssim: Of its crops.
     """
 
-    track: int
     audio_linf: float
     visual_linf: float
     snr_db: float
@@ -34,29 +40,113 @@ class TrackAttack:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Variant:
-    """One adversary of the whole video.
+    """The whole video in one form.
 
     Attributes:
-        name: "float", "quantised" or "through codec".
-        points: What was moved in each segment.
+        name: "clean", "float", "quantised" or "through codec".
+        segments: The clean video.
+        points: What was moved in each segment; empty where nothing was.
         batches: What a detector sees of it, for each segment, before any file.
-        scores: By how it reached the detector: "as found", "lossless", "h264 ..."; tracks have the
-            numbers of their places in the video's list.
-        tracks: Change of each face, in the order of the video's tracks.
         vanished: Modalities whose budget is below one step of the grid.
         forwards: Evaluations of a segment by the attacked detector during the search.
         backwards: Those of them with a gradient.
-        seconds: Wall time of the search.
-        curves: Mean loss per frame of each track at each evaluation.
+        losses: Mean loss per frame (E, B) of each segment's faces at each evaluation.
+        notes: Anything the user should know of the search.
+        scores: By how it reached the detector: "as found", "lossless", "h264 ..."; frames are those
+            of each track's grid, tracks have the numbers of their places in the video's list. Empty
+            until it is measured.
     """
 
     name: str
+    segments: tuple[Segment, ...]
     points: tuple[Points, ...]
     batches: tuple[Batch, ...]
-    scores: Mapping[str, FrameScores]
-    tracks: tuple[TrackAttack, ...]
-    vanished: tuple[str, ...]
-    forwards: int
-    backwards: int
-    seconds: float
-    curves: tuple[tuple[float, ...], ...]
+    vanished: tuple[str, ...] = ()
+    forwards: int = 0
+    backwards: int = 0
+    losses: tuple[Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
+    scores: Mapping[str, FrameScores] = field(default_factory=dict)
+
+    @property
+    def as_found(self) -> FrameScores:
+        """Scores before any file."""
+        return self.scores["as found"]
+
+    @property
+    def clips(self) -> VideoClips:
+        """The clean video with all its faces."""
+        parts = [segment.clips for segment in self.segments]
+        return replace(
+            parts[0],
+            tracks=tuple(by_face(self.segments, [part.tracks for part in parts])),
+            grids=tuple(by_face(self.segments, [part.grids for part in parts])),
+            faces=tuple(by_face(self.segments, [part.faces for part in parts])),
+        )
+
+    @property
+    def curves(self) -> list[list[float]]:
+        """Mean loss per frame of each face at each evaluation."""
+        return by_face(self.segments, [loss.double().T.tolist() for loss in self.losses])
+
+    @property
+    def changes(self) -> list[TrackChange]:
+        """What was changed of each face, measured anew at each call."""
+        measured = [
+            imperceptibility(segment.batch, batch)
+            for segment, batch in zip(self.segments, self.batches, strict=True)
+        ]
+        rows = [
+            [
+                TrackChange(
+                    audio_linf=float(of.audio_linf[row]),
+                    visual_linf=float(of.visual_linf[row]),
+                    snr_db=float(of.snr_db[row]),
+                    psnr_db=float(of.psnr_db[row]),
+                    ssim=float(of.ssim[row]),
+                )
+                for row in range(len(of.ssim))
+            ]
+            for of in measured
+        ]
+        return by_face(self.segments, rows)
+
+    @property
+    def scored(self) -> list[ScoredTrack]:
+        """Each face with a score, as found, for each of its own frames."""
+        clips, scores = self.clips, self.as_found.by_track().values()
+        return [
+            ScoredTrack(track=track, scores=one.score[grid.grid_of_frame])
+            for track, grid, one in zip(clips.tracks, clips.grids, scores, strict=True)
+        ]
+
+    @property
+    def labels(self) -> list[NDArray[np.int64]]:
+        """The truth for each of the own frames of each face."""
+        scores = self.as_found.by_track().values()
+        return [
+            one.truth[grid.grid_of_frame].astype(np.int64)
+            for one, grid in zip(scores, self.clips.grids, strict=True)
+        ]
+
+    def sound(self) -> NDArray[np.float32]:
+        """Sound of the whole video (S,), with what was changed in each segment."""
+        waveform = self.clips.waveform.copy()
+        for segment, points in zip(self.segments, self.points, strict=True):
+            waveform[slice(*segment.span)] = segment.heard(points)
+        return waveform
+
+    def picture(self, frame: Frame) -> NDArray[np.uint8]:
+        """Luma and colour (3, H, W) of a frame of the video, with all changes."""
+        picture = frame.ycc()
+        for segment, points in zip(self.segments, self.points, strict=True):
+            segment.paint(points, frame.index, picture[0])
+        return picture
+
+    def change_of_luma(self, frame: Frame) -> NDArray[np.float32]:
+        """All changes of the luma (H, W) of a frame of the video, before any rounding."""
+        luma = frame.gray()
+        total = np.zeros(luma.shape, np.float32)
+        for segment, points in zip(self.segments, self.points, strict=True):
+            total += segment.change(points, frame.index, luma)
+        return total

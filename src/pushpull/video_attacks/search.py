@@ -1,0 +1,90 @@
+"""Searching a video's segments for adversaries, as often as variants are wanted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pushpull.attacks import AttackResult, transfer
+from pushpull.attacks import attack as find_adversary
+from pushpull.attacks.space import Space
+from pushpull.attacks.threat import Threat
+from pushpull.detection import Stopwatch
+from pushpull.errors import BudgetWarning
+from pushpull.runtime.progress import Progress
+from pushpull.schema import Batch
+from pushpull.video_attacks.files import ThroughFiles
+from pushpull.video_attacks.segments import Segment
+from pushpull.video_attacks.task import Plan, Task
+from pushpull.video_attacks.variants import Variant
+
+__all__ = ["search"]
+
+
+def search(
+    segments: Sequence[Segment], task: Task, progress: Progress, clock: Stopwatch
+) -> list[Variant]:
+    """The clean video, then every variant of it that was asked for.
+
+    Args:
+        segments: Of the video, with labels.
+        task: What is asked.
+        progress: Called with stage, evaluations done and expected.
+        clock: Told the time of each variant.
+    """
+    variants = [
+        Variant(
+            name="clean",
+            segments=tuple(segments),
+            points=tuple({} for _ in segments),
+            batches=tuple(segment.batch for segment in segments),
+        )
+    ]
+    for plan in task.plans:
+        with clock(plan.name):
+            variants.append(_moved(segments, task, plan, progress))
+    return variants
+
+
+def _moved(segments: Sequence[Segment], task: Task, plan: Plan, progress: Progress) -> Variant:
+    found = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BudgetWarning)
+        for i, segment in enumerate(segments):
+            part = "" if len(segments) == 1 else f", part {i + 1} of {len(segments)}"
+            found.append(_attacked(segment, task, plan, partial(progress, plan.name + part)))
+    # Before any file; through a codec, the batch of the attack is what came back from one.
+    batches = [
+        segment.space(one.clean, one.threat).to_batch(dict(one.points))
+        for segment, one in zip(segments, found, strict=True)
+    ]
+    return Variant(
+        name=plan.name,
+        segments=tuple(segments),
+        points=tuple(dict(one.points) for one in found),
+        batches=tuple(batches),
+        vanished=found[0].vanished,
+        forwards=sum(one.forwards for one in found),
+        backwards=sum(one.backwards for one in found),
+        losses=tuple(one.curve for one in found),
+        notes=tuple(dict.fromkeys(str(w.message) for w in caught)),
+    )
+
+
+def _attacked(
+    segment: Segment, task: Task, plan: Plan, tell: Callable[[int, int | None], None]
+) -> AttackResult:
+    steps = plan.attack.options.get("steps")
+
+    def space(batch: Batch, threat: Threat) -> Space:
+        moved = segment.space(batch, threat)
+        return moved if plan.codec is None else ThroughFiles(moved, segment, plan.codec)
+
+    def watch(done: int) -> None:
+        tell(done, None if steps is None else int(steps) + 1)
+
+    batch = segment.batch.to(task.detector.device)
+    if task.surrogate is None:
+        return find_adversary(task.detector, batch, plan.attack, space=space, watch=watch)
+    return transfer(task.surrogate, task.detector, batch, plan.attack, space=space, watch=watch)
