@@ -45,7 +45,8 @@ MARKED = {
     "docs/guide/app.md": [("pip install 'pushpull-asd[app]'", "index"), ("pushpull app", "server")],
     "docs/guide/ava.md": [
         (
-            "pushpull data ava-download ava_file_names_trainval_v2.1.txt AVA/orig_videos/trainval",
+            "pushpull data ava-download ava_file_names_trainval_v2.1.txt "
+            "--out AVA/orig_videos/trainval",
             "network",
         ),
         ("pip install 'pushpull-asd[cluster]'", "cluster"),

@@ -280,7 +280,7 @@ def test_a_model_of_other_inputs_is_refused() -> None:
         attack(pictures_only, random_batch())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the surrogate is a Conv2d"):
         transfer(pictures_only, ConvDetector(), random_batch())  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="the target is a Conv2d"):
+    with pytest.raises(ConfigError, match="the detector is a Conv2d"):
         transfer(ConvDetector(), pictures_only, random_batch())  # type: ignore[arg-type]
 
 
@@ -302,7 +302,7 @@ def test_one_class_has_no_centre_to_be_driven_to() -> None:
 
 def test_what_was_asked_for_is_in_the_result() -> None:
     attacked = attack(ConvDetector(), random_batch(), "mim", eps=2, alpha=1, seed=7)
-    assert attacked.settings == {
+    assert attacked.settings.as_dict() == {
         "attack": "mim",
         "eps": {"audio": 2e-4, "visual": 0.2},
         "modality": "both",

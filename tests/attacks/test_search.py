@@ -269,7 +269,7 @@ def test_the_default_schedule_gives_the_levels_that_the_authors_published(shared
     batch = random_batch((8,) * 8)
     batch = replace(batch, waveform=torch.stack(waveforms))
     attacked = attack(OverTime(), batch, "bim", eps=5, objective="margin")
-    assert attacked.settings.options["steps"] == 5
+    assert attacked.settings.as_dict()["steps"] == 5
     change = attacked.waveform.double() - batch.waveform.double()
     ours = (change * 1e6).round().long()
     assert set(ours.flatten().tolist()) == levels

@@ -145,9 +145,10 @@ def test_a_bad_video_is_one_line_and_the_others_are_done(run, talking, tmp_path,
 def test_a_video_without_faces_is_a_result_without_rows(run, tmp_path, n_frames):
     path = grey(tmp_path / "grey.mp4", n_frames=n_frames)
     code, out, err = run(path, "--out", tmp_path / "out")
-    assert (code, err) == (0, "")
+    assert code == 0
     assert "0 faces" in out
-    assert f"note: no face was found by dlib in any of the {n_frames} frames" in out
+    assert f"no face was found by dlib in any of the {n_frames} frames" in err
+    assert err.count("\n") == 1
     folder = tmp_path / "out"
     assert sorted(p.name for p in folder.iterdir()) == [
         f"grey.{s}" for s in ("csv", "json", "mp4", "rttm")
@@ -164,7 +165,7 @@ def test_the_face_finder_and_why_are_in_the_json(run, talking, tmp_path):
     (record,) = json.loads(out)["videos"]
     assert record["settings"]["face_finder"] == "dlib"
     assert record["settings"]["face_finder_reason"] == "asked for"
-    assert any("misses" in note for note in record["notes"])
+    assert record["notes"] == []
 
 
 def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):

@@ -137,6 +137,7 @@ def blocks_of(text: str, page: str) -> list[Block]:
 def masked(line: str) -> str:
     """A line of output without what differs from machine to machine: numbers and spaces.
 
+    >>> from support.doc_blocks import masked
     >>> masked("  sound up to 0.0005 (42.1 dB)")
     'sound up to # (# dB)'
     """

@@ -191,7 +191,7 @@ class Footage:
         >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
         >>> footage = find_faces("talk.mp4", face_finder="dlib")
         >>> footage.info.n_frames, footage.waveform.shape, footage.finder, len(footage.notes)
-        (10, (7168,), 'dlib', 1)
+        (10, (7168,), 'dlib', 0)
     """
 
     path: Path

@@ -163,6 +163,12 @@ class Clock:
         zero: The container's time that is 0; that of the first picture if None.
         first: The container's time of the first picture, where its own is not to be trusted.
         from_s: No picture is expected before.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media.clock import Clock
+        >>> Clock(Path("talk.mp4"), 0.04).period_s
+        0.04
     """
 
     def __init__(

@@ -45,7 +45,7 @@ class ChosenFinder:
         >>> from pushpull.detection.face_finders import choose_face_finder
         >>> chosen = choose_face_finder("dlib")
         >>> chosen.finder.name, chosen.reason, len(chosen.notes)
-        ('dlib', 'asked for', 1)
+        ('dlib', 'asked for', 0)
     """
 
     finder: FaceFinder
@@ -96,9 +96,7 @@ def choose_face_finder(name: str = AUTO) -> ChosenFinder:
         raise ConfigError(
             f"--face-finder {name} needs the package {name} (pip install {name}): {e}"
         ) from e
-    return ChosenFinder(
-        finder=finder, reason="asked for", notes=_warning() if name == DlibHog.name else ()
-    )
+    return ChosenFinder(finder=finder, reason="asked for")
 
 
 def _best() -> ChosenFinder:
