@@ -178,7 +178,7 @@ def test_nothing_is_called_imperceptible_without_a_measure() -> None:
     assert found == []
 
 
-OTHERS_OPTIONS = {"--address", "--cluster", "--head", "--index-url"}
+OTHERS_OPTIONS = {"--address", "--head", "--index-url"}
 """Options in the pages that are not of `pushpull`: of pip and Ray."""
 
 

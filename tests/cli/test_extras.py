@@ -48,7 +48,7 @@ def test_the_extras_are_those_of_the_distribution(extra) -> None:
         ("train", ["train", "talknet", "data.root=none"]),
         ("app", ["app", "--port", "0"]),
         ("export", ["export", "synthetic-a"]),
-        ("cluster", ["data", "ava", "{ava}", "--out", "{out}", "--cluster", "auto"]),
+        ("cluster", ["data", "ava", "{ava}", "--out", "{out}", "--engine", "ray"]),
     ],
 )
 def test_what_needs_an_extra_says_how_to_get_it(extra, arguments, tmp_path) -> None:

@@ -136,7 +136,7 @@ def test_a_stopped_rendering_goes_on_and_another_one_is_refused(tmp_path) -> Non
     lost.unlink()
     (tmp_path / "val" / "index.arrow").unlink()
     counts = []
-    write_synth(tmp_path, config, workers=2, progress=lambda done, total: counts.append(done))
+    write_synth(tmp_path, config, workers=2, progress=lambda _, done, total: counts.append(done))
     assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == stamp
     assert counts == [4, 5]

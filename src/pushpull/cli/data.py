@@ -15,14 +15,16 @@ from pushpull.cli.options import (
     CropChoice,
     CropOption,
     DataArgument,
+    EngineChoice,
+    EngineOption,
     FaceFinderChoice,
     FaceFinderOption,
     JsonFlag,
     OutOption,
     QuietFlag,
+    RayAddressOption,
     SeedOption,
     WorkersOption,
-    processes,
 )
 from pushpull.runtime.records import read_json
 
@@ -38,6 +40,8 @@ def synth(
     min_frames: Annotated[int, typer.Option(help="Shortest track.")] = 25,
     max_frames: Annotated[int, typer.Option(help="Longest track.")] = 100,
     workers: WorkersOption = 0,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -53,8 +57,10 @@ def synth(
         write_synth(
             out,
             config,
-            workers=processes(workers),
-            progress=lambda done, total: report("tracks", done, total),
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
+            progress=report,
         )
     record = {"data": out, "tracks": config.counts}
     console.result(record, kind="synth", lines=[counts_line(out, config.counts)])
@@ -101,6 +107,9 @@ def talkset(
     negatives: Annotated[int, typer.Option(help="Clips that do not speak, per clip.")] = 2,
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.ava,
+    workers: WorkersOption = 1,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -126,6 +135,9 @@ def talkset(
             sources,
             out,
             config,
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
             progress=report,
             failed=lambda source, why: failures.update({str(source.path): why}),
         )
@@ -144,10 +156,8 @@ def ava(
     ],
     out: OutOption,
     workers: WorkersOption = 2,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster to work on: its address, or auto for the one running here."),
-    ] = None,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -160,7 +170,12 @@ def ava(
     console = Console(as_json=as_json, quiet=quiet)
     with console.progress(out.name) as report:
         found = prepare(
-            find_sources(source), out, workers=processes(workers), cluster=cluster, progress=report
+            find_sources(source),
+            out,
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
+            progress=report,
         )
     for problem in found.problems:
         (complain if problem.lost else console.note)(f"{problem.where}: {problem.what}")

@@ -20,6 +20,8 @@ from pushpull.cli.options import (
     DetectorArgument,
     DeviceChoice,
     DeviceOption,
+    EngineChoice,
+    EngineOption,
     EpsOption,
     JsonFlag,
     LimitOption,
@@ -30,6 +32,7 @@ from pushpull.cli.options import (
     ObjectiveOption,
     OutOption,
     QuietFlag,
+    RayAddressOption,
     SeedOption,
     SplitOption,
     StepsOption,
@@ -37,7 +40,6 @@ from pushpull.cli.options import (
     WorkersOption,
     attack_settings,
     budget_of,
-    processes,
 )
 from pushpull.report.tables import percent
 from pushpull.runtime.records import read_json
@@ -250,6 +252,8 @@ def reproduce(
     rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
     limit: LimitOption = None,
     workers: WorkersOption = 2,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     device: DeviceOption = DeviceChoice.auto,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -279,7 +283,9 @@ def reproduce(
             name=preset,
             what=what,
             data=data,
-            workers=processes(workers),
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
             device=device.value,
             progress=report,
         )

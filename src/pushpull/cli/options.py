@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -30,6 +29,8 @@ __all__ = [
     "DeviceChoice",
     "DeviceOption",
     "EndOption",
+    "EngineChoice",
+    "EngineOption",
     "EpsOption",
     "FaceFinderChoice",
     "FaceFinderOption",
@@ -42,6 +43,7 @@ __all__ = [
     "ObjectiveOption",
     "OutOption",
     "QuietFlag",
+    "RayAddressOption",
     "SeedOption",
     "SpaceChoice",
     "SplitOption",
@@ -57,7 +59,6 @@ __all__ = [
     "attack_settings",
     "budget_of",
     "part_of",
-    "processes",
     "videos_in",
 ]
 
@@ -91,6 +92,13 @@ class DeviceChoice(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class EngineChoice(str, Enum):
+    """Where independent pieces of work are done."""
+
+    local = "local"
+    ray = "ray"
 
 
 class ModalityChoice(str, Enum):
@@ -205,6 +213,15 @@ AnyDeviceOption = Annotated[DeviceChoice | None, DEVICE]
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=0, help="Processes at a time; 0 for one per core.")
 ]
+EngineOption = Annotated[
+    EngineChoice, typer.Option("--engine", help="Where they run: here, or on a Ray cluster.")
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", help="Of the cluster, HOST:PORT; by default the one that runs here."
+    ),
+]
 
 
 def attack_settings(attack: str, eps: str, steps: int | None, **settings: Any) -> AttackSettings:
@@ -218,17 +235,6 @@ def attack_settings(attack: str, eps: str, steps: int | None, **settings: Any) -
     if steps is not None:
         settings["steps"] = steps
     return AttackSettings.of(attack, eps=budget_of(eps), **settings)
-
-
-def processes(workers: int) -> int:
-    """How many processes `--workers` asks for.
-
-    Examples:
-        >>> from pushpull.cli.options import processes
-        >>> processes(3), processes(0) >= 1
-        (3, True)
-    """
-    return workers or os.cpu_count() or 1
 
 
 def part_of(start: float, end: float | None) -> Part:

@@ -42,7 +42,6 @@ from pushpull.cli.options import (
     WorkersOption,
     attack_settings,
     part_of,
-    processes,
     videos_in,
 )
 from pushpull.report.tables import percent
@@ -291,6 +290,7 @@ def web_app(
     Says its address once it is open, and runs until it is stopped.
     """
     from pushpull.app import AppConfig, serve
+    from pushpull.runtime.workers import workers_of
 
     console = Console(as_json=as_json, quiet=quiet)
 
@@ -300,7 +300,7 @@ def web_app(
         detector=detector,
         runs=runs,
         results=out,
-        workers=processes(workers),
+        workers=workers_of(workers),
         memory_bytes=int(memory_gib * 2**30),
         upload_bytes=upload_mib * 2**20,
         longest_s=longest_s,

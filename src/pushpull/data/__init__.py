@@ -9,10 +9,12 @@ from pushpull.data.records import SPLITS, Example, Tracks
 from pushpull.data.storage import PackedTracks, read_about
 from pushpull.data.synth import SynthConfig, synth_examples, write_synth
 from pushpull.data.talknet_layout import TalkNetTracks
+from pushpull.data.writer import DatasetWriter
 from pushpull.errors import DatasetError
 
 __all__ = [
     "SPLITS",
+    "DatasetWriter",
     "Example",
     "Fault",
     "PackedTracks",

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
-import torch
 
 from pushpull.data.records import SPLITS, Example, as_read_back
-from pushpull.data.storage import (
-    read_about,
-    shard_path,
-    write_about,
-    write_index,
-    write_shard,
-)
-from pushpull.errors import ConfigError, DatasetError
-from pushpull.runtime.files import output_dir
+from pushpull.data.writer import DatasetWriter
+from pushpull.errors import ConfigError
+from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.workers import run_pieces
 from pushpull.schema import Clip
 from pushpull.synthetic import Case, draw_clip
 
@@ -125,11 +117,13 @@ def synth_examples(config: SynthConfig, split: str) -> Iterator[Example]:
 
 
 def write_synth(
-    root: Path,
+    root: str | PathLike[str],
     config: SynthConfig,
     *,
     workers: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: str = "local",
+    address: str | None = None,
+    progress: Progress = no_progress,
 ) -> None:
     """Render a data set into a folder; shards that are there already are kept.
 
@@ -137,53 +131,46 @@ def write_synth(
         root: The folder.
         config: What to render.
         workers: Processes; their number changes no byte.
-        progress: Called with tracks done and in all.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
+        progress: Called with "tracks", tracks done and in all.
 
     Raises:
         DatasetError: If the folder holds another data set.
         OutputError: If it cannot be written.
+        ConfigError: If there is no such cluster.
 
     Examples:
-        >>> from pathlib import Path
         >>> from pushpull.data import SynthConfig, open_tracks, write_synth
-        >>> config = SynthConfig(tracks=4, seed=1, min_frames=4, max_frames=6)
-        >>> write_synth(Path("synthetic"), config)
-        >>> [len(open_tracks(Path("synthetic"), split)) for split in ("train", "val", "test")]
+        >>> write_synth("synthetic", SynthConfig(tracks=4, seed=1, min_frames=4, max_frames=6))
+        >>> [len(open_tracks("synthetic", split)) for split in ("train", "val", "test")]
         [2, 1, 1]
     """
-    output_dir(root)
-    made = {"by": "data synth", **asdict(config)}
-    about = read_about(root)
-    if about is not None and about["made"] != made:
-        raise DatasetError(
-            f"{root}: holds a data set made otherwise ({about['made']}); choose another folder, or "
-            "delete it"
-        )
-    write_about(root, made)
-    jobs = []
-    for split, count in config.counts.items():
-        output_dir(root / split)
-        for shard in range(-(-count // TRACKS_PER_SHARD)):
-            numbers = range(shard * TRACKS_PER_SHARD, min((shard + 1) * TRACKS_PER_SHARD, count))
-            jobs.append((split, shard, numbers))
-    open_jobs = [job for job in jobs if not shard_path(root, *job[:2]).is_file()]
-    total = sum(len(numbers) for *_, numbers in jobs)
-    done = total - sum(len(numbers) for *_, numbers in open_jobs)
-    progress(done, total)
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_render, root, config, *job) for job in open_jobs]
-        try:
-            for future in as_completed(futures):
-                done += future.result()
-                progress(done, total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    for split in config.counts:
-        write_index(root, split, [job[1] for job in jobs if job[0] == split])
+    writer = DatasetWriter(root, {"by": "data synth", **asdict(config)})
+    shards = {split: range(-(-count // TRACKS_PER_SHARD)) for split, count in config.counts.items()}
+    pieces = {
+        f"{split} {shard}": (writer, config, split, shard)
+        for split, numbers in shards.items()
+        for shard in numbers
+        if not writer.has(split, shard)
+    }
+    total = sum(config.counts.values())
+    done = total - sum(len(_numbers(config, *piece[2:])) for piece in pieces.values())
+    progress("tracks", done, total)
+    for outcome in run_pieces(pieces, _render, workers=workers, engine=engine, address=address):
+        done += outcome.value()
+        progress("tracks", done, total)
+    writer.finish(shards)
 
 
-def _render(root: Path, config: SynthConfig, split: str, shard: int, numbers: range) -> int:
-    torch.set_num_threads(1)
-    examples = (synth_example(config, split, number) for number in numbers)
-    return write_shard(shard_path(root, split, shard), examples)
+def _numbers(config: SynthConfig, split: str, shard: int) -> range:
+    """The tracks of a shard."""
+    first = shard * TRACKS_PER_SHARD
+    return range(first, min(first + TRACKS_PER_SHARD, config.counts[split]))
+
+
+def _render(
+    writer: DatasetWriter, config: SynthConfig, split: str, shard: int, report: Progress
+) -> int:
+    numbers = _numbers(config, split, shard)
+    return writer.write(split, shard, (synth_example(config, split, n) for n in numbers))

@@ -14,9 +14,10 @@ splits, and sound of others comes from the same split.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -24,19 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull.data.records import SPLITS, Example, as_read_back, as_stored
-from pushpull.data.storage import (
-    read_about,
-    shard_path,
-    write_about,
-    write_index,
-    write_shard,
-)
+from pushpull.data.writer import DatasetWriter
 from pushpull.detection import VideoClips, find_faces, read_clips
 from pushpull.detection.clips import CROPS
 from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.media import read_waveform
-from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.workers import run_pieces
 from pushpull.schema import SAMPLE_RATE_HZ, Clip
 
 __all__ = [
@@ -203,10 +198,13 @@ def voiced(
 
 
 def write_talkset(
-    sources: list[Source],
-    root: Path,
+    sources: Sequence[Source],
+    root: str | PathLike[str],
     config: TalksetConfig,
     *,
+    workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     progress: Progress = no_progress,
     failed: Callable[[Source, str], None] = lambda source, why: None,
 ) -> dict[str, int]:
@@ -216,6 +214,9 @@ def write_talkset(
         sources: Clips and who is seen in them.
         root: Folder of the set.
         config: What to make of them.
+        workers: Processes; their number changes no byte.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
         progress: Called with "clips", clips done and in all.
         failed: Called with a clip that cannot be used and why; the rest is done.
 
@@ -223,7 +224,8 @@ def write_talkset(
         Tracks of each split.
 
     Raises:
-        ConfigError: If there are fewer than three people, or two clips have one name.
+        ConfigError: If there are fewer than three people, two clips have one name, or there is no
+            such cluster.
         DatasetError: If the folder holds another set, or nothing could be used for a split.
         OutputError: If it cannot be written.
 
@@ -237,55 +239,65 @@ def write_talkset(
         ...     scene = one_face_video(path, seed=seed, duration_s=0.5, size=(160, 120))
         ...     sources.append(Source(path=path, person=person))
         >>> config = TalksetConfig(face_finder="dlib", negatives=1)
-        >>> write_talkset(sources, Path("talkset"), config)
+        >>> write_talkset(sources, "talkset", config)
         {'train': 2, 'val': 2, 'test': 2}
     """
-    sources = sorted(sources, key=lambda s: s.path.name)
-    names = [s.path.name for s in sources]
+    # Nodes of a cluster need not share a working directory.
+    sources = [replace(s, path=s.path.absolute()) for s in sorted(sources, key=_name_of)]
+    names = [_name_of(s) for s in sources]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"two clips are named '{twice}'; names must differ")
     split_of = split_people(sorted({s.person for s in sources}), config)
     made = {
         "by": "data talkset",
-        "clips": [[s.path.name, s.person, s.speaks] for s in sources],
+        "clips": [[_name_of(s), s.person, s.speaks] for s in sources],
         **asdict(config),
     }
-    output_dir(root)
-    about = read_about(root)
-    if about is not None and about["made"] != made:
-        raise DatasetError(
-            f"{root}: holds a data set made otherwise; choose another folder, or delete it"
-        )
-    write_about(root, made)
-    for split in SPLITS:
-        output_dir(root / split)
+    writer = DatasetWriter(root, made)
+    shards: dict[str, list[int]] = {split: [] for split in SPLITS}
+    pieces = {}
     for number, source in enumerate(sources):
-        path = shard_path(root, split_of[source.person], number)
-        if not path.is_file():
+        split = split_of[source.person]
+        shards[split].append(number)
+        if not writer.has(split, number):
             others = [
                 s
                 for s in sources
-                if s.person != source.person
-                and s.speaks
-                and split_of[s.person] == split_of[source.person]
+                if s.person != source.person and s.speaks and split_of[s.person] == split
             ]
-            try:
-                write_shard(path, list(_examples(source, number, others, config)))
-            except MediaError as e:
-                failed(source, str(e))
-        progress("clips", number + 1, len(sources))
-    counts = {}
-    for split in SPLITS:
-        shards = [
-            n
-            for n, source in enumerate(sources)
-            if split_of[source.person] == split and shard_path(root, split, n).is_file()
-        ]
-        counts[split] = write_index(root, split, shards)
-        if not counts[split]:
+            pieces[str(number)] = (writer, split, number, source, others, config)
+    done = len(sources) - len(pieces)
+    progress("clips", done, len(sources))
+    for outcome in run_pieces(pieces, _one_clip, workers=workers, engine=engine, address=address):
+        if outcome.error is not None:
+            if not isinstance(outcome.error, MediaError):
+                raise outcome.error
+            failed(sources[int(outcome.piece)], str(outcome.error))
+        done += 1
+        progress("clips", done, len(sources))
+    counts = writer.finish(shards)
+    for split, count in counts.items():
+        if not count:
             raise DatasetError(f"{root}: no clip of the split '{split}' could be used")
     return counts
+
+
+def _name_of(source: Source) -> str:
+    return source.path.name
+
+
+def _one_clip(
+    writer: DatasetWriter,
+    split: str,
+    number: int,
+    source: Source,
+    others: Sequence[Source],
+    config: TalksetConfig,
+    report: Progress,
+) -> int:
+    # All of it before anything is written: a clip that fails half-way leaves no shard.
+    return writer.write(split, number, list(_examples(source, number, others, config)))
 
 
 def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
@@ -313,7 +325,7 @@ def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
 
 
 def _examples(
-    source: Source, number: int, others: list[Source], config: TalksetConfig
+    source: Source, number: int, others: Sequence[Source], config: TalksetConfig
 ) -> Iterator[Example]:
     rng = np.random.default_rng([config.seed, number])
     footage = find_faces(source.path, face_finder=config.face_finder, allow_silent=True)
@@ -377,7 +389,9 @@ def _parts(
         )
 
 
-def _negative(kind: str, clip: Clip, others: list[Source], rng: np.random.Generator) -> Clip | None:
+def _negative(
+    kind: str, clip: Clip, others: Sequence[Source], rng: np.random.Generator
+) -> Clip | None:
     """The faces of a clip with a sound that is not theirs; None where there is none."""
     n = len(clip.waveform)
     silent = torch.zeros(len(clip.faces), dtype=torch.int64)

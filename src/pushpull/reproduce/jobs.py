@@ -59,7 +59,7 @@ def make_data(settings: Settings, needs: Needs, folder: Path, report: Progress) 
         root,
         config,
         workers=int(settings.get("workers", 1)),
-        progress=lambda done, total: report("tracks", done, total),
+        progress=report,
     )
     stats = {split: describe(open_tracks(root, split)) for split in splits_of(root)}
     text = {

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.media_files import clicks, flashes, make_video, onsets_s
+from support.ray_cluster import ray_cluster, search_path
 from typer.testing import CliRunner
 
 from pushpull.cli import app
@@ -266,5 +267,47 @@ def test_other_annotations_do_not_mix(
     prepare(find_sources(source[0]), out)
     other = tmp_path / "other"
     write_synthetic_ava(other, videos=2, seed=5, duration_s=1.0, size=SIZE)
-    with pytest.raises(DatasetError, match="holds a data set of other annotations"):
+    with pytest.raises(DatasetError, match=r"made otherwise \(annotations is '[0-9a-f]+' there"):
         prepare(find_sources(other), out)
+
+
+def test_two_nodes_of_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_synthetic_ava(source, videos=3, duration_s=1.5, size=(160, 120), seed=3)
+    videos = sorted(source.rglob("*.mp4"))
+    shutil.move(videos[0], tmp_path / "elsewhere.mp4")
+    videos[1].write_bytes(videos[1].read_bytes()[:2000])
+    here = prepare(find_sources(source), tmp_path / "here")
+    command = [sys.executable, "-m", "pushpull", "data", "ava", str(source), "--out", "there"]
+    with ray_cluster() as address:
+        done = subprocess.run(
+            [*command, "--workers", "2", "--engine", "ray", "--ray-address", address],
+            cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+            env=os.environ | {"PYTHONPATH": search_path()},
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert videos[0].stem in done.stderr
+    there = tmp_path / "there"
+    files = sorted(p.relative_to(there) for p in there.rglob("*.arrow"))
+    assert files == sorted(
+        p.relative_to(tmp_path / "here") for p in (tmp_path / "here").rglob("*.arrow")
+    )
+    assert len(files) > 1
+    for file in files:
+        assert (there / file).read_bytes() == (tmp_path / "here" / file).read_bytes()
+    assert len(here.problems) == 2
+
+
+@pytest.mark.parametrize("command", ["synth", "talkset", "ava"])
+def test_no_cluster_is_said(tmp_path: Path, pushpull, command: str) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    write_synthetic_ava(source, videos=3, duration_s=1.0, size=(160, 120), seed=3)
+    arguments = {
+        "synth": [out, "--tracks", "3"],
+        "talkset": [source / "orig_videos" / "trainval", "--out", out],
+        "ava": [source, "--out", out],
+    }
+    address = ["--engine", "ray", "--ray-address", "127.0.0.1:9"]
+    code, _, err = pushpull("data", command, *arguments[command], *address)
+    assert code == 1
+    assert "error: --ray-address is '127.0.0.1:9': no Ray cluster answers there" in err

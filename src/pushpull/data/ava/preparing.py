@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,15 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull.annotations import AvaTable
-from pushpull.data.ava.engines import outcomes
 from pushpull.data.ava.sources import AvaSources, tables_of
 from pushpull.data.records import Example, as_read_back
-from pushpull.data.storage import (
-    read_about,
-    shard_path,
-    write_about,
-    write_index,
-    write_shard,
-)
+from pushpull.data.writer import DatasetWriter
 from pushpull.detection.clips import CROPS, crop_faces
-from pushpull.errors import AnnotationError, DatasetError, MediaError
+from pushpull.errors import AnnotationError, DatasetError
 from pushpull.media import Frame, read_frames, read_waveform, slice_audio
-from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import read_json, write_json
+from pushpull.runtime.workers import Outcome, run_pieces
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["AvaReport", "Problem", "Rows", "examples_of", "prepare"]
@@ -141,10 +135,11 @@ class Rows:
 
 def prepare(
     sources: AvaSources,
-    out: Path,
+    out: str | PathLike[str],
     *,
     workers: int = 1,
-    cluster: str | None = None,
+    engine: str = "local",
+    address: str | None = None,
     progress: Progress = no_progress,
 ) -> AvaReport:
     """Make a packed data set; videos that are done already are kept.
@@ -157,7 +152,8 @@ def prepare(
         sources: What there is.
         out: Folder of the data set.
         workers: Processes; their number changes no byte.
-        cluster: Address of a Ray cluster, or "auto", to work there; None for this machine.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
         progress: Called with split, videos done and in all.
 
     Raises:
@@ -174,7 +170,6 @@ def prepare(
         >>> report.tracks, report.videos, report.whole
         ({'train': 4, 'val': 4}, {'train': (1, 1), 'val': (1, 1)}, True)
     """
-    output_dir(out)
     rows: dict[str, dict[str, list[Rows]]] = {}
     problems: list[Problem] = []
     digest = hashlib.sha256()
@@ -190,26 +185,27 @@ def prepare(
         for video, entities in sorted(rows[split].items()):
             digest.update(f"{split} {video} {sum(len(e.timestamps_s) for e in entities)}".encode())
     made = {"by": "data ava", "annotations": digest.hexdigest()[:16], "crop": "ava"}
-    about = read_about(out)
-    if about is not None and about["made"] != made:
-        raise DatasetError(
-            f"{out}: holds a data set of other annotations or made otherwise; choose another "
-            "folder, or delete it"
-        )
-    write_about(out, made)
-    tracks, videos = {}, {}
+    writer = DatasetWriter(out, made)
+    videos = {}
     for split, of_split in rows.items():
-        output_dir(out / split)
-        found = _videos(split, of_split, sources, out, workers, cluster, progress)
+        pieces, found = _pieces(split, of_split, sources, writer)
+        done = len(of_split) - len(pieces)
+        progress(split, done, len(of_split))
+        for outcome in run_pieces(
+            pieces, _one_video, workers=workers, engine=engine, address=address
+        ):
+            found[outcome.piece] = _became(outcome, len(of_split[outcome.piece]))
+            done += 1
+            progress(split, done, len(of_split))
         problems += [p for _, ps in sorted(found.items()) for p in ps]
-        shards = [n for n in range(len(of_split)) if shard_path(out, split, n).is_file()]
-        videos[split] = (len(shards), len(of_split))
-        tracks[split] = write_index(out, split, shards)
+        videos[split] = (sum(writer.has(split, n) for n in range(done)), len(of_split))
+    tracks = writer.finish({split: range(len(of_split)) for split, of_split in rows.items()})
     report = AvaReport(tracks=tracks, videos=videos, problems=tuple(problems))
-    write_json(out / "ava.json", asdict(report), kind="ava")
+    noted = Path(out) / "ava.json"
+    write_json(noted, asdict(report), kind="ava")
     if not any(tracks.values()):
         first = f": {problems[0].where}: {problems[0].what}" if problems else ""
-        raise DatasetError(f"{out}: no track could be made{first}; see {out / 'ava.json'}")
+        raise DatasetError(f"{out}: no track could be made{first}; see {noted}")
     return report
 
 
@@ -363,53 +359,51 @@ def _serve(frame: Frame, until_s: float, cuts: Sequence[_Cut]) -> None:
         at += count
 
 
-def _videos(
-    split: str,
-    rows: Mapping[str, list[Rows]],
-    sources: AvaSources,
-    out: Path,
-    workers: int,
-    cluster: str | None,
-    progress: Progress,
-) -> dict[str, list[Problem]]:
-    """Do all videos of a split; what went wrong, by video."""
+def _pieces(
+    split: str, rows: Mapping[str, list[Rows]], sources: AvaSources, writer: DatasetWriter
+) -> tuple[dict[str, tuple[Any, ...]], dict[str, list[Problem]]]:
+    """What is to be done, by video, and what went wrong with videos that are not."""
+    pieces: dict[str, tuple[Any, ...]] = {}
     found: dict[str, list[Problem]] = {}
-    jobs: dict[str, tuple[Any, ...]] = {}
     for number, (video, entities) in enumerate(sorted(rows.items())):
-        shard = shard_path(out, split, number)
-        noted = shard.with_suffix(".json")
-        if shard.is_file():
-            found[video] = _noted(noted)
+        if writer.has(split, number):
+            found[video] = _noted(_notes(writer, split, number))
         elif video not in sources.videos:
             what = f"no file of this name; {len(entities)} entities are left out"
             found[video] = [Problem(where=video, what=what)]
         else:
-            # Nodes of a cluster need not share a working directory.
-            paths = (sources.videos[video].absolute(), shard.absolute(), noted.absolute())
-            jobs[video] = (video, paths[0], entities, *paths[1:])
-    done = len(rows) - len(jobs)
-    progress(split, done, len(rows))
-    if jobs:
-        for video, problems in outcomes(_one_video, jobs, workers=workers, cluster=cluster):
-            found[video] = problems
-            done += 1
-            progress(split, done, len(rows))
-    return found
+            path = sources.videos[video].absolute()
+            pieces[video] = (video, path, entities, writer, split, number)
+    return pieces, found
 
 
 def _one_video(
-    video: str, path: Path, entities: list[Rows], shard: Path, noted: Path
+    video: str,
+    path: Path,
+    entities: Sequence[Rows],
+    writer: DatasetWriter,
+    split: str,
+    number: int,
+    report: Progress,
 ) -> list[Problem]:
-    """One video into one shard, or why not."""
-    torch.set_num_threads(1)
+    """One video into one shard; what was odd about it."""
     odd: list[Problem] = []
-    try:
-        write_shard(shard, examples_of(video, path, entities, odd))
-    except MediaError as e:
-        return [Problem(where=video, what=f"{e}; {len(entities)} entities are left out")]
+    writer.write(split, number, examples_of(video, path, entities, odd))
     if odd:
-        write_json(noted, {"problems": odd}, kind="stage-result")
+        write_json(_notes(writer, split, number), {"problems": odd}, kind="stage-result")
     return odd
+
+
+def _became(outcome: Outcome, entities: int) -> list[Problem]:
+    """What went wrong with a video."""
+    if outcome.error is None:
+        return list(outcome.result)
+    what = f"{outcome.error}; {entities} entities are left out"
+    return [Problem(where=outcome.piece, what=what)]
+
+
+def _notes(writer: DatasetWriter, split: str, number: int) -> Path:
+    return writer.shard(split, number).with_suffix(".json")
 
 
 def _noted(path: Path) -> list[Problem]:
