@@ -42,9 +42,6 @@ WITHOUT_EXAMPLE = {
 """Functions and classes that need no example, each with the reason; commands need none, since their
 docstrings are the help that a terminal shows."""
 
-PENDING = {"cli", "data", "runtime", "video_attacks", "pushpull"}
-"""Rooms whose examples are still to be written."""
-
 OF_SEVERAL_MODULES = {
     "test_docs.py": "the documentation, run",
     "test_init.py": "is about the face of the package",
@@ -100,6 +97,10 @@ COMMANDS = {
     if command.callback is not None
 }
 """Functions that are commands."""
+
+
+PENDING = {"cli", "runtime", "video_attacks"}
+"""Rooms whose examples are still to be written."""
 
 
 @pytest.mark.parametrize("module", [m for m in public_modules() if room_of(m) not in PENDING])
@@ -189,3 +190,31 @@ def test_no_page_or_result_names_a_folder_of_a_machine():
         for match in MACHINE_FOLDER.finditer((ROOT / name).read_text(encoding="utf-8"))
     }
     assert found == set()
+
+
+def takes_only_path(annotation: object) -> bool:
+    return "Path" in str(annotation) and "PathLike" not in str(annotation)
+
+
+@pytest.mark.parametrize(
+    "room",
+    sorted(
+        {room_of(m) for m in public_modules()}
+        - {"cli", "annotations", "detection", "pushpull", "video_attacks"}
+    ),
+)
+def test_a_path_may_be_text_or_any_path(room):
+    """What a room shows takes `str | PathLike[str]`, never only `Path`."""
+    loaded = importlib.import_module(f"pushpull.{room}" if room != "pushpull" else room)
+    lacking = []
+    for name in getattr(loaded, "__all__", []):
+        thing = getattr(loaded, name)
+        made_by_us = inspect.isclass(thing) and not hasattr(thing, "__dataclass_fields__")
+        function = thing.__init__ if made_by_us else thing
+        if inspect.isfunction(function):
+            lacking += [
+                f"{name}({parameter})"
+                for parameter, annotation in function.__annotations__.items()
+                if parameter != "return" and takes_only_path(annotation)
+            ]
+    assert lacking == []

@@ -7,6 +7,7 @@ import io
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ BLOCK_BYTES = 1 << 23
 """Parsed at once; pieces of 1 MB, the default, take a third longer."""
 
 
-def read_table(path: str | Path, *, need_score: bool = False) -> AvaTable:
+def read_table(path: str | PathLike[str], *, need_score: bool = False) -> AvaTable:
     r"""Read one csv file, with or without a header.
 
     Args:
@@ -61,7 +62,7 @@ def read_table(path: str | Path, *, need_score: bool = False) -> AvaTable:
     return parse_table(data, str(path), need_score=need_score)
 
 
-def read_tables(path: str | Path) -> Iterator[AvaTable]:
+def read_tables(path: str | PathLike[str]) -> Iterator[AvaTable]:
     r"""Read every csv of a file, a folder (searched in depth) or a tar archive.
 
     A folder is read in the order of names, an archive in its own. Hidden files are left out.

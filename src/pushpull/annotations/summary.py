@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ class Tracks:
     speaking: NDArray[np.bool_]
 
 
-def summarise(path: str | Path) -> Summary:
+def summarise(path: str | PathLike[str]) -> Summary:
     r"""Read, check and count all annotation files of a file, folder or tar archive.
 
     Raises:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def examine(
     claim: Claim | None = None,
     config: AuditConfig = FULL,
     surrogates: Mapping[str, Detector] | None = None,
-    folder: Path | None = None,
+    folder: str | PathLike[str] | None = None,
     identity: Mapping[str, Any] | None = None,
     tests: Sequence[str] | None = None,
     progress: Progress = no_progress,
@@ -165,7 +166,7 @@ def examine(
     names = list(TESTS) if tests is None else [name for name in TESTS if name in tests]
     start = time.perf_counter()
     store = Store(
-        folder,
+        None if folder is None else Path(folder),
         {"clips": clips.identity, "detector": dict(identity or {})},
     )
     done = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from pushpull.auditing.plots import FIGURES
 from pushpull.report.tables import percent
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.records import write_json
 
 __all__ = ["audit_lines", "write_report"]
@@ -20,12 +21,12 @@ RATES = ("accuracy", "average precision", "share", "share of right frames")
 COLUMNS = ("test", "verdict", "sign", "figure", "value", "threshold", "reference")
 
 
-def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
+def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[str, Path]:
     """Write audit.json, audit.csv, audit.md and the pictures that the record has data for.
 
     Args:
         record: `Audit.as_dict()`.
-        out: Folder, which is there.
+        out: Folder.
 
     Returns:
         Files by name.
@@ -45,9 +46,10 @@ def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
         >>> sorted(write_report(found.as_dict(), Path()))
         ['audit.csv', 'audit.json', 'audit.md']
     """
-    write_json(out / "audit.json", record, kind="audit")
+    folder = output_dir(Path(out))
+    write_json(folder / "audit.json", record, kind="audit")
     with (
-        written_whole(out / "audit.csv") as temporary,
+        written_whole(folder / "audit.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
@@ -62,12 +64,12 @@ def write_report(record: Mapping[str, Any], out: Path) -> dict[str, Path]:
         figure = draw(record)
         if figure is None:
             continue
-        with written_whole(out / f"{name}.png") as temporary:
+        with written_whole(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=110)
         drawn.append(f"{name}.png")
-    with written_whole(out / "audit.md") as temporary:
+    with written_whole(folder / "audit.md") as temporary:
         temporary.write_text("\n".join(_page(record, drawn)) + "\n")
-    return {name: out / name for name in ("audit.json", "audit.csv", "audit.md", *drawn)}
+    return {name: folder / name for name in ("audit.json", "audit.csv", "audit.md", *drawn)}
 
 
 def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:

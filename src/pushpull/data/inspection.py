@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +159,9 @@ def _of_track(example: Example) -> Iterator[Fault]:
         yield Fault(name, "a box has no area or holds NaN")
 
 
-def draw_stats(stats: dict[str, SplitStats], tracks: dict[str, Tracks], path: Path) -> None:
+def draw_stats(
+    stats: dict[str, SplitStats], tracks: dict[str, Tracks], path: str | PathLike[str]
+) -> None:
     """A picture of balance, lengths and frame rates of each split.
 
     Raises:
@@ -191,6 +194,6 @@ def draw_stats(stats: dict[str, SplitStats], tracks: dict[str, Tracks], path: Pa
         rates.bar(at, counts, 0.8 / len(names), label=name, align="edge")
     rates.set_xticks(np.arange(len(every)) + 0.4, every)
     rates.set(xlabel="frames per second", ylabel="tracks", title="frame rates")
-    with written_whole(path) as temporary:
+    with written_whole(Path(path)) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.errors import DatasetError
-from pushpull.schema import Clip
+from pushpull.schema import Clip, int16_samples
 
-__all__ = ["SPLITS", "Example", "Tracks", "as_read_back", "as_stored"]
+__all__ = ["SPLITS", "Example", "Tracks", "as_read_back"]
 
 SPLITS = ("train", "val", "test")
 
@@ -96,20 +96,6 @@ class Tracks(Protocol):
         """The sound of a track alone (S,), which is less to read than all of it."""
 
 
-def as_stored(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
-    """The int16 samples that a file holds of a waveform in [-1, 1]: sample / 32768.
-
-    Examples:
-        >>> from pushpull.data.records import as_stored
-        >>> as_stored(np.array([0.0, 0.5, -1.0, 1.0]))
-        array([     0,  16384, -32768,  32767], dtype=int16)
-    """
-    samples: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(
-        np.int16
-    )
-    return samples
-
-
 def as_read_back(waveform: NDArray[np.floating]) -> Tensor:
     """A waveform in [-1, 1] as storage gives it back, float32 on the int16 grid.
 
@@ -118,4 +104,4 @@ def as_read_back(waveform: NDArray[np.floating]) -> Tensor:
         >>> as_read_back(np.array([0.5, 1.0]))
         tensor([0.5000, 1.0000])
     """
-    return torch.from_numpy(as_stored(waveform).astype(np.float32) / 32768)
+    return torch.from_numpy(int16_samples(waveform).astype(np.float32) / 32768)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,11 +28,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.data.records import SPLITS, Example, as_stored
+from pushpull.data.records import SPLITS, Example
 from pushpull.errors import DatasetError, UnknownName
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.records import read_json, write_json
-from pushpull.schema import FACE_SIZE, Clip
+from pushpull.schema import FACE_SIZE, Clip, int16_samples
 
 __all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
 
@@ -148,7 +149,7 @@ def write_about(root: Path, made: Mapping[str, Any]) -> None:
     write_json(root / ABOUT, {"made": made}, kind="dataset")
 
 
-def read_about(root: Path) -> dict[str, Any] | None:
+def read_about(root: str | PathLike[str]) -> dict[str, Any] | None:
     """What `dataset.json` says; None where there is none.
 
     Raises:
@@ -164,7 +165,7 @@ def read_about(root: Path) -> dict[str, Any] | None:
         >>> read_about(Path()) is None
         True
     """
-    path = root / ABOUT
+    path = Path(root) / ABOUT
     if not path.is_file():
         return None
     advice = "make the data set again"
@@ -196,17 +197,17 @@ class PackedTracks:
         (['speaking'], torch.float32)
     """
 
-    def __init__(self, root: Path, split: str) -> None:
+    def __init__(self, root: str | PathLike[str], split: str) -> None:
         if split not in SPLITS:
             raise UnknownName("split", split, SPLITS)
-        self.root, self.split = root, split
+        self.root, self.split = Path(root), split
         self._readers: dict[int, tuple[Any, NDArray[np.uint8]]] = {}
-        index = root / split / INDEX
+        index = self.root / split / INDEX
         if not index.is_file():
-            there = [s for s in SPLITS if (root / s / INDEX).is_file()]
+            there = [s for s in SPLITS if (self.root / s / INDEX).is_file()]
             state = (
                 "is not finished: run the command that makes it again"
-                if (root / split).is_dir()
+                if (self.root / split).is_dir()
                 else f"is not there; there is {', '.join(there) or 'no split at all'}"
             )
             raise DatasetError(f"{root}: the split '{split}' {state}")
@@ -294,7 +295,7 @@ def _packed(example: Example) -> Any:
         speaking,
         example.timestamps_s.astype("<f8"),
         example.boxes.astype("<f8"),
-        as_stored(clip.waveform.numpy()).astype("<i2"),
+        int16_samples(clip.waveform.numpy()),
         clip.faces.numpy(),
     ]
     columns = [pa.array([v], kind) for v, (_, kind) in zip(light, LIGHT, strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,9 @@ class TalkNetTracks:
         tensor([0, 1])
     """
 
-    def __init__(self, root: Path, split: str) -> None:
-        self.root, self.split = root, split
-        path = root / "csv" / f"{split}_loader.csv"
+    def __init__(self, root: str | PathLike[str], split: str) -> None:
+        self.root, self.split = Path(root), split
+        path = self.root / "csv" / f"{split}_loader.csv"
         try:
             lines = path.read_text().splitlines()
         except (OSError, UnicodeDecodeError) as e:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pushpull.data.records import SPLITS, Example, as_read_back, as_stored
+from pushpull.data.records import SPLITS, Example, as_read_back
 from pushpull.data.writer import DatasetWriter
 from pushpull.detection import VideoClips, find_faces, read_clips
 from pushpull.detection.clips import CROPS
@@ -32,7 +32,7 @@ from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.media import read_waveform
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces
-from pushpull.schema import SAMPLE_RATE_HZ, Clip
+from pushpull.schema import SAMPLE_RATE_HZ, Clip, int16_samples
 
 __all__ = [
     "KINDS",
@@ -177,7 +177,7 @@ def voiced(
 
     detector = webrtcvad.Vad(aggressiveness)
     step = round(VAD_STEP_S * SAMPLE_RATE_HZ)
-    samples = as_stored(waveform)
+    samples = int16_samples(waveform)
     # The detector takes the first noise that it hears for voice: let it hear the start before.
     before = min(len(samples) // step, WARM_UP) * step
     samples = np.concatenate([samples[:before][::-1], samples])

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +31,7 @@ from pushpull.media.container import (
     reason,
 )
 from pushpull.media.streams import audio_stream, default_track, sound_tracks
-from pushpull.schema import SAMPLE_RATE_HZ
+from pushpull.schema import SAMPLE_RATE_HZ, int16_samples
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -105,7 +106,7 @@ def peak_of(waveform: Waveform) -> float:
 
 
 def read_waveform(
-    path: str | Path, *, rate_hz: int = SAMPLE_RATE_HZ, on_damage: OnDamage | None = None
+    path: str | PathLike[str], *, rate_hz: int = SAMPLE_RATE_HZ, on_damage: OnDamage | None = None
 ) -> Waveform:
     """The sound of a video, mono, on the file's clock; or of an audio file from its start.
 
@@ -133,7 +134,7 @@ def read_waveform(
 
 
 def read_sound(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     rate_hz: int = SAMPLE_RATE_HZ,
     audio_track: int | None = None,
@@ -313,7 +314,7 @@ def slice_audio(
 
 
 def write_wav(
-    path: str | Path,
+    path: str | PathLike[str],
     waveform: Waveform,
     *,
     rate_hz: int = SAMPLE_RATE_HZ,
@@ -344,7 +345,7 @@ def write_wav(
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
         raise ShapeError(f"waveform is {waveform.shape}; expected finite samples (S,)")
     if sample_format == "int16":
-        data = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype("<i2")
+        data = int16_samples(waveform)
         code, extra = 1, b""
     else:
         data = waveform.astype("<f4")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,12 +95,12 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | PathLike[str],
         *,
         width: int,
         height: int,
         fps: float,
-        audio: str | Path | NDArray[np.float32] | None = None,
+        audio: str | PathLike[str] | NDArray[np.float32] | None = None,
         audio_track: int | None = None,
         audio_part: Part = WHOLE,
         audio_rate_hz: int = SAMPLE_RATE_HZ,
@@ -367,7 +368,7 @@ class VideoWriter:
 
 
 def write_sound(
-    path: str | Path, waveform: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE_HZ
+    path: str | PathLike[str], waveform: NDArray[np.float32], *, rate_hz: int = SAMPLE_RATE_HZ
 ) -> None:
     """Write a waveform (S,) in [-1, 1] as AAC, mono, 96 kbit/s.
 

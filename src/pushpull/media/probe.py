@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +190,7 @@ class VideoInfo:
         return self.orientation.rotation_deg
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | PathLike[str]) -> VideoInfo:
     """Look into a video file.
 
     It is read through once without decoding, so that no length is taken from a header.

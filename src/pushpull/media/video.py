@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ class Frame:
 
 
 def read_frames(
-    path: str | Path, *, part: Part = WHOLE, on_damage: OnDamage | None = None
+    path: str | PathLike[str], *, part: Part = WHOLE, on_damage: OnDamage | None = None
 ) -> Iterator[Frame]:
     """Decode a video, or a part of it.
 

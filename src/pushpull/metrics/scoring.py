@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,10 @@ class ScoreResult:
 
 
 def score_files(
-    ground_truth: str | Path, predictions: str | Path, *, allow_missing: bool = False
+    ground_truth: str | PathLike[str],
+    predictions: str | PathLike[str],
+    *,
+    allow_missing: bool = False,
 ) -> ScoreResult:
     r"""Score a predictions csv.
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.report.figures import (
@@ -21,6 +20,7 @@ from pushpull.report.figures import (
     draw_sample,
 )
 from pushpull.runtime.files import written_whole
+from pushpull.schema import SAMPLE_RATE_HZ, int16_samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["opening", "write_page"]
 
 Arrays = Mapping[str, NDArray[Any]]
-
-SAMPLE_RATE_HZ = 16_000
 LOSES = 0.1
 """Average precision between PGD and the worst of all attacks from which PGD's number misleads."""
 FEW_TRACKS = 24
@@ -190,6 +188,5 @@ def _wav(waveform: NDArray[Any]) -> str:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)
-        samples = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype("<i2")
-        file.writeframes(samples.tobytes())
+        file.writeframes(int16_samples(waveform).tobytes())
     return base64.b64encode(data.getvalue()).decode()

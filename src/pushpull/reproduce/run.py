@@ -6,6 +6,7 @@ import csv
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ def shown_command(arguments: Sequence[str]) -> str:
 
 def reproduce(
     preset: Preset,
-    out: Path,
+    out: str | PathLike[str],
     *,
     name: str = "",
     what: str = "all",
-    data: Path | None = None,
+    data: str | PathLike[str] | None = None,
     workers: int = 2,
     engine: str = "local",
     address: str | None = None,
@@ -144,9 +145,10 @@ def reproduce(
         >>> sorted(path.name for path in Path("out").iterdir())
         ['report.html', 'results.json', 'stages']
     """
-    output_dir(out)
+    folder = output_dir(Path(out))
+    data = None if data is None else Path(data)
     plan = build_plan(preset, parts=parts_of(what), data=data, workers=workers, device=device)
-    root = out / "stages"
+    root = folder / "stages"
     run_stages(
         plan.stages, root, workers=workers, engine=engine, address=address, progress=progress
     )
@@ -159,14 +161,14 @@ def reproduce(
         "command": shown_command(sys.argv[1:]),
         **summarise(plan, root),
     }
-    write_json(out / "results.json", results, kind="reproduction")
+    write_json(folder / "results.json", results, kind="reproduction")
     if "table1" in results:
-        _write_table(results["table1"], out / "table1.csv")
+        _write_table(results["table1"], folder / "table1.csv")
     if "figure3" in results:
-        _write_figure3(results["figure3"], out / "figure3.csv")
+        _write_figure3(results["figure3"], folder / "figure3.csv")
     write_page(
         results,
-        out / "report.html",
+        folder / "report.html",
         embeddings={
             row: _arrays(stage.folder(root) / "embeddings.npz")
             for row, stage in plan.embeddings.items()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Clip,
         Output,
         Track,
+        int16_samples,
         length_mask,
     )
 
@@ -29,6 +30,7 @@ __all__ = [
     "FrameScores",
     "Output",
     "Track",
+    "int16_samples",
     "length_mask",
     "worst_by_track",
     "worst_case",

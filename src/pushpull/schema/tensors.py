@@ -19,13 +19,35 @@ from torch.nn import functional as F
 
 from pushpull.errors import ShapeError
 
-__all__ = ["FACE_SIZE", "GRID", "SAMPLE_RATE_HZ", "Batch", "Clip", "Output", "Track", "length_mask"]
+__all__ = [
+    "FACE_SIZE",
+    "GRID",
+    "SAMPLE_RATE_HZ",
+    "Batch",
+    "Clip",
+    "Output",
+    "Track",
+    "int16_samples",
+    "length_mask",
+]
 
 SAMPLE_RATE_HZ = 16_000
 FACE_SIZE = 112
 
 GRID = {"audio": 2.0**-15, "visual": 1.0}
 """Steps of what a file holds: int16 samples and 8-bit pixels."""
+
+
+def int16_samples(waveform: NDArray[np.floating]) -> NDArray[np.int16]:
+    """The samples that a file holds of a waveform in [-1, 1]: the nearest sample / 32768.
+
+    Examples:
+        >>> from pushpull.schema import int16_samples
+        >>> int16_samples(np.array([0.0, 0.5, -1.0, 1.0]))
+        array([     0,  16384, -32768,  32767], dtype=int16)
+    """
+    samples: NDArray[np.int16] = np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype("<i2")
+    return samples
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

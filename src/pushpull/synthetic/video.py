@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,7 @@ ROUND_S = 10.0
 
 
 def demo_video(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     seed: int = 0,
     duration_s: float = 10.0,
@@ -123,7 +124,7 @@ def demo_video(
 
 
 def one_face_video(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     seed: int = 0,
     duration_s: float = 10.0,
@@ -167,7 +168,7 @@ def one_face_video(
     )
 
 
-def write_scene_truth(path: Path, scene: Scene, video_id: str) -> None:
+def write_scene_truth(path: str | PathLike[str], scene: Scene, video_id: str) -> None:
     """Write who speaks when in a synthetic video, as an AVA csv.
 
     Args:
@@ -190,7 +191,7 @@ def write_scene_truth(path: Path, scene: Scene, video_id: str) -> None:
     """
     people, frames = scene.speaking.shape
     boxes = scene.boxes.reshape(-1, 4) / np.array(scene.size * 2, np.float64)
-    with written_whole(path) as temporary:
+    with written_whole(Path(path)) as temporary:
         write_truth(
             temporary,
             video_id=video_id,
@@ -226,7 +227,7 @@ def smiles(rng: np.random.Generator, other: Sequence[Span]) -> tuple[Span, ...]:
 
 
 def write_video(
-    path: str | Path,
+    path: str | PathLike[str],
     rng: np.random.Generator,
     people: tuple[Person, ...],
     scripts: Sequence[Script],

@@ -432,13 +432,18 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def _save_detector(self, path: Path, **found: Any) -> None:
-        data = read_about(Path(self.config.data.root))
+        root = Path(self.config.data.root)
+        data = read_about(root)
+        # Weights are handed on: they say what they learnt from, not where that lay.
+        settings = self.config.as_dict()
+        del settings["run"]["out"]
+        settings["data"]["root"] = root.resolve().name
         save(
             self._in_single(),
             path,
-            trained_on=f"{self.config.data.root} ({self.config.data.train})",
+            trained_on=f"{root.resolve().name} ({self.config.data.train})",
             data=None if data is None else data["made"],
-            config=self.config.as_dict(),
+            config=settings,
             versions=versions(),
             crop="ava",
             **{"epoch": self.progress.epoch, **found},
