@@ -18,9 +18,11 @@ from pushpull.auditing import (
     FAST,
     FIGURES,
     TESTS,
+    TINY,
     AuditClips,
     AuditConfig,
     Claim,
+    audit,
     choose_clips,
     examine,
 )
@@ -73,6 +75,15 @@ def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, clips, small, tmp_
     assert plain_values(again) == plain_values(whole)
     assert again.cost["stages_reused"] == len(before)
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}.items()
+
+
+def test_the_number_of_workers_changes_no_figure(talknet, dataset, tmp_path) -> None:
+    said = {"split": "train", "config": replace(TINY, tracks=3)}
+    one = audit(talknet, dataset, out=tmp_path / "one", **said)
+    two = audit(talknet, dataset, out=tmp_path / "two", workers=2, **said)
+    assert plain_values(two) == plain_values(one)
+    assert two.cost["stages_made"] == 0
+    assert two.cost["stages_reused"] == one.cost["stages_made"]
 
 
 def test_what_depends_on_a_change_is_run_again_and_no_more(plain, clips, small, tmp_path) -> None:

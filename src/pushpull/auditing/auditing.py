@@ -25,6 +25,7 @@ from pushpull.report.tables import html_table
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.kept import Store
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.workers import run_pieces, workers_of
 from pushpull.schema import worst_by_track, worst_case
 
 __all__ = ["Audit", "audit", "examine"]
@@ -234,6 +235,9 @@ def audit(
     config: AuditConfig = FULL,
     surrogates: Sequence[DetectorSource] = (),
     device: str | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     progress: Progress = no_progress,
 ) -> Audit:
     """Audit a detector on a split of a data set and write what was found into `out`.
@@ -242,9 +246,25 @@ def audit(
     as soon as it is there, so that a stopped audit goes on and a changed one repeats only what
     depends on the change.
 
+    Args:
+        detector: Name, path, `FILE.py:FACTORY`, or a detector.
+        root: Folder of the data set.
+        out: Folder for results.
+        split: "train", "val" or "test".
+        eps: Push-Pull's eps_av or a budget for each modality.
+        claim: What is claimed; the paper's PGD, with what it leaves, by default.
+        config: How much is done.
+        surrogates: Other detectors to transfer from.
+        device: Where models run; a GPU if there is one by default.
+        workers: Tests at a time; their number changes no figure. A run that two tests need may be
+            made twice where they are under way together.
+        engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
+        address: Of the Ray cluster.
+        progress: Called with the stage under way, tests done and in all.
+
     Raises:
         DatasetError: If the split cannot be used.
-        ConfigError: If a setting cannot be.
+        ConfigError: If a setting cannot be, or there is no such cluster.
         OutputError: If nothing can be written.
 
     Examples:
@@ -257,7 +277,7 @@ def audit(
         True
     """
     per_modality("eps", eps, MODALITIES["both"])
-    root, out = Path(root), Path(out)
+    root, out, start = Path(root), Path(out), time.perf_counter()
     model = resolve_detector(detector, device=device)
     rivals = [resolve_detector(source, device=device) for source in surrogates]
     clips = choose_clips(
@@ -270,17 +290,24 @@ def audit(
     output_dir(out)
     # Named by their content, by which results of transfers are found again.
     others = {f"{d.card.name}-{d.card.sha256[:8]}": d for d in rivals}
-    found = examine(
-        model,
-        clips,
-        eps=eps,
-        claim=claim,
-        config=config,
-        surrogates=others,
-        folder=out / "stages",
-        identity=_identity(model),
-        progress=progress,
-    )
+    settings: dict[str, Any] = {
+        "eps": eps,
+        "claim": claim,
+        "config": config,
+        "surrogates": others,
+        # Nodes of a cluster need not share a working directory.
+        "folder": (out / "stages").absolute(),
+        "identity": _identity(model),
+    }
+    if engine != "local" or workers_of(workers) > 1:
+        # What all tests need, once; then each test keeps its results where they are found below.
+        examine(model, clips, **settings, tests=(), progress=progress)
+        pieces = {name: (name, model, clips, settings) for name in TESTS}
+        for outcome in run_pieces(
+            pieces, _one_test, workers=workers, engine=engine, address=address, progress=progress
+        ):
+            outcome.value()
+    found = examine(model, clips, **settings, progress=progress)
     about = read_about(root)
     found = replace(
         found,
@@ -290,9 +317,16 @@ def audit(
             "split": split,
             "made": None if about is None else about["made"],
         },
+        cost={**found.cost, "seconds": round(time.perf_counter() - start, 3)},
     )
     found.save(out)
     return found
+
+
+def _one_test(
+    name: str, detector: Detector, clips: AuditClips, settings: Mapping[str, Any], report: Progress
+) -> None:
+    examine(detector, clips, **settings, tests=[name], progress=report)
 
 
 def _identity(detector: Detector) -> dict[str, Any]:

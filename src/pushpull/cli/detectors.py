@@ -200,6 +200,9 @@ def audit(
     seed: SeedOption = 0,
     out: OutOption = Path("pushpull-audit"),
     device: DeviceOption = DeviceChoice.auto,
+    workers: WorkersOption = 1,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -233,6 +236,9 @@ def audit(
             config=config,
             surrogates=surrogate or (),
             device=device.value,
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
             progress=report,
         )
     lines = [*audit_lines(found.as_dict()), str(out / "audit.md")]
