@@ -88,12 +88,27 @@ class Console:
 
 
 def print_line(text: str) -> None:
-    """A line on stdout, at once: who reads along sees it, and it outlives whatever comes."""
+    """A line on stdout, at once: who reads along sees it, and it outlives whatever comes.
+
+    Examples:
+        >>> from pushpull.cli.console import print_line
+        >>> print_line("3 faces")
+        3 faces
+    """
     print(_printable(text, sys.stdout), flush=True)  # noqa: T201
 
 
 def complain(message: object) -> None:
-    """An error, as one line on stderr."""
+    """An error, as one line on stderr.
+
+    Examples:
+        >>> import sys
+        >>> from contextlib import redirect_stderr
+        >>> from pushpull.cli.console import complain
+        >>> with redirect_stderr(sys.stdout):
+        ...     complain("talk.mp4: no sound")
+        error: talk.mp4: no sound
+    """
     line = f"error: {' '.join(str(message).split())}"
     print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
 

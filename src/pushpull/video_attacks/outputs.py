@@ -21,7 +21,18 @@ __all__ = ["write_files", "write_sound", "write_tensors"]
 
 
 def write_sound(variant: Variant, folder: Path) -> None:
-    """The sound of the whole video, as floats and as int16."""
+    """The sound of the whole video, as floats and as int16.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.outputs import write_sound
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> write_sound(found.asked, Path("."))
+        >>> sorted(path.name for path in Path(".").glob("*.wav"))
+        ['adversarial-int16.wav', 'adversarial.wav']
+    """
     waveform = variant.sound()
     write_wav(folder / "adversarial.wav", waveform)
     write_wav(folder / "adversarial-int16.wav", waveform, sample_format="int16")
@@ -34,6 +45,22 @@ def write_tensors(variant: Variant, folder: Path, settings: str) -> None:
         variant: The adversary.
         folder: An existing folder.
         settings: What is said of it in the file, as JSON.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.outputs import write_tensors
+        >>> from safetensors.torch import load_file
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> write_tensors(found.asked, Path("."), settings="{}")
+        >>> for name, tensor in sorted(load_file("adversarial.safetensors").items()):
+        ...     print(name, tuple(tensor.shape))
+        track-0.adversarial.faces (10, 112, 112)
+        track-0.adversarial.waveform (6400,)
+        track-0.clean.faces (10, 112, 112)
+        track-0.clean.waveform (6400,)
+        track-0.speaking (10,)
     """
     tensors: dict[str, torch.Tensor] = {}
     for segment, batch in zip(variant.segments, variant.batches, strict=True):
@@ -64,6 +91,18 @@ def write_files(
         folder: An existing folder.
         codecs: What is written with, each once.
         progress: Called with stage, frames done and frames expected.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.codec import LOSSLESS, Codec
+        >>> from pushpull.video_attacks.outputs import write_files
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", face_finder="dlib")
+        >>> Path("out").mkdir()
+        >>> write_files(found.asked, Path("out"), [LOSSLESS, Codec(crf=23)])
+        >>> sorted(path.name for path in Path("out").iterdir())  # crops, since these were moved
+        ['track-0.mkv', 'track-0.mp4']
     """
     clips = variant.clips
     for codec in codecs:

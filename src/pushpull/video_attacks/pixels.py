@@ -35,6 +35,12 @@ def sampling_weights(
         shrink: How many samples are averaged to one pixel of the crop.
         origin: First pixel.
         size: Pixels.
+
+    Examples:
+        >>> from pushpull.video_attacks.pixels import sampling_weights
+        >>> weights = sampling_weights(10.0, 234.0, shrink=2, origin=9, size=226)
+        >>> weights.shape, weights[0, :4]  # the first of 112: mean of pixels 10 and 11
+        ((112, 226), array([0. , 0.5, 0.5, 0. ], dtype=float32))
     """
     fine = FACE_SIZE * shrink
     step = (high - low) / fine
@@ -62,6 +68,18 @@ class Pixels:
         rows: Sampling weights (B, N, 112, h).
         columns: Sampling weights (B, N, 112, w).
         frame_of_grid: Track frame that each grid frame shows (B, T).
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.pixels import read_pixels
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> pixels = read_pixels(clips)
+        >>> change = pixels.crops_of(torch.full_like(pixels.luma, 2.0))  # 2 levels brighter
+        >>> change.shape, float(change[0, 0, 56, 56])
+        (torch.Size([1, 10, 112, 112]), 2.0)
     """
 
     luma: Tensor
@@ -93,7 +111,19 @@ class Pixels:
 
 
 def read_pixels(clips: VideoClips) -> Pixels:
-    """Cut the pixels around all faces out of their video."""
+    """Cut the pixels around all faces out of their video.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.pixels import read_pixels
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> pixels = read_pixels(clips)
+        >>> pixels.n_frames, pixels.luma.shape[:2], pixels.rows.shape[2]
+        (tensor([10]), torch.Size([1, 10]), 112)
+    """
     tracks = clips.tracks
     windows = [clips.window.windows(track.boxes) for track in tracks]
     origins = [np.floor(w[:, [1, 0]]).astype(np.int64) - 1 for w in windows]
@@ -143,7 +173,24 @@ def read_pixels(clips: VideoClips) -> Pixels:
 
 
 class PixelSpace:
-    """The pixels around each face and the sound that all of them hear."""
+    """The pixels around each face and the sound that all of them hear.
+
+    Examples:
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.pixels import PixelSpace
+        >>> from pushpull.video_attacks.spaces import FrameSegment
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> segment = FrameSegment.of(clips)
+        >>> space = PixelSpace(segment.batch, Threat.of(5), segment.sound, segment.pixels)
+        >>> points = {"visual": space.regions["visual"].clean + 0.5}
+        >>> moved = space.to_batch(points).faces - space.clean.faces
+        >>> list(space.regions), float(moved[0, 0, 56, 56])
+        (['audio', 'visual'], 0.5)
+    """
 
     def __init__(self, batch: Batch, threat: Threat, sound: Soundtracks, pixels: Pixels) -> None:
         heard = {name: ball for name, ball in threat.balls.items() if name == "audio"}
@@ -174,7 +221,16 @@ class PixelSpace:
 def overlapping(
     origin: tuple[int, int], size: tuple[int, ...], picture: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of a rectangle that lies in the picture: in the picture, and in the rectangle."""
+    """The part of a rectangle that lies in the picture: in the picture, and in the rectangle.
+
+    Examples:
+        >>> from pushpull.video_attacks.pixels import overlapping
+        >>> here, there = overlapping((-2, 5), (4, 4), picture=(6, 8))
+        >>> here  # rows and columns in the picture
+        (slice(0, 2, None), slice(5, 8, None))
+        >>> there  # the same, in the rectangle
+        (slice(2, 4, None), slice(0, 3, None))
+    """
     here, there = [], []
     for low, length, whole in zip(origin, size, picture, strict=True):
         first, stop = min(max(low, 0), whole), min(max(low + length, 0), whole)

@@ -35,6 +35,18 @@ def redetect(
         clean: The clean video, whose faces are known and labelled.
         face_finder: As for `detect`.
         crop: As for `detect`.
+
+    Examples:
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks import redetect
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> detector = pp.load("synthetic-a")
+        >>> how = {"face_finder": "dlib", "space": "frame"}
+        >>> found = pp.attack_video("talk.mp4", detector, "fgsm", modality="visual", **how)
+        >>> path = found.save("out", video=False)["adversarial.mp4"]
+        >>> record = redetect(path, detector, found.clean, face_finder="dlib")
+        >>> record["frames_found"], record["frames_expected"]
+        (10, 10)
     """
     clips, labels = clean.clips, clean.labels
     # What is written begins with the first frame of the part.

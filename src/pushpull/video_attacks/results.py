@@ -40,6 +40,19 @@ class Adversary:
         variants: The clean video first, the adversary that was asked for last.
         settings: Everything that was asked for, defaults included.
         seconds: Wall time by stage.
+
+    Examples:
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", eps=5, face_finder="dlib")
+        >>> [variant.name for variant in found.variants]
+        ['clean', 'float']
+        >>> record = found.as_dict()
+        >>> record["delta"]["audio_linf"], record["delta"]["visual_linf"]
+        (0.0005, 0.5)
+        >>> files = found.save("out", video=False)
+        >>> files["results.json"].as_posix(), "adversarial.safetensors" in files
+        ('out/talk/results.json', True)
     """
 
     name: str

@@ -32,6 +32,35 @@ def search(
         task: What is asked.
         progress: Called with stage, evaluations done and expected.
         clock: Told the time of each variant.
+
+    Examples:
+        >>> from pushpull.detection import Stopwatch, find_faces, read_clips
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.labels import labelled
+        >>> from pushpull.video_attacks.search import search
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> from pushpull.video_attacks.task import Task
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> task = Task.of(
+        ...     "synthetic-a",
+        ...     "bim",
+        ...     steps=2,
+        ...     surrogate=None,
+        ...     labels=None,
+        ...     space="crop",
+        ...     survive=False,
+        ...     crf=23,
+        ...     crop="auto",
+        ...     device="cpu",
+        ... )
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), task.crop)
+        >>> segments = labelled(segments_of(clips, task.make), task.detector)
+        >>> clean, found = search(segments, task, progress=print, clock=Stopwatch())
+        float 1 3
+        float 2 3
+        float 3 3
+        >>> clean.name, found.name, [len(curve) for curve in found.curves]
+        ('clean', 'float', [3])
     """
     variants = [
         Variant(

@@ -44,6 +44,21 @@ class Segment(ABC):
     Attributes:
         clips: The video, with these faces only.
         batch: One clip for each of them.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> [segment] = segments_of(clips, SPACES["crop"])  # of two kinds of segments
+        >>> segment.span, segment.sound.starts, segment.batch.faces.shape
+        ((0, 6400), tensor([0]), torch.Size([1, 10, 112, 112]))
+        >>> loud = {"audio": segment.sound.waveform * 2}
+        >>> bool(np.allclose(segment.heard(loud), segment.heard({}) * 2))
+        True
     """
 
     clips: VideoClips
@@ -128,6 +143,18 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
 
     Raises:
         ConfigError: If a segment is too long to be attacked at once.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import demo_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> scene = demo_video("talk.mp4", duration_s=0.4, size=(320, 240))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> segments = segments_of(clips, SPACES["crop"])
+        >>> [len(segment.clips.tracks) for segment in segments]  # two that hear one sound
+        [2]
     """
     spans = [clips.span(i) for i in range(len(clips.tracks))]
     groups: list[list[int]] = []
@@ -146,7 +173,20 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
 
 
 def by_face(segments: Sequence[Segment], values: Iterable[Iterable[T]]) -> list[T]:
-    """What there is of each face, segment by segment, in the order of the video's tracks."""
+    """What there is of each face, segment by segment, in the order of the video's tracks.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import demo_video
+        >>> from pushpull.video_attacks import SPACES
+        >>> from pushpull.video_attacks.segments import by_face
+        >>> scene = demo_video("talk.mp4", duration_s=0.4, size=(320, 240))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> apart = [SPACES["crop"](clips.subset([number])) for number in (1, 0)]
+        >>> by_face(apart, [["of face 1"], ["of face 0"]])
+        ['of face 0', 'of face 1']
+    """
     found = {
         track.track_id: value
         for segment, row in zip(segments, values, strict=True)

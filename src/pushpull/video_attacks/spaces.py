@@ -24,7 +24,24 @@ __all__ = ["SPACES", "CropSegment", "FrameSegment"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CropSegment(Segment):
-    """Crops are moved, as in Push-Pull; files are a grey video for each track, and the sound."""
+    """Crops are moved, as in Push-Pull; files are a grey video for each track, and the sound.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.codec import LOSSLESS
+        >>> from pushpull.video_attacks.spaces import CropSegment
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> segment = CropSegment.of(clips)
+        >>> paths = segment.write({}, Path("."), LOSSLESS)  # nothing was moved
+        >>> [path.name for path in paths]
+        ['sound.wav', 'track-0.mkv']
+        >>> torch.equal(segment.read(paths).faces, segment.batch.faces)
+        True
+    """
 
     @classmethod
     def of(cls, clips: VideoClips) -> CropSegment:
@@ -79,6 +96,22 @@ class FrameSegment(Segment):
 
     Attributes:
         pixels: What is moved.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.codec import LOSSLESS
+        >>> from pushpull.video_attacks.spaces import FrameSegment
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> segment = FrameSegment.of(clips)
+        >>> paths = segment.write({}, Path("."), LOSSLESS)  # nothing was moved
+        >>> [path.name for path in paths]
+        ['video.mkv']
+        >>> torch.equal(segment.read(paths).faces, segment.batch.faces)
+        True
     """
 
     pixels: Pixels

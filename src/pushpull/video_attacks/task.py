@@ -29,6 +29,15 @@ class Plan:
         name: Of the variant that it finds.
         attack: How it searches.
         codec: What it searches through; None for tensors.
+
+    Examples:
+        >>> from pushpull.attacks import AttackSettings
+        >>> from pushpull.video_attacks.codec import Codec
+        >>> from pushpull.video_attacks.task import Plan
+        >>> attack = AttackSettings.of("pgd", eps=5, steps=10)
+        >>> plan = Plan(name="through codec", attack=attack, codec=Codec(crf=23))
+        >>> plan.attack.attack, plan.codec.name
+        ('pgd', 'h264 crf 23 + aac')
     """
 
     name: str
@@ -49,6 +58,26 @@ class Task:
         codec: What survival is measured with.
         labels: AVA csv with the truth; None for the detector's own decisions.
         crop: Which part of a face the detector sees.
+
+    Examples:
+        >>> from pushpull.video_attacks.task import Task
+        >>> task = Task.of(
+        ...     "synthetic-a",
+        ...     "pgd",
+        ...     eps=5,
+        ...     quantise=True,
+        ...     surrogate=None,
+        ...     labels=None,
+        ...     space="crop",
+        ...     survive=True,
+        ...     crf=23,
+        ...     crop="auto",
+        ...     device="cpu",
+        ... )
+        >>> [plan.name for plan in task.plans]
+        ['float', 'quantised', 'through codec']
+        >>> task.crop.name, task.as_dict()["labels"]
+        ('ava', "the detector's own decisions")
     """
 
     detector: Detector

@@ -29,6 +29,15 @@ class TrackChange:
         snr_db: Of its sound.
         psnr_db: Of its crops.
         ssim: Of its crops.
+
+    Examples:
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> how = {"face_finder": "dlib", "modality": "visual"}
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", eps=5, **how)
+        >>> [change] = found.asked.changes  # of one face
+        >>> change.visual_linf, change.audio_linf, change.snr_db
+        (0.5, 0.0, inf)
     """
 
     audio_linf: float
@@ -55,6 +64,20 @@ class Variant:
         scores: By how it reached the detector: "as found", "lossless", "h264 ..."; frames are those
             of each track's grid, tracks have the numbers of their places in the video's list. Empty
             until it is measured.
+
+    Examples:
+        >>> from pushpull.media import read_frames
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> found = pp.attack_video("talk.mp4", "synthetic-a", "fgsm", eps=5, face_finder="dlib")
+        >>> clean, moved = found.variants
+        >>> float(np.abs(moved.sound() - clean.sound()).max())
+        0.0005
+        >>> frame = next(read_frames("talk.mp4"))
+        >>> moved.picture(frame).shape, moved.change_of_luma(frame).shape
+        ((3, 120, 160), (120, 160))
+        >>> [scored.scores.shape for scored in moved.scored]
+        [(10,)]
     """
 
     name: str
