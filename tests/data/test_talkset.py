@@ -14,31 +14,11 @@ from pushpull.data.talkset import (
     read_sources,
     sources_in,
     split_people,
-    voiced,
     write_talkset,
 )
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.media import VideoWriter, probe, read_frames, read_waveform
 from pushpull.synthetic import Case, one_face_video
-from pushpull.synthetic.articulation import babble
-from pushpull.synthetic.voice import draw_voice, synthesize
-
-
-def test_voice_is_found_where_it_is() -> None:
-    rng = np.random.default_rng(4)
-    talk = babble(rng, 4.0, ((1.0, 3.0),))
-    sound = synthesize(talk.tract, draw_voice(rng), rng)
-    sound = (sound + rng.normal(0, 3e-4, len(sound))).astype(np.float32)
-    times_s = np.arange(100) / 25 + 0.02
-    found = voiced(sound, times_s)
-    spoken = np.zeros(100, bool)
-    for start_s, end_s in talk.utterances:
-        spoken |= (times_s >= start_s) & (times_s < end_s)
-    assert (found == spoken).mean() > 0.85
-    assert not found[times_s < 0.8].any()
-    assert not voiced(np.zeros(16000, np.float32), times_s[:25]).any()
-    # Beyond the sound's end the last step counts.
-    assert voiced(sound[:3000], np.array([5.0])).shape == (1,)
 
 
 @pytest.fixture(scope="session")

@@ -16,23 +16,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pushpull.data.records import SPLITS, Example, as_read_back
 from pushpull.data.writer import DatasetWriter
-from pushpull.detection import VideoClips, find_faces, read_clips
+from pushpull.detection import VideoClips, find_faces, read_clips, voiced
 from pushpull.detection.clips import CROPS
 from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.media import read_waveform
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces
-from pushpull.schema import SAMPLE_RATE_HZ, Clip, int16_samples
+from pushpull.schema import SAMPLE_RATE_HZ, Clip
 
 __all__ = [
     "KINDS",
@@ -41,20 +39,10 @@ __all__ = [
     "read_sources",
     "sources_in",
     "split_people",
-    "voiced",
     "write_talkset",
 ]
 
 KINDS = ("own", "silence", "other", "shifted")
-VAD_STEP_S = 0.03
-"""What the voice activity detector judges at once."""
-
-HANGOVER_S = 0.2
-"""Gaps in voice shorter than this are pauses of speech."""
-
-WARM_UP = 10
-"""Steps that the voice activity detector hears, backwards, before the first one counts."""
-
 FAINTEST = 2.0
 """Noise of silent clips, in steps of int16: no sound card is quieter."""
 
@@ -152,49 +140,6 @@ def read_sources(people: Path, folder: Path) -> list[Source]:
             raise DatasetError(f"{people}, line {line}: {folder / name} is not there")
         sources.append(Source(path=folder / name, person=person, speaks=speaks != "no"))
     return sources
-
-
-def voiced(
-    waveform: NDArray[np.float32], times_s: NDArray[np.float64], *, aggressiveness: int = 2
-) -> NDArray[np.bool_]:
-    """Whether voice is heard at each time (M,), by WebRTC's detector; short gaps are filled.
-
-    Args:
-        waveform: (S,) in [-1, 1] at 16 kHz.
-        times_s: Seconds from its start (M,).
-        aggressiveness: 0 (most is voice) to 3.
-
-    Examples:
-        >>> from pushpull.data.talkset import voiced
-        >>> from pushpull.synthetic import babble, draw_voice, synthesize
-        >>> rng = np.random.default_rng(0)
-        >>> speech = babble(rng, 2.0, [(1.0, 2.0)])  # a second of silence first
-        >>> sound = synthesize(speech.tract, draw_voice(rng), rng)
-        >>> voiced(sound, np.array([0.5, 1.5]))
-        array([False,  True])
-    """
-    import webrtcvad
-
-    detector = webrtcvad.Vad(aggressiveness)
-    step = round(VAD_STEP_S * SAMPLE_RATE_HZ)
-    samples = int16_samples(waveform)
-    # The detector takes the first noise that it hears for voice: let it hear the start before.
-    before = min(len(samples) // step, WARM_UP) * step
-    samples = np.concatenate([samples[:before][::-1], samples])
-    samples = np.pad(samples, (0, -len(samples) % step))
-    flags = np.array(
-        [
-            detector.is_speech(part.astype("<i2").tobytes(), SAMPLE_RATE_HZ)
-            for part in samples.reshape(-1, step)
-        ],
-        bool,
-    )[before // step :]
-    at = np.flatnonzero(flags)
-    for before, after in pairwise(at.tolist()):
-        if 1 < after - before <= HANGOVER_S / VAD_STEP_S:
-            flags[before:after] = True
-    index = np.clip((times_s / VAD_STEP_S).astype(np.int64), 0, len(flags) - 1)
-    return np.asarray(flags[index])
 
 
 def write_talkset(

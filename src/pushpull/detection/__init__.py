@@ -16,6 +16,7 @@ from pushpull.detection.pipeline import (
 from pushpull.detection.render import Overlay
 from pushpull.detection.results import Detection, rttm_lines
 from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
+from pushpull.detection.voices import off_screen_turns, voiced
 
 __all__ = [
     "Detection",
@@ -34,9 +35,11 @@ __all__ = [
     "find_faces",
     "frame_lengths_s",
     "gathered",
+    "off_screen_turns",
     "output_names",
     "read_clips",
     "rttm_lines",
     "score_tracks",
     "turns_of",
+    "voiced",
 ]

@@ -1,0 +1,62 @@
+"""Would the sound fit these lips as well at another time?
+
+The encoders have no part in it: embeddings of the sound are moved against those of the faces and
+fused again. Where the voice is the mouth's own, no other time fits as well; a voice from elsewhere
+fits now as badly as at any time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pushpull.models.detector import Detector
+from pushpull.schema import Output
+
+__all__ = ["SHIFTS_S", "scores_at_shifts"]
+
+SHIFTS_S = tuple(sign * s for s in (0.32, 0.48, 0.68, 0.92, 1.2, 1.6) for sign in (1, -1))
+"""No nearer: lips and voice that are 0.2 s apart still pass for one, as they do with people."""
+
+LONGEST_SHIFT = 0.6
+"""In shares of a track: what is moved round to the other end is no time of its own."""
+
+WINDOW_FRAMES = 500
+
+
+def scores_at_shifts(detector: Detector, output: Output, *, fps: float) -> Tensor | None:
+    """Scores (K, T) of one clip with its sound moved by each of `SHIFTS_S` that fits into it.
+
+    Args:
+        detector: In eval mode.
+        output: Of a batch of one clip without padding, as `score_track` gives it.
+        fps: Video frames per second.
+
+    Returns:
+        None where a model gives no embeddings, or the clip is too short for any shift.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.shifts import SHIFTS_S, scores_at_shifts
+        >>> detector = build("light_asd").eval()
+        >>> with torch.inference_mode():
+        ...     output = detector(torch.randn(1, 32_000) / 10, 255 * torch.rand(1, 50, 112, 112))
+        >>> len(SHIFTS_S), scores_at_shifts(detector, output, fps=25.0).shape
+        (12, torch.Size([10, 50]))
+    """
+    e_a, e_v = output.e_a, output.e_v
+    if e_a is None or e_v is None:
+        return None
+    n = e_v.shape[1]
+    shifts = [round(s * fps) for s in SHIFTS_S if abs(s) * fps <= LONGEST_SHIFT * n]
+    if not shifts:
+        return None
+    moved = torch.cat([torch.roll(e_a, shift, 1) for shift in shifts])
+    still = e_v.expand(len(shifts), -1, -1)
+    parts = []
+    with torch.inference_mode():
+        for first in range(0, n, WINDOW_FRAMES):
+            here = slice(first, first + WINDOW_FRAMES)
+            frames = torch.full((len(shifts),), still[:, here].shape[1], device=e_v.device)
+            parts.append(detector.fuse(moved[:, here], still[:, here], frames).score)
+    return torch.cat(parts, 1)
