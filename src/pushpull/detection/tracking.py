@@ -1,58 +1,71 @@
-"""From faces in some frames to tracks over all of them.
+"""From faces in some pictures to tracks over all of them.
 
-One pass over the pictures. Whole pictures are searched every `scan_interval_s` seconds and after
-every scene cut; in between, five times a second, only the surroundings of known faces are.
-Where a face appears or goes between two looks, the frames in between are looked at backwards, so
-that tracks begin and end within a frame of what can be seen. Boxes between two looks are
-interpolated, then smoothed over time. No track crosses a cut.
+One pass over the pictures. Whole pictures are searched every `scan_interval_s` seconds and where a
+new shot begins; once a second at a larger scale, for small faces. In between, a face is looked at
+where it should be by now, as soon as the pixels under it say that it has moved by a tenth of its
+height, in every picture where it was lost or is new. What is found is given to the faces followed
+one to one, by place, size and look. A face unseen for up to a second keeps its number; boxes
+between two looks are interpolated, then smoothed. No track crosses a cut; flashes, zooms and what
+passes before the camera are none.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.detection.appearance import portrait
+from pushpull.detection.cuts import Glance, change, glance, kept_share
 from pushpull.detection.face_finders import FaceBoxes, FaceFinder
-from pushpull.detection.face_finders.finder import overlap
+from pushpull.detection.face_finders.finder import FINEST_FACE_PX, SMALLEST_FACE_PX, overlap
+from pushpull.detection.motion import Candidate, Trail, assigned
+from pushpull.detection.paths import whole_track
 from pushpull.media import Frame
 from pushpull.schema import Track
 
-__all__ = ["MIN_TRACK_FRAMES", "find_tracks"]
+__all__ = ["LONGEST_GAP_S", "SHORTEST_TRACK_S", "find_tracks"]
 
-MIN_TRACK_FRAMES = 10
-LOOK_INTERVAL_S = 0.2
-LONGEST_GAP_S = 0.45
-SMOOTHING_S = 0.16
-"""Standard deviation of the Gaussian over box positions: jitter goes, head movement stays."""
+Picture = NDArray[np.uint8]
 
-MATCH_OVERLAP = 0.3
-SAME_FACE_OVERLAP = 0.5
-CUT_SIDE_PX = 256
-"""Longer side of the pictures in which cuts are looked for."""
+SHORTEST_TRACK_S = 0.25
+LEAST_SIGHTINGS = 3
+LONGEST_GAP_S = 1.0
+"""A face unseen for longer gets a new number."""
+FINE_INTERVAL_S = 1.0
+"""How often small faces are searched for."""
+LOST_LOOKS_S = 0.3
+"""For so long a lost face is looked for in every picture; then only where whole ones are."""
+MOVED_HEIGHTS = 0.08
+BESIDE_HEIGHTS = 0.2
+"""A face found this far from where it should be is looked at in the pictures since, too."""
+MOST_LOOKS = 6
+"""Searching a whole picture costs about as much as so many looks at faces."""
+PATCH = 24
+
+SMALL_CHANGE = 5.0
+SAME_SHARE = 0.7
+DOUBTFUL_SHARE = 0.3
+"""From the first on it is the same shot, below the second another one; faces decide between."""
+RETURN_S = 0.25
+BLIND_S = 1.0
+"""A picture that comes back within the first was never left, within the second if nothing at all
+was to be seen meanwhile: a flash, a faulty picture."""
+BLANK = 2.0
+"""Standard deviation of details in a picture that shows nothing."""
 
 
-@dataclass(slots=True)
-class OpenTrack:
-    """A face being followed: the frames in which it was seen, and where."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """The shot before the last cut, in case it comes back."""
 
-    frames: list[int] = field(default_factory=list)
-    boxes: list[NDArray[np.float64]] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-
-    def add(self, frame: int, box: NDArray[np.float64], score: float) -> None:
-        """Take a sighting, in any order of frames."""
-        self.frames.append(frame)
-        self.boxes.append(box)
-        self.scores.append(score)
-
-    @property
-    def last(self) -> NDArray[np.float64]:
-        """Box of the latest frame."""
-        return self.boxes[int(np.argmax(self.frames))]
+    last: Glance
+    trails: list[Trail]
+    time_s: float
+    blind: bool
 
 
 class Tracker:
@@ -60,125 +73,247 @@ class Tracker:
 
     def __init__(self, face_finder: FaceFinder) -> None:
         self.face_finder = face_finder
-        self.cuts = CutFinder()
-        self.open: list[OpenTrack] = []
-        self.closed: list[OpenTrack] = []
+        self.open: list[Trail] = []
+        self.closed: list[Trail] = []
         self.times_s: list[float] = []
         # Pictures since the last search of a whole one, for looking back.
-        self.recent: deque[tuple[int, NDArray[np.uint8]]] = deque()
-        self.next_scan_s = self.next_look_s = 0.0
+        self.recent: deque[tuple[int, Picture]] = deque()
+        self.patches: dict[int, NDArray[np.float32]] = {}
+        self.next_scan_s = self.next_fine_s = 0.0
+        self.glance: Glance | None = None
+        self.left: Left | None = None
 
     def push(self, frame: Frame) -> None:
         """Take the next frame."""
         image = frame.rgb()
         self.times_s.append(frame.time_s)
-        if self.cuts.is_cut(frame.index, image):
-            self.look_back()
-            self.close(self.open)
-            self.recent.clear()
-            self.next_scan_s = frame.time_s
-        scans = frame.time_s >= self.next_scan_s - 1e-6
-        if scans or frame.time_s >= self.next_look_s - 1e-6:
-            self.look(frame, image, scans=scans)
-            self.next_look_s = frame.time_s + LOOK_INTERVAL_S
-        if scans:
-            self.next_scan_s = frame.time_s + self.face_finder.scan_interval_s
-            self.recent.clear()
+        now = glance(image)
+        kept = self.kept(now)
+        self.come_back(now, frame.time_s)
+        if kept < SAME_SHARE:
+            self.doubt(frame, image, kept)
+        else:
+            self.follow(frame, image)
+        self.glance = now
         self.recent.append((frame.index, image))
+        while self.times_s[-1] - self.times_s[self.recent[0][0]] > self.remembered_s:
+            self.recent.popleft()
 
-    def look(self, frame: Frame, image: NDArray[np.uint8], *, scans: bool) -> None:
-        """Find known faces again, and new ones if the whole picture is searched."""
-        found = (
-            self.face_finder.detect(image) if scans else FaceBoxes(np.zeros((0, 4)), np.zeros(0))
-        )
-        free = np.ones(len(found), bool)
-        for track in self.open:
-            boxes, scores = found.boxes[free], found.scores[free]
-            best = best_match(track.last, boxes)
-            if best is None:
-                near = self.face_finder.detect_near(image, track.last)
-                boxes, scores = near.boxes, near.scores
-                best = best_match(track.last, boxes)
-            else:
-                free[np.flatnonzero(free)[best]] = False
-            if best is not None:
-                track.add(frame.index, boxes[best], float(scores[best]))
-        self.part_doubles(frame.index)
-        self.close(
-            [t for t in self.open if frame.time_s - self.times_s[max(t.frames)] > LONGEST_GAP_S]
-        )
-        for i in np.flatnonzero(free):
-            box = found.boxes[i]
-            if self.open and overlap(box, np.array([t.last for t in self.open])).max() > 0.3:
+    @property
+    def remembered_s(self) -> float:
+        """How far back pictures are kept."""
+        return self.face_finder.scan_interval_s + 0.1
+
+    def kept(self, now: Glance) -> float:
+        """Share of the picture before that this one shows."""
+        if self.glance is None or change(self.glance, now) < SMALL_CHANGE:
+            return 1.0
+        return kept_share(self.glance, now)
+
+    def come_back(self, now: Glance, time_s: float) -> None:
+        """Go on with the shot before the last cut, if that is what this picture shows."""
+        if self.left is None:
+            return
+        blank = float(now.details.std()) < BLANK
+        away_s = time_s - self.left.time_s
+        if away_s > (BLIND_S if self.left.blind else RETURN_S) + 1e-6:
+            self.close(self.left.trails)
+            self.left = None
+        elif not blank and kept_share(self.left.last, now) >= SAME_SHARE:
+            self.close(self.open)
+            self.open = self.left.trails
+            self.left = None
+            self.glance = None
+            self.patches.clear()
+            self.next_scan_s = time_s
+        elif not blank and self.left.blind:
+            self.left = Left(self.left.last, self.left.trails, self.left.time_s, blind=False)
+
+    def doubt(self, frame: Frame, image: Picture, kept: float) -> None:
+        """Tell a cut from a zoom or from what passes before the camera, by the faces."""
+        self.look_back(frame.index)
+        found = self.scan(image, frame.time_s)
+        pairs = assigned(self.open, found, frame.time_s, by_look=True)
+        if not pairs and (found or kept < DOUBTFUL_SHARE):
+            self.leave(frame.time_s, blind=True)
+        for i, k in pairs.items():
+            self.see(self.open[i], frame, found[k])
+        self.begin([c for k, c in enumerate(found) if k not in pairs.values()], frame)
+
+    def leave(self, time_s: float, *, blind: bool) -> None:
+        """Begin a new shot."""
+        if self.left is not None:
+            self.close(self.left.trails)
+            self.left = None
+        if self.glance is not None and float(self.glance.details.std()) >= BLANK:
+            self.left = Left(self.glance, self.open, time_s, blind)
+        else:
+            self.close(self.open)
+        self.open = []
+        self.recent.clear()
+        self.patches.clear()
+        self.next_fine_s = time_s
+
+    def follow(self, frame: Frame, image: Picture) -> None:
+        """Look where it is time to, or where something moves."""
+        scans = frame.time_s >= self.next_scan_s - 1e-6
+        wanted = [t for t in self.open if self.is_wanted(t, frame, image)]
+        if not scans and not wanted:
+            return
+        scans = scans or len(wanted) > MOST_LOOKS
+        found = self.scan(image, frame.time_s) if scans else []
+        pairs = assigned(self.open, found, frame.time_s)
+        for i, trail in enumerate(self.open):
+            if i in pairs or not (trail in wanted or (scans and self.is_fresh(trail, frame))):
                 continue
-            track = OpenTrack()
-            track.add(frame.index, box, float(found.scores[i]))
-            self.trace_back(track, frame.index)
-            self.open.append(track)
+            near = self.face_finder.detect_near(image, trail.predicted(frame.time_s))
+            found += self.candidates(near, image, besides=found)
+        pairs = assigned(self.open, found, frame.time_s)
+        for i, trail in enumerate(self.open):
+            if i in pairs:
+                self.fill(trail, frame, found[pairs[i]])
+                self.see(trail, frame, found[pairs[i]])
+            elif scans or trail in wanted:
+                self.fill(trail, frame, None)
+        self.close([t for t in self.open if t.unseen_s(frame.time_s) > LONGEST_GAP_S])
+        self.begin([c for k, c in enumerate(found) if k not in pairs.values()], frame)
 
-    def trace_back(self, track: OpenTrack, frame: int) -> None:
-        """Follow a new face through the frames before it was found."""
-        box = track.last
-        stride = max(1, round(LOOK_INTERVAL_S / self.period_s() / 2))
-        before = [item for item in self.recent if item[0] < frame][::-1]
-        done = 0
-        while done < len(before):
-            # A stride at a time; where that fails, frame by frame up to the first.
-            far = min(done + stride, len(before)) - 1
-            for i in (far, *range(done, far)):
-                index, image = before[i]
-                near = self.face_finder.detect_near(image, box)
-                best = best_match(box, near.boxes)
-                if best is not None:
-                    break
-            else:
+    def is_wanted(self, trail: Trail, frame: Frame, image: Picture) -> bool:
+        """Whether a face should be looked at now: it is new, moves, or has just been lost."""
+        if len(trail.frames) < LEAST_SIGHTINGS:
+            return self.is_fresh(trail, frame)
+        patch = patch_of(image, trail.last)
+        before = self.patches.get(id(trail))
+        self.patches[id(trail)] = patch
+        if before is not None:
+            trail.moved += movement(before, patch)
+        missed = trail.missed
+        return self.is_fresh(trail, frame) and (missed or trail.moved > MOVED_HEIGHTS)
+
+    def is_fresh(self, trail: Trail, frame: Frame) -> bool:
+        """Whether a face was seen so lately that it is looked for where it should be."""
+        return trail.unseen_s(frame.time_s) <= LOST_LOOKS_S + 1e-6
+
+    def scan(self, image: Picture, time_s: float) -> list[Candidate]:
+        """Search the whole picture."""
+        fine = time_s >= self.next_fine_s - 1e-6
+        if fine:
+            self.next_fine_s = time_s + FINE_INTERVAL_S
+        self.next_scan_s = time_s + self.face_finder.scan_interval_s
+        smallest_px = FINEST_FACE_PX if fine else SMALLEST_FACE_PX
+        found = self.face_finder.detect(image, smallest_px=smallest_px)
+        return self.candidates(found, image, besides=[])
+
+    def candidates(
+        self, found: FaceBoxes, image: Picture, besides: Sequence[Candidate]
+    ) -> list[Candidate]:
+        """Faces with their looks, without those that are there already."""
+        new: list[Candidate] = []
+        for box, score in zip(found.boxes, found.scores, strict=True):
+            others = [c.box for c in (*besides, *new)]
+            if not is_taken(box, others):
+                new.append(Candidate(box, float(score), portrait(image, box)))
+        return new
+
+    def see(self, trail: Trail, frame: Frame, seen: Candidate) -> None:
+        """A face was found again."""
+        trail.add(frame.index, frame.time_s, seen)
+        trail.missed = False
+        self.patches.pop(id(trail), None)
+
+    def begin(self, found: Sequence[Candidate], frame: Frame) -> None:
+        """Follow new faces, and each back to where it came from."""
+        for seen in found:
+            if is_taken(seen.box, [t.last for t in self.open if t.frames[-1] == frame.index]):
+                continue
+            trail = Trail()
+            trail.add(frame.index, frame.time_s, seen)
+            self.trace_back(trail)
+            self.open.append(trail)
+
+    def trace_back(self, trail: Trail) -> None:
+        """Follow a new face through the pictures before it was found."""
+        for index, image in reversed(self.recent):
+            if index >= trail.frames[0]:
+                continue
+            time_s = self.times_s[index]
+            seen = self.near(image, trail.predicted_before(time_s), trail)
+            if seen is None or self.was_taken(seen.box, index):
                 return
-            box = near.boxes[best]
-            track.add(index, box, float(near.scores[best]))
-            done = i + 1
+            trail.add_earlier(index, time_s, seen)
 
-    def look_back(self) -> None:
-        """Extend open tracks to the last frames before a cut or the end."""
-        for track in self.open:
-            last = max(track.frames)
-            for index, image in reversed(self.recent):
-                if index <= last:
-                    break
-                near = self.face_finder.detect_near(image, track.last)
-                best = best_match(track.last, near.boxes)
-                if best is not None:
-                    track.add(index, near.boxes[best], float(near.scores[best]))
-                    break
+    def was_taken(self, box: NDArray[np.float64], frame: int) -> bool:
+        """Whether another face was seen there, then."""
+        there = [t.boxes[t.frames.index(frame)] for t in self.open if frame in t.frames[-30:]]
+        return is_taken(box, there)
 
-    def part_doubles(self, frame: int) -> None:
-        """Where two tracks came to lie on one face, end the shorter one before this frame."""
-        for track in sorted(self.open, key=lambda t: len(t.frames)):
-            others = [t.last for t in self.open if t is not track]
-            if others and overlap(track.last, np.array(others)).max() > SAME_FACE_OVERLAP:
-                kept = [i for i, f in enumerate(track.frames) if f < frame]
-                track.frames = [track.frames[i] for i in kept]
-                track.boxes = [track.boxes[i] for i in kept]
-                track.scores = [track.scores[i] for i in kept]
-                self.open = [t for t in self.open if t is not track]
-                if kept:
-                    self.closed.append(track)
+    def near(
+        self, image: Picture, box: NDArray[np.float64], trail: Trail
+    ) -> Candidate | None:
+        """The face near a box that is most like one that is followed."""
+        found = self.candidates(self.face_finder.detect_near(image, box), image, besides=[])
+        expected = Trail()
+        expected.add(0, 0.0, Candidate(box, 1.0, trail.look))
+        pairs = assigned([expected], found, 0.04)
+        return found[pairs[0]] if pairs else None
 
-    def close(self, tracks: Sequence[OpenTrack]) -> None:
-        """End some open tracks."""
-        self.closed += tracks
-        self.open = [t for t in self.open if not any(t is other for other in tracks)]
+    def fill(self, trail: Trail, frame: Frame, seen: Candidate | None) -> None:
+        """Look at a face in the pictures since it was last seen, if it moved strangely or is gone.
 
-    def period_s(self) -> float:
-        """Length of a frame so far."""
-        n = len(self.times_s)
-        return (self.times_s[-1] - self.times_s[0]) / (n - 1) if n > 1 else 0.04
+        Args:
+            trail: The face.
+            frame: This picture.
+            seen: Where it is now; None if it was not found.
+        """
+        trail.missed = seen is None
+        between = [(i, p) for i, p in self.recent if trail.frames[-1] < i < frame.index]
+        if not between or (seen is not None and not is_beside(trail, frame.time_s, seen)):
+            return
+        start_s, start = trail.times_s[-1], trail.last
+        for index, image in between:
+            time_s = self.times_s[index]
+            if seen is None:
+                box = trail.predicted(time_s)
+            else:
+                share = (time_s - start_s) / (frame.time_s - start_s)
+                box = start + share * (seen.box - start)
+            found = self.near(image, box, trail)
+            if found is not None:
+                trail.add(index, time_s, found)
+            elif seen is None:
+                return
+
+    def look_back(self, frame: int) -> None:
+        """Extend open tracks to the last picture before this one."""
+        if not self.recent:
+            return
+        index, image = self.recent[-1]
+        for trail in self.open:
+            time_s = self.times_s[index]
+            if trail.frames[-1] < index < frame and trail.unseen_s(time_s) <= LOST_LOOKS_S:
+                seen = self.near(image, trail.predicted(time_s), trail)
+                if seen is not None and not self.was_taken(seen.box, index):
+                    trail.add(index, time_s, seen)
+
+    def close(self, trails: Sequence[Trail]) -> None:
+        """End some tracks."""
+        self.closed += trails
+        self.open = [t for t in self.open if t not in trails]
+
+    def finish(self) -> list[Trail]:
+        """End all tracks, at the last picture in which each can be seen."""
+        self.look_back(len(self.times_s))
+        self.close(self.open)
+        if self.left is not None:
+            self.close(self.left.trails)
+        return self.closed
 
 
 def find_tracks(
     frames: Iterable[Frame],
     face_finder: FaceFinder,
     *,
-    min_track_frames: int = MIN_TRACK_FRAMES,
+    shortest_s: float = SHORTEST_TRACK_S,
     on_nothing: Callable[[str], None] = lambda line: None,
 ) -> list[Track]:
     """Follow all faces through a video.
@@ -186,7 +321,7 @@ def find_tracks(
     Args:
         frames: The video from its first frame; read once, memory does not grow with pictures.
         face_finder: Finds faces in single pictures.
-        min_track_frames: Shorter tracks are dropped.
+        shortest_s: Shorter tracks are dropped.
         on_nothing: Told why, if there is no track.
 
     Returns:
@@ -205,117 +340,97 @@ def find_tracks(
     tracker = Tracker(face_finder)
     for frame in frames:
         tracker.push(frame)
-    tracker.look_back()
-    tracker.close(tracker.open)
-    found = []
-    for track in tracker.closed:
-        order = np.argsort(track.frames)
-        keys = np.array(track.frames)[order]
-        n = int(keys[-1] - keys[0]) + 1
-        # A face seen once, or never clearly, is a pattern in the background.
-        if n < min_track_frames or len(keys) < 3 or max(track.scores) < face_finder.sure:
-            continue
-        found.append((keys, np.array(track.boxes)[order]))
-    if not found:
-        on_nothing(why_nothing(tracker))
-    found.sort(key=lambda item: (item[0][0], item[1][0, 0]))
+    trails = tracker.finish()
+    times_s = np.array(tracker.times_s)
+    kept = [t for t in trails if is_face(t, times_s, face_finder, shortest_s)]
+    if not kept:
+        on_nothing(why_nothing(trails, times_s, face_finder, shortest_s))
+    kept.sort(key=lambda t: (t.frames[0], t.boxes[0][0]))
     return [
-        whole_track(number, keys, boxes, np.array(tracker.times_s))
-        for number, (keys, boxes) in enumerate(found)
+        whole_track(number, np.array(t.frames), np.array(t.boxes), times_s)
+        for number, t in enumerate(kept)
     ]
 
 
-def why_nothing(tracker: Tracker) -> str:
-    """Why a whole video has no track, in a line."""
-    n, name = len(tracker.times_s), tracker.face_finder.name
-    if not n:
-        return "no face was found: the video has no pictures"
-    seen = [track for track in tracker.closed if track.frames]
-    if not seen:
-        return f"no face was found by {name} in any of the {n} frames"
-    longest = max(max(t.frames) - min(t.frames) + 1 for t in seen)
-    best = max(max(t.scores) for t in seen)
-    return (
-        f"no face was found by {name} for long and clearly enough: the longest was seen over "
-        f"{longest} of {n} frames, the clearest with score {best:.2f} (a face needs "
-        f"{MIN_TRACK_FRAMES} frames and {tracker.face_finder.sure:.2f})"
+def is_face(
+    trail: Trail, times_s: NDArray[np.float64], face_finder: FaceFinder, shortest_s: float
+) -> bool:
+    """Whether what was followed is a face: seen for long, often and clearly enough."""
+    first, last = trail.frames[0], trail.frames[-1]
+    length_s = times_s[last] - times_s[first] + period_s(times_s)
+    sightings = min(LEAST_SIGHTINGS, last - first + 1)
+    return bool(
+        length_s >= shortest_s - 1e-6
+        and len(trail.frames) >= max(2, sightings)
+        and max(trail.scores) >= face_finder.sure
     )
 
 
-def whole_track(
-    number: int,
-    keys: NDArray[np.int64],
-    boxes: NDArray[np.float64],
+def period_s(times_s: NDArray[np.float64]) -> float:
+    """Usual length of a frame."""
+    return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.04
+
+
+def why_nothing(
+    trails: Sequence[Trail],
     times_s: NDArray[np.float64],
-) -> Track:
-    """All frames from the first to the last sighting, boxes interpolated and smoothed."""
-    frames = np.arange(keys[0], keys[-1] + 1)
-    time_s = times_s[frames]
-    centre_size = np.concatenate(
-        [(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1
-    )
-    dense = np.stack(
-        [np.interp(time_s, times_s[keys], without_spikes(values)) for values in centre_size.T]
-    )
-    smooth = smoothed(dense, time_s)
-    return Track(
-        track_id=number,
-        frames=frames,
-        timestamps_s=time_s,
-        boxes=np.concatenate([smooth[:2] - smooth[2:] / 2, smooth[:2] + smooth[2:] / 2]).T,
-        detected=np.isin(frames, keys),
+    face_finder: FaceFinder,
+    shortest_s: float,
+) -> str:
+    """Why a whole video has no track, in a line."""
+    name = face_finder.name
+    if not len(times_s):
+        return "no face was found: the video has no pictures"
+    if not trails:
+        return f"no face was found by {name} in any of the {len(times_s)} frames"
+    longest_s = max(times_s[t.frames[-1]] - times_s[t.frames[0]] for t in trails)
+    best = max(max(t.scores) for t in trails)
+    return (
+        f"no face was found by {name} for long and clearly enough: the longest was seen for "
+        f"{longest_s + period_s(times_s):.2f} s, the clearest with score {best:.2f} (a face needs "
+        f"{shortest_s} s and {face_finder.sure})"
     )
 
 
-def without_spikes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running median of three; ends stay."""
-    if len(values) < 3:
-        return values
-    middle = np.median(np.stack([values[:-2], values[1:-1], values[2:]]), axis=0)
-    return np.concatenate([values[:1], middle, values[-1:]])
+def is_taken(box: NDArray[np.float64], others: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether a box lies on one of the others: by a third of both, or most of the smaller one."""
+    if not len(others):
+        return False
+    there = np.array(others)
+    low, high = np.maximum(box[:2], there[:, :2]), np.minimum(box[2:], there[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    smaller = np.minimum(np.prod(box[2:] - box[:2]), np.prod(there[:, 2:] - there[:, :2], axis=1))
+    return bool((overlap(box, there) > 0.35).any() or (common > 0.7 * smaller).any())
 
 
-def smoothed(values: NDArray[np.float64], time_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gaussian over time (K, N); at the ends about a line, so that movement is not held back."""
-    n = values.shape[1]
-    if n < 3:
-        return values
-    reach = max(1, round(3 * SMOOTHING_S * (n - 1) / max(time_s[-1] - time_s[0], 1e-9)))
-    reach = min(reach, n - 1)
-    # Reflected through the end points: a straight movement goes on straight.
-    head = 2 * values[:, :1] - values[:, reach:0:-1]
-    tail = 2 * values[:, -1:] - values[:, -2 : -reach - 2 : -1]
-    padded = np.concatenate([head, values, tail], axis=1)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * 3 / reach) ** 2)
-    kernel /= kernel.sum()
-    return np.stack([np.convolve(row, kernel, "valid") for row in padded])
+def is_beside(trail: Trail, time_s: float, seen: Candidate) -> bool:
+    """Whether a face is not where it should be."""
+    box = trail.predicted(time_s)
+    apart = np.abs((box + np.roll(box, 2) - seen.box - np.roll(seen.box, 2)) / 2).max()
+    grown = abs((box[3] - box[1]) - (seen.box[3] - seen.box[1]))
+    return bool(max(apart, grown) > BESIDE_HEIGHTS * (box[3] - box[1]))
 
 
-def best_match(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> int | None:
-    """The box that overlaps most with a known one, if it does enough."""
-    if not len(boxes):
-        return None
-    ratios = overlap(box, boxes)
-    best = int(ratios.argmax())
-    return best if ratios[best] >= MATCH_OVERLAP else None
+def patch_of(image: Picture, box: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The part of a picture under a box (4,), grey, (24, 24)."""
+    import cv2
+
+    rows, columns = image.shape[:2]
+    x1, x2 = np.clip(box[[0, 2]].round().astype(int), 0, columns)
+    y1, y2 = np.clip(box[[1, 3]].round().astype(int), 0, rows)
+    if x2 - x1 < 2 or y2 - y1 < 2:
+        return np.zeros((PATCH, PATCH), np.float32)
+    part = cv2.resize(image[y1:y2, x1:x2], (PATCH, PATCH), interpolation=cv2.INTER_AREA)
+    grey: NDArray[np.float32] = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return grey
 
 
-class CutFinder:
-    """Scene cuts frame by frame, by PySceneDetect's content detector."""
+def movement(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """About how far a patch has moved between two pictures, in its own heights.
 
-    def __init__(self) -> None:
-        from scenedetect.detectors import ContentDetector
-
-        self.detector = ContentDetector(min_scene_len=1)
-
-    def is_cut(self, index: int, image: NDArray[np.uint8]) -> bool:
-        """Whether a new scene begins with this RGB picture."""
-        import cv2
-        from scenedetect import FrameTimecode
-
-        scale = CUT_SIDE_PX / max(image.shape[:2])
-        if scale < 1:
-            size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8)
-        cuts = self.detector.process_frame(FrameTimecode(index, 25.0), image[..., ::-1])
-        return any(cut.frame_num == index for cut in cuts) and index > 0
+    What changes at a pixel is the gradient times the way; its mean is light, not movement.
+    """
+    changed = after - before
+    changed = np.abs(changed - changed.mean()).mean()
+    gradient = np.hypot(*np.gradient(before)).mean()
+    return float(changed / max(gradient, 1.0) / PATCH)

@@ -1,0 +1,212 @@
+"""Where followed faces should be by now, and which of the faces found there is whose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.detection.appearance import Portrait, likeness
+from pushpull.detection.face_finders.finder import overlap
+
+__all__ = ["Candidate", "Trail", "assigned"]
+
+STEADY_S = 0.12
+"""Over this time a speed is estimated: one look is off by a few percent of a face."""
+DISTANCE_HEIGHTS = 0.5
+DISTANCE_HEIGHTS_PER_S = 4.0
+LARGEST_DISTANCE_HEIGHTS = 1.6
+"""A face may be found this far from where it should be, in its own heights."""
+SIZE_LOG = 0.35
+SIZE_LOG_PER_S = 2.0
+LARGEST_SIZE_LOG = 0.9
+FAST_LOG_PER_S = 6.0
+"""No face grows or shrinks faster, other than in a zoom."""
+LOST_S = 0.3
+"""A face unseen for longer is taken back only where it also looks the same."""
+SAME_LOOK = 0.45
+"""Likeness from which a face may be one that was lost."""
+LIKELY = 0.75
+"""Likeness from which a face may have gone twice as far."""
+CONTINUES = 0.8
+"""Likeness from which a face is the one of the picture before, whatever else has changed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A face found in one picture.
+
+    Attributes:
+        box: (4,) x1, y1, x2, y2 in pixels.
+        score: The face finder's.
+        look: What it looks like.
+
+    Examples:
+        >>> from pushpull.detection.motion import Candidate
+        >>> look = np.zeros((28, 28, 3), np.uint8)
+        >>> Candidate(np.array([10.0, 20.0, 60.0, 85.0]), 0.9, look).score
+        0.9
+    """
+
+    box: NDArray[np.float64]
+    score: float
+    look: Portrait
+
+
+@dataclass(slots=True, eq=False)
+class Trail:
+    """A face being followed: when it was seen, where, and how it moves.
+
+    Attributes:
+        frames: Numbers of the frames in which it was seen, rising.
+        times_s: Their times.
+        boxes: Where (4,).
+        scores: The face finder's.
+        look: What it looked like last.
+        moved: About how far the pixels under it have moved since, in its own heights.
+        missed: Whether the last look did not find it.
+
+    Examples:
+        >>> from pushpull.detection.motion import Candidate, Trail
+        >>> trail, look = Trail(), np.zeros((28, 28, 3), np.uint8)
+        >>> for i in range(3):  # it walks to the right
+        ...     box = np.array([10.0, 20.0, 60.0, 85.0]) + [5 * i, 0, 5 * i, 0]
+        ...     trail.add(i, i / 25, Candidate(box, 0.9, look))
+        >>> trail.predicted(3 / 25).round()
+        array([25., 20., 75., 85.])
+    """
+
+    frames: list[int] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    boxes: list[NDArray[np.float64]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    look: Portrait = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    moved: float = 0.0
+    missed: bool = False
+
+    def add(self, frame: int, time_s: float, seen: Candidate) -> None:
+        """Take a sighting that is later than all others."""
+        self.frames.append(frame)
+        self.times_s.append(time_s)
+        self.boxes.append(seen.box)
+        self.scores.append(seen.score)
+        self.look = seen.look
+        self.moved = 0.0
+
+    def add_earlier(self, frame: int, time_s: float, seen: Candidate) -> None:
+        """Take a sighting that is earlier than all others."""
+        self.frames.insert(0, frame)
+        self.times_s.insert(0, time_s)
+        self.boxes.insert(0, seen.box)
+        self.scores.insert(0, seen.score)
+
+    @property
+    def last(self) -> NDArray[np.float64]:
+        """Latest box (4,)."""
+        return self.boxes[-1]
+
+    def unseen_s(self, time_s: float) -> float:
+        """How long ago the face was last seen."""
+        return time_s - self.times_s[-1]
+
+    def predicted(self, time_s: float) -> NDArray[np.float64]:
+        """Box (4,) at a time after all sightings, at constant speed."""
+        return extrapolated(self.times_s[::-1], self.boxes[::-1], time_s)
+
+    def predicted_before(self, time_s: float) -> NDArray[np.float64]:
+        """Box (4,) at a time before all sightings, at constant speed."""
+        return extrapolated(self.times_s, self.boxes, time_s)
+
+
+def extrapolated(
+    times_s: Sequence[float], boxes: Sequence[NDArray[np.float64]], time_s: float
+) -> NDArray[np.float64]:
+    """A box beyond the first of some sightings, by the speed among the next ones."""
+    box = boxes[0]
+    k = 1
+    while k < len(times_s) - 1 and abs(times_s[k] - times_s[0]) < STEADY_S:
+        k += 1
+    if k >= len(times_s):
+        return box
+    span_s = times_s[0] - times_s[k]
+    centre, before = (box[:2] + box[2:]) / 2, (boxes[k][:2] + boxes[k][2:]) / 2
+    size, was = box[2:] - box[:2], boxes[k][2:] - boxes[k][:2]
+    step_s = time_s - times_s[0]
+    speed = (centre - before) / span_s
+    growth = np.clip(np.log(size[1] / was[1]) / span_s, -FAST_LOG_PER_S, FAST_LOG_PER_S)
+    # Sizes jitter more than places; over longer times they are not carried on.
+    growth = growth * np.clip(step_s, -0.1, 0.1)
+    centre = centre + speed * step_s
+    half = size * np.exp(growth) / 2
+    moved: NDArray[np.float64] = np.concatenate([centre - half, centre + half])
+    return moved
+
+
+def assigned(
+    trails: Sequence[Trail], found: Sequence[Candidate], time_s: float, *, by_look: bool = False
+) -> dict[int, int]:
+    """Which face found is which of those followed, one to one, as cheaply as possible in all.
+
+    Args:
+        trails: Faces followed.
+        found: Faces in the picture at `time_s`.
+        time_s: When.
+        by_look: Whether places say nothing, since the whole picture jumped; looks must then agree.
+
+    Returns:
+        Index into `found` for the index of each trail that was found again.
+
+    Examples:
+        >>> from pushpull.detection.motion import Candidate, Trail, assigned
+        >>> look, box = np.zeros((28, 28, 3), np.uint8), np.array([10.0, 20.0, 60.0, 85.0])
+        >>> left, right = Trail(), Trail()
+        >>> left.add(0, 0.0, Candidate(box, 0.9, look))
+        >>> right.add(0, 0.0, Candidate(box + [80, 0, 80, 0], 0.9, look))
+        >>> found = [Candidate(box + [k, 0, k, 0], 0.9, look) for k in (78, 3)]
+        >>> assigned([left, right], found, 0.2)
+        {0: 1, 1: 0}
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if not trails or not found:
+        return {}
+    never = 1e6
+    costs = np.full((len(trails), len(found)), never)
+    for i, trail in enumerate(trails):
+        for k, seen in enumerate(found):
+            cost = cost_of(trail, seen, time_s, by_look=by_look)
+            if cost is not None:
+                costs[i, k] = cost
+    rows, columns = linear_sum_assignment(costs)
+    return {int(i): int(k) for i, k in zip(rows, columns, strict=True) if costs[i, k] < never}
+
+
+def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> float | None:
+    """How little a face found is like one followed; None if it cannot be the same."""
+    alike = likeness(trail.look, seen.look)
+    if by_look:
+        return 1 - alike if alike >= CONTINUES else None
+    gap_s = trail.unseen_s(time_s)
+    farthest = min(DISTANCE_HEIGHTS + DISTANCE_HEIGHTS_PER_S * gap_s, LARGEST_DISTANCE_HEIGHTS)
+    most_grown = min(SIZE_LOG + SIZE_LOG_PER_S * gap_s, LARGEST_SIZE_LOG)
+    if alike >= LIKELY:
+        farthest *= 2
+    elif gap_s > LOST_S and alike < SAME_LOOK:
+        return None
+    # What shakes turns back: it may be where it was as well as where it was going.
+    going, was = trail.predicted(time_s), trail.last
+    box = min((going, was), key=lambda box: distance(box, seen.box))
+    apart = distance(box, seen.box)
+    grown = abs(float(np.log((seen.box[3] - seen.box[1]) / (box[3] - box[1]))))
+    if apart > farthest or grown > most_grown:
+        return None
+    common = float(overlap(box, seen.box[None])[0])
+    return apart + grown + 1.5 * (1 - alike) + 0.5 * (1 - common)
+
+
+def distance(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """From centre to centre, in the mean of both heights."""
+    height = float(np.sqrt((box[3] - box[1]) * (other[3] - other[1])))
+    return float(np.hypot(*((box[:2] + box[2:] - other[:2] - other[2:]) / 2))) / height
