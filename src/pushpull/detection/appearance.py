@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["likeness", "portrait"]
+__all__ = ["Portrait", "likeness", "portrait"]
 
 Portrait = NDArray[np.uint8]
 
@@ -42,14 +42,15 @@ def portrait(image: NDArray[np.uint8], box: NDArray[np.float64]) -> Portrait:
     column = int(np.clip(round((left - x) * scale), 0, SIDE - 1))
     row = int(np.clip(round((top - y) * scale), 0, SIDE - 1))
     part = part[: SIDE - row, : SIDE - column]
-    return cv2.copyMakeBorder(
+    framed = cv2.copyMakeBorder(
         part,
         row,
         SIDE - row - part.shape[0],
         column,
         SIDE - column - part.shape[1],
         cv2.BORDER_REPLICATE,
-    ).astype(np.uint8, copy=False)
+    )
+    return np.asarray(framed, np.uint8)
 
 
 def likeness(first: Portrait, second: Portrait) -> float:

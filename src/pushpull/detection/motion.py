@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pushpull.detection.appearance import Portrait, likeness
 from pushpull.detection.face_finders.finder import overlap
 
-__all__ = ["Candidate", "Trail", "assigned"]
+__all__ = ["Candidate", "Trail", "assigned", "distance"]
 
 STEADY_S = 0.12
 """Over this time a speed is estimated: one look is off by a few percent of a face."""
@@ -30,6 +30,10 @@ SAME_LOOK = 0.45
 """Likeness from which a face may be one that was lost."""
 LIKELY = 0.75
 """Likeness from which a face may have gone twice as far."""
+ONE_INSIDE = 0.7
+"""Share of the smaller of two boxes in the larger from which they may be of one face."""
+UNASSIGNED = 2.5
+"""Cost of a face that is not found again: two bad pairs are not better than a good one."""
 CONTINUES = 0.8
 """Likeness from which a face is the one of the picture before, whatever else has changed."""
 
@@ -64,7 +68,8 @@ class Trail:
         times_s: Their times.
         boxes: Where (4,).
         scores: The face finder's.
-        look: What it looked like last.
+        look: What it looked like last, where nobody else was near.
+        shot: Number of the shot.
         moved: About how far the pixels under it have moved since, in its own heights.
         missed: Whether the last look did not find it.
 
@@ -83,16 +88,18 @@ class Trail:
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     look: Portrait = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    shot: int = 0
     moved: float = 0.0
     missed: bool = False
 
-    def add(self, frame: int, time_s: float, seen: Candidate) -> None:
-        """Take a sighting that is later than all others."""
+    def add(self, frame: int, time_s: float, seen: Candidate, *, look: bool = True) -> None:
+        """Take a sighting that is later than all others; with its look or without."""
         self.frames.append(frame)
         self.times_s.append(time_s)
         self.boxes.append(seen.box)
         self.scores.append(seen.score)
-        self.look = seen.look
+        if look:
+            self.look = seen.look
         self.moved = 0.0
 
     def add_earlier(self, frame: int, time_s: float, seen: Candidate) -> None:
@@ -101,6 +108,17 @@ class Trail:
         self.times_s.insert(0, time_s)
         self.boxes.insert(0, seen.box)
         self.scores.insert(0, seen.score)
+
+    def take(self, piece: Trail) -> None:
+        """Take all sightings of another, none of them in a frame of this."""
+        place = int(np.searchsorted(self.frames, piece.frames[0]))
+        if place == len(self.frames):
+            self.look = piece.look
+        self.frames[place:place] = piece.frames
+        self.times_s[place:place] = piece.times_s
+        self.boxes[place:place] = piece.boxes
+        self.scores[place:place] = piece.scores
+        self.moved = 0.0
 
     @property
     def last(self) -> NDArray[np.float64]:
@@ -153,7 +171,7 @@ def assigned(
         trails: Faces followed.
         found: Faces in the picture at `time_s`.
         time_s: When.
-        by_look: Whether places say nothing, since the whole picture jumped; looks must then agree.
+        by_look: Whether looks must agree, since the whole picture has changed.
 
     Returns:
         Index into `found` for the index of each trail that was found again.
@@ -172,22 +190,22 @@ def assigned(
 
     if not trails or not found:
         return {}
-    never = 1e6
-    costs = np.full((len(trails), len(found)), never)
+    costs = np.full((len(trails), len(found)), UNASSIGNED)
+    possible = np.zeros(costs.shape, bool)
     for i, trail in enumerate(trails):
         for k, seen in enumerate(found):
             cost = cost_of(trail, seen, time_s, by_look=by_look)
             if cost is not None:
-                costs[i, k] = cost
+                costs[i, k], possible[i, k] = cost, True
     rows, columns = linear_sum_assignment(costs)
-    return {int(i): int(k) for i, k in zip(rows, columns, strict=True) if costs[i, k] < never}
+    return {int(i): int(k) for i, k in zip(rows, columns, strict=True) if possible[i, k]}
 
 
 def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> float | None:
     """How little a face found is like one followed; None if it cannot be the same."""
     alike = likeness(trail.look, seen.look)
-    if by_look:
-        return 1 - alike if alike >= CONTINUES else None
+    if by_look and alike < CONTINUES:
+        return None
     gap_s = trail.unseen_s(time_s)
     farthest = min(DISTANCE_HEIGHTS + DISTANCE_HEIGHTS_PER_S * gap_s, LARGEST_DISTANCE_HEIGHTS)
     most_grown = min(SIZE_LOG + SIZE_LOG_PER_S * gap_s, LARGEST_SIZE_LOG)
@@ -200,6 +218,9 @@ def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> f
     box = min((going, was), key=lambda box: distance(box, seen.box))
     apart = distance(box, seen.box)
     grown = abs(float(np.log((seen.box[3] - seen.box[1]) / (box[3] - box[1]))))
+    # Of very large and of half faces, sizes are uncertain.
+    if gap_s <= LOST_S and alike >= SAME_LOOK and covered(box, seen.box) >= ONE_INSIDE:
+        most_grown = LARGEST_SIZE_LOG
     if apart > farthest or grown > most_grown:
         return None
     common = float(overlap(box, seen.box[None])[0])
@@ -207,6 +228,19 @@ def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> f
 
 
 def distance(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """From centre to centre, in the mean of both heights."""
+    """From centre to centre of two boxes (4,), in the mean of both heights.
+
+    Examples:
+        >>> from pushpull.detection.motion import distance
+        >>> distance(np.array([0.0, 0.0, 8.0, 10.0]), np.array([5.0, 0.0, 13.0, 10.0]))
+        0.5
+    """
     height = float(np.sqrt((box[3] - box[1]) * (other[3] - other[1])))
     return float(np.hypot(*((box[:2] + box[2:] - other[:2] - other[2:]) / 2))) / height
+
+
+def covered(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Share of the smaller of two boxes (4,) that lies in the larger."""
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    common = np.prod(np.clip(high - low, 0, None))
+    return float(common / min(np.prod(box[2:] - box[:2]), np.prod(other[2:] - other[:2])))

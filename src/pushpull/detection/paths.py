@@ -1,13 +1,17 @@
-"""From sightings in some frames to a box in every frame."""
+"""From pieces to whole paths, and from sightings in some frames to a box in every frame."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.detection.appearance import likeness
+from pushpull.detection.motion import Trail, distance
 from pushpull.schema import Track
 
-__all__ = ["whole_track"]
+__all__ = ["joined", "whole_track"]
 
 Array = NDArray[np.float64]
 
@@ -19,6 +23,78 @@ MOVEMENT_HEIGHTS = 0.06
 """What the calm Gaussian would take away, in heights: below the first it is jitter, above the
 second movement; in between a mixture."""
 SPIKE_HEIGHTS = 0.3
+
+REACHED_HEIGHTS = 1.2
+"""A piece may begin this far from where the one before it was going, in heights of the face."""
+SAME_LOOK, SAME_LOOK_FAR = 0.55, 0.75
+"""Likeness of two pieces of one face, and of two that are twice as far apart."""
+
+
+def joined(trails: Sequence[Trail], longest_gap_s: float) -> list[Trail]:
+    """Pieces of one face made one: one goes on where the other ended, or lies in a hole of it.
+
+    Args:
+        trails: Pieces, each in one shot; they are changed.
+        longest_gap_s: How long a face may have been unseen.
+
+    Examples:
+        >>> from pushpull.detection.motion import Candidate, Trail
+        >>> from pushpull.detection.paths import joined
+        >>> look = np.random.default_rng(0).integers(0, 255, (28, 28, 3), np.uint8)
+        >>> pieces = [Trail(), Trail()]
+        >>> for k in range(3):  # it walks to the right, and is hidden for a moment
+        ...     for piece, at in zip(pieces, (k, k + 10)):
+        ...         box = np.array([10.0, 20.0, 60.0, 85.0]) + np.array([4, 0, 4, 0]) * at
+        ...         piece.add(at, at / 25, Candidate(box, 0.9, look))
+        >>> [piece.frames for piece in joined(pieces, 1.0)]
+        [[0, 1, 2, 10, 11, 12]]
+    """
+    pieces = dict(enumerate(sorted(trails, key=lambda t: t.frames[0])))
+    costs: dict[tuple[int, int], float] = {}
+
+    def weigh(i: int, k: int) -> None:
+        cost = cost_of_joining(pieces[i], pieces[k], longest_gap_s)
+        if cost is not None:
+            costs[i, k] = cost
+
+    for i in pieces:
+        for k in range(i + 1, len(pieces)):
+            weigh(i, k)
+    while costs:
+        i, k = min(costs, key=lambda pair: (costs[pair], pair))
+        pieces[i].take(pieces.pop(k))
+        costs = {pair: cost for pair, cost in costs.items() if not {i, k} & set(pair)}
+        for other in pieces:
+            if other != i:
+                weigh(min(i, other), max(i, other))
+    return list(pieces.values())
+
+
+def cost_of_joining(first: Trail, second: Trail, longest_gap_s: float) -> float | None:
+    """How little the second piece is a part of the first; None if it cannot be."""
+    if first.shot != second.shot:
+        return None
+    place = int(np.searchsorted(first.frames, second.frames[0]))
+    if place == 0 or (place < len(first.frames) and first.frames[place] <= second.frames[-1]):
+        return None
+    from_s, begins_s = first.times_s[place - 1], second.times_s[0]
+    if begins_s - from_s > longest_gap_s + 1e-6:
+        return None
+    if place < len(first.frames):
+        share = (begins_s - from_s) / (first.times_s[place] - from_s)
+        between = first.boxes[place - 1] * (1 - share) + first.boxes[place] * share
+        apart = distance(between, second.boxes[0])
+    else:
+        apart = min(
+            distance(first.predicted(begins_s), second.boxes[0]),
+            distance(first.last, second.predicted_before(from_s)),
+            distance(first.last, second.boxes[0]),
+        )
+    alike = likeness(first.look, second.look)
+    farthest = REACHED_HEIGHTS * (2 if alike >= SAME_LOOK_FAR else 1)
+    if alike < SAME_LOOK or apart > farthest:
+        return None
+    return apart + 1.5 * (1 - alike)
 
 
 def whole_track(number: int, keys: NDArray[np.int64], boxes: Array, times_s: Array) -> Track:

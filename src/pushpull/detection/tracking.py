@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.detection.appearance import portrait
-from pushpull.detection.cuts import Glance, change, glance, kept_share
+from pushpull.detection.appearance import Portrait, portrait
+from pushpull.detection.cuts import Glance, change, glance, kept_share, new_view
 from pushpull.detection.face_finders import FaceBoxes, FaceFinder
 from pushpull.detection.face_finders.finder import FINEST_FACE_PX, SMALLEST_FACE_PX, overlap
-from pushpull.detection.motion import Candidate, Trail, assigned
-from pushpull.detection.paths import whole_track
+from pushpull.detection.motion import Candidate, Trail, assigned, distance
+from pushpull.detection.paths import joined, whole_track
 from pushpull.media import Frame
 from pushpull.schema import Track
 
@@ -42,9 +42,13 @@ LOST_LOOKS_S = 0.3
 MOVED_HEIGHTS = 0.08
 BESIDE_HEIGHTS = 0.2
 """A face found this far from where it should be is looked at in the pictures since, too."""
+CLOSE_HEIGHTS = 1.3
+"""Closer than this to another, what a face looks like is not learnt."""
 MOST_LOOKS = 6
 """Searching a whole picture costs about as much as so many looks at faces."""
 PATCH = 24
+STEP_S = 0.04
+"""From one picture to the next, where a face is expected at a place and not at a time."""
 
 SMALL_CHANGE = 5.0
 SAME_SHARE = 0.7
@@ -66,6 +70,7 @@ class Left:
     trails: list[Trail]
     time_s: float
     blind: bool
+    shot: int
 
 
 class Tracker:
@@ -82,6 +87,7 @@ class Tracker:
         self.next_scan_s = self.next_fine_s = 0.0
         self.glance: Glance | None = None
         self.left: Left | None = None
+        self.shot = self.shots = 0
 
     def push(self, frame: Frame) -> None:
         """Take the next frame."""
@@ -91,7 +97,7 @@ class Tracker:
         kept = self.kept(now)
         self.come_back(now, frame.time_s)
         if kept < SAME_SHARE:
-            self.doubt(frame, image, kept)
+            self.doubt(frame, image, now, kept)
         else:
             self.follow(frame, image)
         self.glance = now
@@ -121,21 +127,27 @@ class Tracker:
             self.left = None
         elif not blank and kept_share(self.left.last, now) >= SAME_SHARE:
             self.close(self.open)
-            self.open = self.left.trails
+            self.open, self.shot = self.left.trails, self.left.shot
             self.left = None
             self.glance = None
             self.patches.clear()
             self.next_scan_s = time_s
         elif not blank and self.left.blind:
-            self.left = Left(self.left.last, self.left.trails, self.left.time_s, blind=False)
+            self.left = replace(self.left, blind=False)
 
-    def doubt(self, frame: Frame, image: Picture, kept: float) -> None:
-        """Tell a cut from a zoom or from what passes before the camera, by the faces."""
+    def doubt(self, frame: Frame, image: Picture, now: Glance, kept: float) -> None:
+        """Tell a cut from a zoom or from what passes before the camera, also by the faces."""
         self.look_back(frame.index)
         found = self.scan(image, frame.time_s)
-        pairs = assigned(self.open, found, frame.time_s, by_look=True)
-        if not pairs and (found or kept < DOUBTFUL_SHARE):
-            self.leave(frame.time_s, blind=True)
+        view = None if self.glance is None else new_view(self.glance, now)
+        if view is not None:
+            size = image.shape[1], image.shape[0]
+            moved = [alone(view.moved(t.last, size), t.look) for t in self.open]
+            pairs = assigned(moved, found, STEP_S)
+        else:
+            pairs = assigned(self.open, found, frame.time_s, by_look=True)
+            if not pairs and (found or kept < DOUBTFUL_SHARE):
+                self.leave(frame.time_s, blind=True)
         for i, k in pairs.items():
             self.see(self.open[i], frame, found[k])
         self.begin([c for k, c in enumerate(found) if k not in pairs.values()], frame)
@@ -146,10 +158,12 @@ class Tracker:
             self.close(self.left.trails)
             self.left = None
         if self.glance is not None and float(self.glance.details.std()) >= BLANK:
-            self.left = Left(self.glance, self.open, time_s, blind)
+            self.left = Left(self.glance, self.open, time_s, blind, self.shot)
         else:
             self.close(self.open)
         self.open = []
+        self.shots += 1
+        self.shot = self.shots
         self.recent.clear()
         self.patches.clear()
         self.next_fine_s = time_s
@@ -169,14 +183,21 @@ class Tracker:
             near = self.face_finder.detect_near(image, trail.predicted(frame.time_s))
             found += self.candidates(near, image, besides=found)
         pairs = assigned(self.open, found, frame.time_s)
-        for i, trail in enumerate(self.open):
-            if i in pairs:
-                self.fill(trail, frame, found[pairs[i]])
-                self.see(trail, frame, found[pairs[i]])
-            elif scans or trail in wanted:
-                self.fill(trail, frame, None)
-        self.close([t for t in self.open if t.unseen_s(frame.time_s) > LONGEST_GAP_S])
-        self.begin([c for k, c in enumerate(found) if k not in pairs.values()], frame)
+        new = [c for k, c in enumerate(found) if k not in pairs.values()]
+        again: dict[Trail, Candidate | None] = {}
+        for i, trail in enumerate(tuple(self.open)):
+            seen = found[pairs[i]] if i in pairs else None
+            if seen is not None and trail.unseen_s(frame.time_s) > LONGEST_GAP_S:
+                new += self.rejoined(trail, frame, seen)
+            elif seen is not None or (not trail.missed and (scans or trail in wanted)):
+                again[trail] = seen
+        self.fill(again, frame)
+        for trail, seen in again.items():
+            if seen is not None:
+                self.see(trail, frame, seen)
+        longest_s = LONGEST_GAP_S + self.face_finder.scan_interval_s
+        self.close([t for t in self.open if t.unseen_s(frame.time_s) > longest_s])
+        self.begin(new, frame)
 
     def is_wanted(self, trail: Trail, frame: Frame, image: Picture) -> bool:
         """Whether a face should be looked at now: it is new, moves, or has just been lost."""
@@ -217,16 +238,34 @@ class Tracker:
 
     def see(self, trail: Trail, frame: Frame, seen: Candidate) -> None:
         """A face was found again."""
-        trail.add(frame.index, frame.time_s, seen)
+        self.add(trail, frame.index, frame.time_s, seen)
         trail.missed = False
         self.patches.pop(id(trail), None)
+
+    def add(self, trail: Trail, index: int, time_s: float, seen: Candidate) -> None:
+        """Take a sighting; the look only where no other face is so near that it would be mixed."""
+        others = [t.last for t in self.open if t is not trail]
+        mixed = any(distance(seen.box, other) < CLOSE_HEIGHTS for other in others)
+        trail.add(index, time_s, seen, look=not mixed)
+
+    def rejoined(self, trail: Trail, frame: Frame, seen: Candidate) -> list[Candidate]:
+        """Go on with a face that could be seen again before this picture; else it is a new one."""
+        later = Trail()
+        later.add(frame.index, frame.time_s, seen)
+        self.trace_back(later)
+        if later.times_s[0] - trail.times_s[-1] > LONGEST_GAP_S + 1e-6:
+            self.close([trail])
+            return [seen]
+        trail.take(later)
+        trail.missed = False
+        return []
 
     def begin(self, found: Sequence[Candidate], frame: Frame) -> None:
         """Follow new faces, and each back to where it came from."""
         for seen in found:
             if is_taken(seen.box, [t.last for t in self.open if t.frames[-1] == frame.index]):
                 continue
-            trail = Trail()
+            trail = Trail(shot=self.shot)
             trail.add(frame.index, frame.time_s, seen)
             self.trace_back(trail)
             self.open.append(trail)
@@ -237,8 +276,9 @@ class Tracker:
             if index >= trail.frames[0]:
                 continue
             time_s = self.times_s[index]
-            seen = self.near(image, trail.predicted_before(time_s), trail)
-            if seen is None or self.was_taken(seen.box, index):
+            expected = alone(trail.predicted_before(time_s), trail.look)
+            seen = self.near(image, index, [expected]).get(0)
+            if seen is None:
                 return
             trail.add_earlier(index, time_s, seen)
 
@@ -248,52 +288,77 @@ class Tracker:
         return is_taken(box, there)
 
     def near(
-        self, image: Picture, box: NDArray[np.float64], trail: Trail
-    ) -> Candidate | None:
-        """The face near a box that is most like one that is followed."""
-        found = self.candidates(self.face_finder.detect_near(image, box), image, besides=[])
-        expected = Trail()
-        expected.add(0, 0.0, Candidate(box, 1.0, trail.look))
-        pairs = assigned([expected], found, 0.04)
-        return found[pairs[0]] if pairs else None
-
-    def fill(self, trail: Trail, frame: Frame, seen: Candidate | None) -> None:
-        """Look at a face in the pictures since it was last seen, if it moved strangely or is gone.
+        self, image: Picture, index: int, expected: Sequence[Trail], rivals: Sequence[Trail] = ()
+    ) -> dict[int, Candidate]:
+        """Faces near where some should be in an earlier picture.
 
         Args:
-            trail: The face.
-            frame: This picture.
-            seen: Where it is now; None if it was not found.
+            image: The picture.
+            index: Its number.
+            expected: Faces that are looked for, where they should be.
+            rivals: Others that may be found there, where they should be.
+
+        Returns:
+            What was found, by index into `expected`.
         """
-        trail.missed = seen is None
-        between = [(i, p) for i, p in self.recent if trail.frames[-1] < i < frame.index]
-        if not between or (seen is not None and not is_beside(trail, frame.time_s, seen)):
-            return
-        start_s, start = trail.times_s[-1], trail.last
-        for index, image in between:
+        found: list[Candidate] = []
+        for trail in expected:
+            near = self.face_finder.detect_near(image, trail.last)
+            new = self.candidates(near, image, besides=found)
+            found += [c for c in new if not self.was_taken(c.box, index)]
+        pairs = assigned([*expected, *rivals], found, STEP_S)
+        return {i: found[k] for i, k in pairs.items() if i < len(expected)}
+
+    def fill(self, again: dict[Trail, Candidate | None], frame: Frame) -> None:
+        """Look at faces in the pictures since they were last seen, if they moved strangely or went.
+
+        Args:
+            again: Faces that were looked for in this picture, and where they are in it.
+            frame: This picture.
+        """
+        wanted = []
+        start = {trail: (trail.times_s[-1], trail.last, trail.frames[-1]) for trail in again}
+        for trail, seen in again.items():
+            if seen is None and not trail.missed:
+                # It may have gone farther than was looked.
+                self.next_scan_s = frame.time_s
+            trail.missed = seen is None
+            if seen is None or is_beside(trail, frame.time_s, seen):
+                wanted.append(trail)
+        for index, image in self.recent if wanted else ():
             time_s = self.times_s[index]
-            if seen is None:
-                box = trail.predicted(time_s)
-            else:
-                share = (time_s - start_s) / (frame.time_s - start_s)
-                box = start + share * (seen.box - start)
-            found = self.near(image, box, trail)
-            if found is not None:
-                trail.add(index, time_s, found)
-            elif seen is None:
-                return
+            there = {}
+            for trail, seen in again.items():
+                from_s, box, last = start[trail]
+                if last < index < frame.index:
+                    share = (time_s - from_s) / (frame.time_s - from_s)
+                    box = (
+                        trail.predicted(time_s) if seen is None else box + share * (seen.box - box)
+                    )
+                    there[trail] = alone(box, trail.look)
+            now = [t for t in wanted if t in there]
+            rivals = [expected for t, expected in there.items() if t not in now]
+            found = self.near(image, index, [there[t] for t in now], rivals)
+            for i, trail in enumerate(now):
+                if i in found:
+                    self.add(trail, index, time_s, found[i])
+                elif again[trail] is None:
+                    wanted.remove(trail)
 
     def look_back(self, frame: int) -> None:
-        """Extend open tracks to the last picture before this one."""
-        if not self.recent:
-            return
-        index, image = self.recent[-1]
-        for trail in self.open:
+        """Extend open tracks to the last pictures before this one in which they can be seen."""
+        # The others have been looked for in every picture since.
+        left = [t for t in self.open if not t.missed]
+        for index, image in reversed(self.recent):
             time_s = self.times_s[index]
-            if trail.frames[-1] < index < frame and trail.unseen_s(time_s) <= LOST_LOOKS_S:
-                seen = self.near(image, trail.predicted(time_s), trail)
-                if seen is not None and not self.was_taken(seen.box, index):
-                    trail.add(index, time_s, seen)
+            left = [t for t in left if t.frames[-1] < index]
+            for going in (True, False):
+                boxes = [t.predicted(time_s) if going else t.last for t in left]
+                expected = [alone(box, t.look) for t, box in zip(left, boxes, strict=True)]
+                found = self.near(image, index, expected)
+                for i, seen in found.items():
+                    self.add(left[i], index, time_s, seen)
+                left = [t for i, t in enumerate(left) if i not in found]
 
     def close(self, trails: Sequence[Trail]) -> None:
         """End some tracks."""
@@ -340,7 +405,7 @@ def find_tracks(
     tracker = Tracker(face_finder)
     for frame in frames:
         tracker.push(frame)
-    trails = tracker.finish()
+    trails = joined(tracker.finish(), LONGEST_GAP_S)
     times_s = np.array(tracker.times_s)
     kept = [t for t in trails if is_face(t, times_s, face_finder, shortest_s)]
     if not kept:
@@ -350,6 +415,13 @@ def find_tracks(
         whole_track(number, np.array(t.frames), np.array(t.boxes), times_s)
         for number, t in enumerate(kept)
     ]
+
+
+def alone(box: NDArray[np.float64], look: Portrait) -> Trail:
+    """A face of which only one sighting is known, at 0 s."""
+    trail = Trail()
+    trail.add(0, 0.0, Candidate(box, 1.0, look))
+    return trail
 
 
 def is_face(
