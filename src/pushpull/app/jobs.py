@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.errors import PushPullError
+from pushpull.runtime.interrupts import without_interrupts
 from pushpull.runtime.progress import Progress
 
 __all__ = ["Busy", "Job", "Pool", "State", "Task"]
@@ -298,7 +299,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, task), daemon=True)
-        self._process.start()
+        with without_interrupts():
+            self._process.start()
         theirs.close()
 
     @property

@@ -14,12 +14,14 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pushpull.app.jobs import Job, State
 from pushpull.errors import OutputError
+from pushpull.runtime.files import temporary_folder
 
 __all__ = ["Session", "Sessions", "StoredFile", "Upload", "WorkRoot"]
 
@@ -211,8 +213,9 @@ class WorkRoot:
 
     def __init__(self) -> None:
         self._remove_orphans()
+        self._until_closed = ExitStack()
         try:
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self.path = self._until_closed.enter_context(temporary_folder(prefix=PREFIX))
         except OSError as e:
             raise OutputError(
                 f"{tempfile.gettempdir()}: cannot write here ({e.strerror}); set TMPDIR to a "
@@ -223,7 +226,7 @@ class WorkRoot:
 
     def close(self) -> None:
         """Remove it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._until_closed.close()
         self._lock.close()
 
     def _remove_orphans(self) -> None:

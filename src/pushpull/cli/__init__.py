@@ -1,8 +1,8 @@
 """The `pushpull` command: reads arguments, calls one public function, writes its result.
 
 Results go to stdout, progress and notes to stderr. Exit code 0: done; 1: something that the
-message explains; 2: wrong usage. Heavy modules are imported inside the commands, so that
-`score` does not wait for torch.
+message explains; 2: wrong usage; 130 and 143: stopped by Ctrl-C or SIGTERM. Heavy modules are
+imported inside the commands, so that `score` does not wait for torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typer
 from pushpull.cli import data, detectors, videos
 from pushpull.cli.console import complain, print_line
 from pushpull.errors import PushPullError
+from pushpull.runtime.interrupts import ended_by_signals
 from pushpull.runtime.malloc import keep_freed_memory
 
 __all__ = ["app", "main"]
@@ -35,21 +36,22 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
+STOPPED = "stopped; what is finished is kept"
+
+
 def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1."""
     keep_freed_memory()
-    try:
-        app()
-    except PushPullError as e:
-        complain(e)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        complain("stopped; finished files are kept")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our stdout went away (`| head`): nothing is left to say.
-        sys.stderr.close()
-        sys.exit(1)
+    with ended_by_signals(STOPPED):
+        try:
+            app()
+        except PushPullError as e:
+            complain(e)
+            sys.exit(1)
+        except BrokenPipeError:
+            # The reader of our stdout went away (`| head`): nothing is left to say.
+            sys.stderr.close()
+            sys.exit(1)
 
 
 def print_version(wanted: bool) -> None:

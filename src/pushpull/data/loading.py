@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.util import get_temp_dir
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pushpull.data.augment import augmented
 from pushpull.data.records import Tracks
 from pushpull.errors import ConfigError, DatasetError
+from pushpull.runtime.interrupts import without_interrupts
 from pushpull.schema import Batch, Clip
 
 __all__ = ["Plan", "batches_of", "loader"]
@@ -147,4 +149,9 @@ def loader(tracks: Tracks, plan: Plan, *, workers: int = 0) -> tuple[Iterator[Ba
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
     )
-    return iter(loading), len(batches)
+    if not workers:
+        return iter(loading), len(batches)
+    # Made here, it is used by all; else each makes its own, which stays where one is killed.
+    get_temp_dir()
+    with without_interrupts():
+        return iter(loading), len(batches)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +26,10 @@ __all__ = [
     "output_dir",
     "readable",
     "reason_of",
+    "remove_unfinished",
     "search_dirs",
     "sha256_of",
+    "temporary_folder",
     "written_whole",
 ]
 
@@ -66,11 +70,76 @@ def output_dir(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as e:
         raise OutputError(f"{path}: cannot write here ({e.strerror}); choose another --out") from e
     return path
+
+
+_unfinished: set[Path] = set()
+
+
+def remove_unfinished() -> None:
+    """Remove files and folders that are not whole: for a process that is about to end.
+
+    Examples:
+        >>> from pushpull.runtime.files import remove_unfinished, temporary_folder
+        >>> with temporary_folder() as folder:
+        ...     remove_unfinished()
+        ...     folder.exists()
+        False
+    """
+    for path in tuple(_unfinished):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def _unfinished_at(path: Path) -> Iterator[Path]:
+    """What is made at this path is gone after the block, however that ends.
+
+    It is entered before anything is made, since a process may be ended between any two lines.
+    """
+    _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
+
+
+@contextmanager
+def temporary_folder(
+    folder: str | os.PathLike[str] | None = None, *, prefix: str = "pushpull-"
+) -> Iterator[Path]:
+    """A new folder of one's own, removed with all that is in it.
+
+    Args:
+        folder: Where; among the system's temporary files by default.
+        prefix: What its name begins with.
+
+    Raises:
+        OSError: If it cannot be made.
+
+    Examples:
+        >>> from pushpull.runtime.files import temporary_folder
+        >>> with temporary_folder() as folder:
+        ...     _ = (folder / "draft.txt").write_text("ha")
+        >>> folder.exists()
+        False
+    """
+    place = Path(tempfile.gettempdir() if folder is None else folder)
+    with _unfinished_at(place / f"{prefix}{secrets.token_hex(4)}") as path:
+        path.mkdir(mode=0o700)
+        yield path
 
 
 @contextmanager
@@ -89,25 +158,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> Path("result.txt").read_text()
         'whole'
     """
+    name = f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
     try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
+        with _unfinished_at(path.parent / name) as temporary:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            temporary.replace(path)
     except OSError as e:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        # mkstemp makes private files; a result is as readable as any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as e:
-        raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def readable(name: str) -> str:

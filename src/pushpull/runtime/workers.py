@@ -29,6 +29,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pushpull.errors import ConfigError, MissingExtra, OutputError, PushPullError, UnknownName
+from pushpull.runtime.interrupts import end_process, ended_by_signals, without_interrupts
 from pushpull.runtime.progress import Progress, no_progress
 
 __all__ = ["ENGINES", "Crew", "Do", "Outcome", "crew_of", "run_pieces"]
@@ -346,7 +347,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, do), name="pushpull-worker")
-        with _without_interrupts():
+        with without_interrupts():
             self.process.start()
         theirs.close()
 
@@ -404,9 +405,12 @@ def serve(pipe: Connection, do: Do) -> None:
     """Do pieces until the other end of a pipe is closed: what a `Worker` runs."""
     # Ctrl-C is for the one who gave the work, who then tells this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # By way of an exception, so that half-written files are removed.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with ended_by_signals():
+        _serve(pipe, do)
+
+
+def _serve(pipe: Connection, do: Do) -> None:
     last_s = 0.0
 
     def report(stage: str, done: int, total: int | None) -> None:
@@ -437,19 +441,7 @@ def _end_with_parent() -> None:
     assert parent is not None  # noqa: S101
     parent.join()
     # What was begun must not go on behind the back of the next run.
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(GRACE_S)
-    os._exit(STOPPED)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process begun in this block is not told of Ctrl-C before it knows what to do with it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    end_process(STOPPED)
 
 
 class _Ray(Crew):

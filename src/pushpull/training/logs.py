@@ -70,6 +70,9 @@ class Logs:
             file.write(text.getvalue())
         for name, value in values.items():
             self._events.add_scalar(f"{counted_by}/{name}", value, number)
+        if counted_by == "epoch":
+            # A run may be ended at any time.
+            self._events.flush()
 
 
 def _kept(path: Path, name: str, done: int) -> list[str]:

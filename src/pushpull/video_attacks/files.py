@@ -6,16 +6,15 @@ each iterate.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pushpull.attacks.space import Points, Space
 from pushpull.models.detector import Detector
+from pushpull.runtime.files import temporary_folder
 from pushpull.schema import Batch, FrameScores
 from pushpull.video_attacks.codec import LOSSLESS, Codec
 from pushpull.video_attacks.segments import Segment, by_face
@@ -71,8 +70,8 @@ def reread(segment: Segment, points: Points, codec: Codec) -> Batch:
         True
         False
     """
-    with tempfile.TemporaryDirectory(prefix="pushpull-") as folder:
-        return segment.read(segment.write(points, Path(folder), codec))
+    with temporary_folder() as folder:
+        return segment.read(segment.write(points, folder, codec))
 
 
 class ThroughFiles:

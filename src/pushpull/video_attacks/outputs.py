@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pushpull.media import write_wav
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import temporary_folder, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.video_attacks.codec import Codec
 from pushpull.video_attacks.comparison import frames_of, time_in
@@ -113,7 +112,7 @@ def write_files(
             codec.write_video(path, pictures, variant.sound(), clips.info)
             continue
         for segment, points in zip(variant.segments, variant.points, strict=True):
-            with tempfile.TemporaryDirectory(dir=folder) as inner:
+            with temporary_folder(folder) as inner:
                 # The sound, which comes first, is that of a segment only.
-                for path in segment.write(points, Path(inner), codec)[1:]:
+                for path in segment.write(points, inner, codec)[1:]:
                     path.replace(folder / path.name)

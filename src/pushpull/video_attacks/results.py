@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from pushpull.detection import VideoClips
 from pushpull.models.detector import Detector
 from pushpull.report.tables import html_table, percent
-from pushpull.runtime.files import output_dir
+from pushpull.runtime.files import output_dir, temporary_folder
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
@@ -162,8 +161,7 @@ class Adversary:
         """
         inner = output_dir(Path(folder) / self.name)
         codecs = (LOSSLESS, Codec(crf=self.settings["crf"]))
-        with tempfile.TemporaryDirectory(dir=inner, prefix=".new-") as name:
-            fresh = Path(name)
+        with temporary_folder(inner, prefix=".new-") as fresh:
             write_sound(self.asked, fresh)
             write_tensors(self.asked, fresh, json.dumps(self.settings, default=str))
             write_files(self.asked, fresh, codecs, progress)
