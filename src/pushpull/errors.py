@@ -12,6 +12,7 @@ PushPullError
 ├── BudgetError        an adversary outside its budget, range or valid part
 ├── GradientError      a gradient that is not there or not finite
 └── OutputError        a result that cannot be written
+    └── OutputExists   a file that is there already and may not be replaced
 
 BudgetWarning is for a budget too small to hold any adversary: no error, but no robustness either.
 
@@ -34,6 +35,7 @@ __all__ = [
     "MediaError",
     "MissingExtra",
     "OutputError",
+    "OutputExists",
     "PushPullError",
     "ShapeError",
     "UnknownName",
@@ -260,6 +262,21 @@ class OutputError(PushPullError):
             ...
         pushpull.errors.OutputError: taken: cannot write here (File exists); choose another
         --out
+    """
+
+
+class OutputExists(OutputError):
+    """A file is there already that may not be replaced.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.outputs import Origin, Outputs
+        >>> _ = Path("talk.csv").write_text("mine")
+        >>> Outputs(folder=Path(), origin=Origin(command="detect")).check(["talk.csv"])
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.OutputExists: talk.csv: is there already and was not made by this tool;
+        choose another --out, or --overwrite
     """
 
 

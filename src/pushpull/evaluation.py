@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.attacks import AttackSettings
 from pushpull.attacks import attack as find_adversary
-from pushpull.data import Tracks, open_tracks, read_about
+from pushpull.data import Tracks, index_of, open_tracks, read_about
 from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import Batch, FrameScores
@@ -113,6 +113,7 @@ class Evaluation:
         data: Name of the data set, its split, and how it was made.
         attack: Name and settings of the attack; None without one.
         seconds: Wall time, clean and adversarial.
+        origin: What decides it, by which files are told that the same evaluation left.
 
     Examples:
         >>> from pathlib import Path
@@ -135,6 +136,7 @@ class Evaluation:
     data: Mapping[str, Any] = field(default_factory=dict)
     attack: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    origin: Origin = field(default_factory=lambda: Origin(command="evaluate"))
 
     @property
     def scores(self) -> dict[str, FrameScores]:
@@ -165,34 +167,33 @@ class Evaluation:
             },
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
         """Write results.json, and truth.csv with clean.csv and adversarial.csv for `score`.
 
         Args:
             folder: Made if it is not there.
+            overwrite: Whether files of any other making may be replaced.
 
         Returns:
             Files by name.
 
         Raises:
-            OutputError: If a file cannot be written.
+            OutputError: If a file cannot be written or may not be replaced.
         """
-        root = output_dir(Path(folder))
-        names = ["truth.csv", *(f"{kind}.csv" for kind in self.scores), "results.json"]
-        paths = {name: root / name for name in names}
+        outputs = Outputs(folder=Path(folder), origin=self.origin, overwrite=overwrite)
+        names = _files(self.scores)
         columns: dict[str, Any] = {
             "video_id": [t.video_id for t in self.tracks for _ in t.timestamps_s],
             "entity_ids": [t.track_id for t in self.tracks for _ in t.timestamps_s],
             "timestamps_s": np.concatenate([t.timestamps_s for t in self.tracks]),
             "boxes": np.concatenate([t.boxes for t in self.tracks]),
         }
-        with written_whole(paths["truth.csv"]) as temporary:
-            write_truth(temporary, **columns, speaking=self.clean.truth)
-        for kind, scores in self.scores.items():
-            with written_whole(paths[f"{kind}.csv"]) as temporary:
-                write_predictions(temporary, **columns, scores=scores.score)
-        write_json(paths["results.json"], self.as_dict(), kind="evaluation")
-        return paths
+        with outputs.writing(names) as paths:
+            write_truth(paths["truth.csv"], **columns, speaking=self.clean.truth)
+            for kind, scores in self.scores.items():
+                write_predictions(paths[f"{kind}.csv"], **columns, scores=scores.score)
+            write_json(paths["results.json"], self.as_dict(), kind="evaluation")
+        return {name: outputs.folder / name for name in names}
 
     def _repr_html_(self) -> str:
         rows = []
@@ -203,6 +204,10 @@ class Evaluation:
         title = f"{self.detector.get('name', 'detector')} on {self.data.get('name', 'data')}"
         header = ("scores", "case", "accuracy", "average precision", "tracks", "frames")
         return html_table(title, header, rows)
+
+
+def _files(kinds: Iterable[str]) -> list[str]:
+    return ["truth.csv", *(f"{kind}.csv" for kind in kinds), "results.json"]
 
 
 def attacker(attack: str | AttackSettings = "pgd", **settings: Any) -> Perturb:
@@ -323,6 +328,7 @@ def evaluate(
     root: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     split: str = "test",
     attack: str | AttackSettings | None = None,
     limit: int = 0,
@@ -337,6 +343,7 @@ def evaluate(
         detector: A known name, a path, `FILE.py:FACTORY`, or a detector.
         root: Folder of the data set.
         out: Folder to save the results in; see `Evaluation.save`.
+        overwrite: Whether files of any other making may be replaced there.
         split: Of the data set.
         attack: A name from `pushpull.attacks.ATTACKS`, or settings; None for none.
         limit: Score the first so many tracks; 0 for all.
@@ -349,7 +356,7 @@ def evaluate(
         DatasetError: If the data cannot be used.
         UnknownName: If there is no such split, attack or objective.
         ConfigError: If a setting of the attack cannot be.
-        OutputError: If nothing can be written.
+        OutputError: If nothing can be written, or a file may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -369,9 +376,26 @@ def evaluate(
     if asked is not None:
         kinds["adversarial"] = attacker(asked)
     model = resolve_detector(detector, device=device)
-    if out is not None:
-        output_dir(Path(out))
     about = read_about(root)
+    data = {
+        # Its name only: where it lies says something of the machine, not of the result.
+        "name": root.resolve().name,
+        "split": split,
+        "made": None if about is None else about["made"],
+    }
+    origin = Origin(
+        command="evaluate",
+        inputs=(index_of(root, split),),
+        settings={
+            "detector": model.card.as_dict(),
+            "data": data,
+            "attack": None if asked is None else asked.as_dict(),
+            "limit": limit,
+            "batch_frames": batch_frames,
+        },
+    )
+    if out is not None:
+        Outputs(folder=Path(out), origin=origin, overwrite=overwrite).check(_files(kinds))
     found: dict[str, list[TrackScores]] = {}
     seconds: dict[str, float] = {}
     for kind, perturb in kinds.items():
@@ -394,15 +418,11 @@ def evaluate(
         clean=scores["clean"],
         adversarial=scores.get("adversarial"),
         detector=model.card.as_dict(),
-        data={
-            # Its name only: where it lies says something of the machine, not of the result.
-            "name": root.resolve().name,
-            "split": split,
-            "made": None if about is None else about["made"],
-        },
+        data=data,
         attack=None if asked is None else asked.as_dict(),
         seconds=seconds,
+        origin=origin,
     )
     if out is not None:
-        evaluation.save(out)
+        evaluation.save(out, overwrite=overwrite)
     return evaluation

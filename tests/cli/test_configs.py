@@ -28,7 +28,7 @@ def test_what_is_there_is_not_written_over(pushpull, tmp_path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text("changed")
     code, _, err = pushpull("configs", "talknet", "--out", mine)
-    assert code == 1
+    assert code == 2
     assert "is there already" in err
     assert mine.read_text() == "changed"
 

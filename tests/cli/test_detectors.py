@@ -23,7 +23,7 @@ def test_a_training_is_one_document(document, pushpull, dataset, tmp_path):
     kept = json.loads((out / "config.json").read_text())["config"]["run"]
     assert (kept["seed"], kept["device"], kept["out"]) == (3, "cpu", str(out))
     code, _, err = pushpull(*line)
-    assert code == 1
+    assert code == 2
     assert "holds a run already; go on with --resume" in err
     assert document(*line, "--device", "cpu", "--resume")[0] == 0
 
@@ -43,7 +43,9 @@ def test_an_evaluation_is_the_document_that_it_writes(document, checkpoint, data
     assert record == json.loads((tmp_path / "results.json").read_text())
     assert record["clean"]["tracks"] == record["adversarial"]["tracks"] == 1
     assert 0 <= record["clean"]["accuracy"] <= 1
-    code, record, _ = document("evaluate", checkpoint, dataset, "--out", tmp_path, "--limit", 0)
+    code, record, _ = document(
+        "evaluate", checkpoint, dataset, "--out", tmp_path, "--limit", 0, "--overwrite"
+    )
     assert record["clean"]["tracks"] == 2
     assert "adversarial" not in record
 

@@ -11,7 +11,7 @@ import torch
 from pushpull.data import PackedTracks, SynthConfig, open_tracks, splits_of, write_synth
 from pushpull.data.storage import read_about, shard_path, write_about, write_index, write_shard
 from pushpull.data.synth import synth_example
-from pushpull.errors import DatasetError, UnknownName
+from pushpull.errors import DatasetError, OutputExists, UnknownName
 
 CONFIG = SynthConfig(tracks=14, seed=3, min_frames=6, max_frames=12)
 
@@ -140,5 +140,5 @@ def test_a_stopped_rendering_goes_on_and_another_one_is_refused(tmp_path) -> Non
     assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == stamp
     assert counts == [4, 5]
-    with pytest.raises(DatasetError, match="holds a data set made otherwise"):
+    with pytest.raises(OutputExists, match="holds a data set made otherwise"):
         write_synth(tmp_path, replace(config, seed=2))

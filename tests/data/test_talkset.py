@@ -61,7 +61,7 @@ def test_a_folder_becomes_a_set_with_people_held_out(clips, tmp_path, pushpull) 
     assert pushpull(*arguments)[:2] == (0, out)
     assert {p: p.stat().st_mtime_ns for p in root.rglob("shard-*")} == before
     code, _, err = pushpull(*arguments, "--seed", 1)
-    assert code == 1
+    assert code == 2
     assert "made otherwise" in err
     code, text, _ = pushpull("data", "verify", root)
     assert code == 0, text

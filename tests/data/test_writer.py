@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pushpull.data import DatasetWriter, SynthConfig, open_tracks, synth_examples
-from pushpull.errors import DatasetError
+from pushpull.errors import DatasetError, OutputExists
 
 MADE = {"by": "a test", "seed": 3}
 EXAMPLES = list(synth_examples(SynthConfig(tracks=6, min_frames=3, max_frames=4), "train"))
@@ -57,5 +57,30 @@ def test_it_travels_and_says_the_same_from_elsewhere(tmp_path: Path, monkeypatch
 def test_a_folder_made_of_anything_else_is_refused(tmp_path: Path) -> None:
     DatasetWriter(tmp_path, MADE)
     DatasetWriter(tmp_path, MADE)
-    with pytest.raises(DatasetError, match=r"\(seed is 3 there and 4 here\); choose another"):
+    with pytest.raises(OutputExists, match=r"\(seed is 3 there and 4 here\); choose another"):
         DatasetWriter(tmp_path, {**MADE, "seed": 4})
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset.json", "val/index.arrow", "test/shard-00007.arrow", "notes.json"]
+)
+def test_files_of_others_stay_unless_that_is_asked_for(tmp_path: Path, name) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(OutputExists, match=f"{name}: is there already and is of no data set"):
+        DatasetWriter(tmp_path, MADE, more=["notes.json"])
+    assert path.read_text() == "mine"
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    DatasetWriter(tmp_path, MADE, more=["notes.json"], overwrite=True)
+    assert not path.exists() or name == "dataset.json"
+
+
+def test_a_data_set_begun_anew_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
+    old = DatasetWriter(tmp_path, MADE)
+    old.write("train", 0, EXAMPLES)
+    old.finish({"train": [0]})
+    (tmp_path / "remarks.txt").write_text("mine")
+    new = DatasetWriter(tmp_path, {**MADE, "seed": 4}, overwrite=True)
+    assert not new.has("train", 0)
+    assert (tmp_path / "remarks.txt").read_text() == "mine"

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import av
 import numpy as np
@@ -14,11 +13,11 @@ from pushpull.detection import (
     Detection,
     Overlay,
     ScoredTrack,
-    output_names,
     rttm_lines,
 )
-from pushpull.errors import OutputError
+from pushpull.errors import OutputError, OutputExists
 from pushpull.media import probe, read_frames, read_waveform
+from pushpull.runtime.outputs import RECORD
 from pushpull.runtime.records import as_json_text
 from pushpull.schema import Track
 
@@ -65,17 +64,18 @@ def outputs(detection, tmp_path):
     return detection.save(tmp_path / "out")
 
 
-def test_all_four_files_are_there_and_nothing_else(outputs, tmp_path):
+def test_all_files_and_the_record_are_there_and_nothing_else(outputs, tmp_path):
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == [f"two people.{s}" for s in ("csv", "json", "mp4", "rttm")]
-    assert sorted(p.name for p in outputs.values()) == names
+    suffixes = ("csv", "json", "labels.csv", "mp4", "rttm", "srt", "vtt")
+    assert names == [RECORD, *(f"two people.{s}" for s in suffixes)]
+    assert sorted(p.name for p in outputs.values()) == names[1:]
 
 
 def test_the_csv_has_avas_columns_a_header_and_relative_boxes(outputs):
     head = outputs["csv"].read_text().splitlines()[0].replace('"', "")
     assert head == (
         "video_id,frame_timestamp,entity_box_x1,entity_box_y1,entity_box_x2,entity_box_y2,"
-        "label,entity_id,score"
+        "label,entity_id,score,probability,speaking"
     )
     table = read_table(outputs["csv"], need_score=True)
     assert len(table) == 80
@@ -125,7 +125,7 @@ def test_a_notebook_shows_each_face(detection):
 
 
 def test_rttm_lines_have_ten_fields_and_come_by_time(detection):
-    lines = list(rttm_lines(detection))
+    lines = list(rttm_lines(detection.name, detection.tracks))
     assert [len(line.split()) for line in lines] == [10, 10]
     assert lines[0] == "SPEAKER two_people 1 0.000 1.000 <NA> <NA> two_people:0 <NA> <NA>\n"
     assert lines[0].split()[3] < lines[1].split()[3]
@@ -184,8 +184,9 @@ def test_a_folder_that_cannot_be_written_is_named(detection, tmp_path):
         detection.save(detection.path / "below a file")
 
 
-def test_names_do_not_collide_and_never_overwrite_an_input(tmp_path):
-    names = output_names([Path("a/x.mp4"), Path("b/x.mp4"), Path("X.avi"), Path("y.mkv")], tmp_path)
-    assert names == ["x", "x-2", "X-3", "y"]
-    with pytest.raises(OutputError, match="would overwrite this input"):
-        output_names([tmp_path / "talk.mp4"], tmp_path)
+def test_the_video_itself_is_never_replaced(detection):
+    before = detection.path.read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(OutputExists, match="is an input of this command and is never replaced"):
+            detection.save(detection.path.parent, overwrite=overwrite)
+    assert detection.path.read_bytes() == before

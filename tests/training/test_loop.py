@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pushpull.errors import CheckpointError, ConfigError, GradientError
+from pushpull.errors import CheckpointError, ConfigError, GradientError, OutputExists
 from pushpull.models.checkpoints import load
 from pushpull.training import read_config, train
 from pushpull.training.state import read_state
@@ -130,7 +130,7 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
         rows(out / "steps.csv")[0]
     )
     assert list((out / "tensorboard").iterdir())
-    with pytest.raises(ConfigError, match="holds a run already; go on with --resume"):
+    with pytest.raises(OutputExists, match="holds a run already; go on with --resume"):
         train(config)
     with pytest.raises(ConfigError, match=r"other settings \(avil\.l4\)"):
         train(read_config(file, ["avil.l4=1"]), resume=True)

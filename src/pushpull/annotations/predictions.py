@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ def write_predictions(
     timestamps_s: NDArray[np.float64],
     boxes: NDArray[np.float64],
     scores: NDArray[np.float64],
+    more: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a predictions csv with a header.
 
     Timestamps and boxes are rounded to 6 decimals, scores written so that they read back exactly.
+    The label of every row is SPEAKING_AUDIBLE, which the official tool wants of predictions.
 
     Args:
         path: File to write; for one that appears whole or not at all, use `files.written_whole`.
@@ -36,6 +38,7 @@ def write_predictions(
         timestamps_s: (N,) seconds.
         boxes: Relative x1, y1, x2, y2 (N, 4), 0..1.
         scores: (N,), higher means speaking.
+        more: Further columns (N,) by name, behind the others; tools pass over them.
 
     Raises:
         ShapeError: If the lengths differ, or a number is NaN; no tool could read that back.
@@ -59,12 +62,17 @@ def write_predictions(
         raise ShapeError(f"row {row} ({entity_ids[row]}) holds NaN as its score; expected a number")
     rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(scores))
     speaking = LABELS[SPEAKING]
+    columns = {"score": scores, **(more or {})}
+    if any(len(values) != len(scores) for values in columns.values()):
+        lengths = {name: len(values) for name, values in columns.items()}
+        raise ShapeError(f"columns have {lengths} rows; expected {len(scores)} of each")
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, "score"])
+        writer.writerow([*COLUMNS, *columns])
         writer.writerows(
-            [*place, speaking, entity, score]
-            for (*place, entity), score in zip(rows, scores.tolist(), strict=True)
+            [*place, speaking, entity, *numbers]
+            for (*place, entity), numbers in zip(rows, values, strict=True)
         )
 
 

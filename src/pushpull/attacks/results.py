@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from pushpull.attacks.settings import AttackSettings
 from pushpull.attacks.threat import Threat
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.records import write_json
 from pushpull.schema import Batch, FrameScores
 
@@ -100,20 +101,19 @@ class AttackResult:
             "backwards": self.backwards,
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
         """Write results.json, and both batches with scores and labels as adversarial.safetensors.
 
         Args:
             folder: Made if it is not there.
+            overwrite: Whether files of any other making may be replaced.
 
         Returns:
             Files by name.
 
         Raises:
-            OutputError: If a file cannot be written.
+            OutputError: If a file cannot be written or may not be replaced.
         """
-        root = output_dir(Path(folder))
-        paths = {name: root / name for name in ("adversarial.safetensors", "results.json")}
         tensors = {
             f"{kind}.{name}": getattr(of, name)
             for kind, of in (("clean", self.clean), ("adversarial", self.batch))
@@ -122,10 +122,18 @@ class AttackResult:
         tensors |= {"score": self.score, "speaking": self.speaking}
         # Copies, since an input that was not attacked is the clean one itself.
         kept = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-        with written_whole(paths["adversarial.safetensors"]) as temporary:
-            save_file(kept, temporary)
-        write_json(paths["results.json"], self.as_dict(), kind="batch-attack")
-        return paths
+        seen = hashlib.sha256()
+        for name in sorted(kept):
+            seen.update(name.encode())
+            seen.update(kept[name].numpy().tobytes())
+        # The adversary itself: who would save another has made it otherwise.
+        origin = Origin(command="attack", settings={"tensors": seen.hexdigest()})
+        outputs = Outputs(folder=Path(folder), origin=origin, overwrite=overwrite)
+        names = ["adversarial.safetensors", "results.json"]
+        with outputs.writing(names) as paths:
+            save_file(kept, paths["adversarial.safetensors"])
+            write_json(paths["results.json"], self.as_dict(), kind="batch-attack")
+        return {name: outputs.folder / name for name in names}
 
     @property
     def queries(self) -> int:

@@ -22,13 +22,17 @@ from pushpull.errors import ConfigError, UnknownName
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table
-from pushpull.runtime.files import output_dir
+from pushpull.runtime.files import output_dir, temporary_folder
 from pushpull.runtime.kept import Store
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces, workers_of
 from pushpull.schema import worst_by_track, worst_case
 
 __all__ = ["Audit", "audit", "examine"]
+
+SURE = ("audit.json", "audit.csv", "audit.md")
+"""Files that every audit writes, whatever else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +51,7 @@ class Audit:
         detector: Name, checksum and model of the detector.
         surrogates: Names of those that adversaries were transferred from.
         data: Name of the data set, its split, and how it was made; empty for clips from elsewhere.
+        origin: What decides it, by which files are told that the same audit left.
 
     Examples:
         >>> import pushpull as pp
@@ -71,6 +76,7 @@ class Audit:
     detector: Mapping[str, Any] = field(default_factory=dict)
     surrogates: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=lambda: Origin(command="audit"))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; rates are shares."""
@@ -94,19 +100,25 @@ class Audit:
             "data": dict(self.data),
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> dict[str, Path]:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
         """Write audit.json, audit.csv, audit.md and pictures.
 
         Args:
             folder: Made if it is not there.
+            overwrite: Whether files of any other making may be replaced.
 
         Returns:
             Files by name.
 
         Raises:
-            OutputError: If a file cannot be written.
+            OutputError: If a file cannot be written or may not be replaced.
         """
-        return write_report(self.as_dict(), output_dir(Path(folder)))
+        root = output_dir(Path(folder))
+        outputs = Outputs(folder=root, origin=self.origin, overwrite=overwrite)
+        outputs.check(SURE)
+        with temporary_folder(root, prefix=".new-") as fresh:
+            write_report(self.as_dict(), fresh)
+            return outputs.take(fresh)
 
     def _repr_html_(self) -> str:
         rows = [(f.test, f.verdict, f.explanation) for f in self.findings]
@@ -229,6 +241,7 @@ def audit(
     root: str | os.PathLike[str],
     *,
     out: str | os.PathLike[str] = "pushpull-audit",
+    overwrite: bool = False,
     split: str = "test",
     eps: float | Mapping[str, float] = 5.0,
     claim: Claim | None = None,
@@ -244,12 +257,13 @@ def audit(
 
     Writes audit.json, audit.csv, audit.md and pictures, and below `stages` the result of each stage
     as soon as it is there, so that a stopped audit goes on and a changed one repeats only what
-    depends on the change.
+    depends on the change. Files of a changed one are replaced only with `overwrite`.
 
     Args:
         detector: Name, path, `FILE.py:FACTORY`, or a detector.
         root: Folder of the data set.
         out: Folder for results.
+        overwrite: Whether files of any other making may be replaced there.
         split: "train", "val" or "test".
         eps: Push-Pull's eps_av or a budget for each modality.
         claim: What is claimed; the paper's PGD, with what it leaves, by default.
@@ -265,7 +279,7 @@ def audit(
     Raises:
         DatasetError: If the split cannot be used.
         ConfigError: If a setting cannot be, or there is no such cluster.
-        OutputError: If nothing can be written.
+        OutputError: If nothing can be written, or a file may not be replaced.
 
     Examples:
         >>> from pushpull.auditing import TINY
@@ -287,6 +301,26 @@ def audit(
         seed=config.seed,
         batch_frames=config.batch_frames,
     )
+    about = read_about(root)
+    data = {
+        # Its name only: where it lies says something of the machine, not of the result.
+        "name": root.resolve().name,
+        "split": split,
+        "made": None if about is None else about["made"],
+    }
+    origin = Origin(
+        command="audit",
+        settings={
+            "detector": _identity(model),
+            "surrogates": [_identity(rival) for rival in rivals],
+            "clips": clips.identity,
+            "data": data,
+            "eps": eps,
+            "claim": claim or Claim(),
+            "config": config.as_dict(),
+        },
+    )
+    Outputs(folder=out, origin=origin, overwrite=overwrite).check(SURE)
     output_dir(out)
     # Named by their content, by which results of transfers are found again.
     others = {f"{d.card.name}-{d.card.sha256[:8]}": d for d in rivals}
@@ -308,18 +342,13 @@ def audit(
         ):
             outcome.value()
     found = examine(model, clips, **settings, progress=progress)
-    about = read_about(root)
     found = replace(
         found,
-        data={
-            # Its name only: where it lies says something of the machine, not of the result.
-            "name": root.resolve().name,
-            "split": split,
-            "made": None if about is None else about["made"],
-        },
+        data=data,
+        origin=origin,
         cost={**found.cost, "seconds": round(time.perf_counter() - start, 3)},
     )
-    found.save(out)
+    found.save(out, overwrite=overwrite)
     return found
 
 

@@ -1,8 +1,9 @@
 """The `pushpull` command: reads arguments, calls one public function, writes its result.
 
 Results go to stdout, progress and notes to stderr. Exit code 0: done; 1: something that the
-message explains; 2: wrong usage; 130 and 143: stopped by Ctrl-C or SIGTERM. Heavy modules are
-imported inside the commands, so that `score` does not wait for torch.
+message explains; 2: wrong usage, or files that are there and are not replaced; 130 and 143: stopped
+by Ctrl-C or SIGTERM. Heavy modules are imported inside the commands, so that `score` does not wait
+for torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typer
 
 from pushpull.cli import data, detectors, videos
 from pushpull.cli.console import complain, print_line
-from pushpull.errors import PushPullError
+from pushpull.errors import OutputExists, PushPullError
 from pushpull.runtime.interrupts import ended_by_signals
 from pushpull.runtime.malloc import keep_freed_memory
 
@@ -40,14 +41,14 @@ STOPPED = "stopped; what is finished is kept"
 
 
 def main() -> None:
-    """Run the command line; errors of ours become one line and exit code 1."""
+    """Run the command line; errors of ours become one line and exit code 1, a refusal 2."""
     keep_freed_memory()
     with ended_by_signals(STOPPED):
         try:
             app()
         except PushPullError as e:
             complain(e)
-            sys.exit(1)
+            sys.exit(2 if isinstance(e, OutputExists) else 1)
         except BrokenPipeError:
             # The reader of our stdout went away (`| head`): nothing is left to say.
             sys.stderr.close()

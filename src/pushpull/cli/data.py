@@ -21,6 +21,7 @@ from pushpull.cli.options import (
     FaceFinderOption,
     JsonFlag,
     OutOption,
+    OverwriteFlag,
     QuietFlag,
     RayAddressOption,
     SeedOption,
@@ -42,6 +43,7 @@ def synth(
     workers: WorkersOption = 0,
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -57,6 +59,7 @@ def synth(
         write_synth(
             out,
             config,
+            overwrite=overwrite,
             workers=workers,
             engine=engine.value,
             address=ray_address,
@@ -74,20 +77,32 @@ def video(
     truth: Annotated[
         Path | None, typer.Option(help="Also write who speaks when, as an AVA csv.")
     ] = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Make a video of synthetic people who talk."""
-    from pushpull.runtime.files import output_dir, written_whole
+    from pushpull.runtime.outputs import Origin, Outputs
     from pushpull.synthetic import demo_video, one_face_video, write_scene_truth
 
     console = Console(as_json=as_json, quiet=quiet)
-    output_dir(out.parent)
-    with written_whole(out) as temporary:
+    if truth is not None and truth.resolve() == out.resolve():
+        raise typer.BadParameter(f"is {out}, which the video takes", param_hint="--truth")
+    made = {"seconds": seconds, "people": people, "seed": seed}
+    origin = Origin(command="data video", settings=made)
+    places = {
+        path: Outputs(folder=path.parent, origin=origin, overwrite=overwrite)
+        for path in (out, truth)
+        if path is not None
+    }
+    for path, outputs in places.items():
+        outputs.check([path.name])
+    with places[out].writing([out.name]) as paths:
         make = demo_video if people == 2 else one_face_video
-        scene = make(temporary, seed=seed, duration_s=seconds)
+        scene = make(paths[out.name], seed=seed, duration_s=seconds)
     if truth is not None:
-        write_scene_truth(truth, scene, out.stem)
+        with places[truth].writing([truth.name]) as paths:
+            write_scene_truth(paths[truth.name], scene, out.stem)
     lines = [str(path) for path in (out, truth) if path is not None]
     console.result({"video": out, "truth": truth}, kind="synthetic-video", lines=lines)
 
@@ -110,6 +125,7 @@ def talkset(
     workers: WorkersOption = 1,
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -135,6 +151,7 @@ def talkset(
             sources,
             out,
             config,
+            overwrite=overwrite,
             workers=workers,
             engine=engine.value,
             address=ray_address,
@@ -158,6 +175,7 @@ def ava(
     workers: WorkersOption = 2,
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -172,6 +190,7 @@ def ava(
         found = prepare(
             find_sources(source),
             out,
+            overwrite=overwrite,
             workers=workers,
             engine=engine.value,
             address=ray_address,
@@ -223,6 +242,7 @@ def ava_synthetic(
     videos: Annotated[int, typer.Option(help="How many.")] = 4,
     seconds: SecondsOption = 8.0,
     seed: SeedOption = 0,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -233,6 +253,7 @@ def ava_synthetic(
     with console.progress(out.name) as report:
         made = write_synthetic_ava(
             out,
+            overwrite=overwrite,
             videos=videos,
             seed=seed,
             duration_s=seconds,
@@ -253,6 +274,7 @@ def stats(
     plot: Annotated[
         Path | None, typer.Option(help="Draw balance, lengths and rates of a data set.")
     ] = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -264,7 +286,7 @@ def stats(
 
     console = Console(as_json=as_json, quiet=quiet)
     if is_dataset(source):
-        dataset_stats(source, plot, console)
+        dataset_stats(source, plot, console, overwrite=overwrite)
         return
     if plot is not None:
         raise typer.BadParameter(f"{source} is no data set: only one is drawn", param_hint="--plot")
@@ -296,7 +318,7 @@ def verify(source: DataArgument, as_json: JsonFlag = False, quiet: QuietFlag = F
         raise typer.Exit(1)
 
 
-def dataset_stats(source: Path, plot: Path | None, console: Console) -> None:
+def dataset_stats(source: Path, plot: Path | None, console: Console, *, overwrite: bool) -> None:
     """Print the numbers of each split, and draw them."""
     from pushpull.data import describe, draw_stats, open_tracks, splits_of
 
@@ -307,7 +329,7 @@ def dataset_stats(source: Path, plot: Path | None, console: Console) -> None:
             for split, tracks in splits.items()
         }
     if plot is not None:
-        draw_stats(stats, splits, plot)
+        draw_stats(stats, splits, plot, overwrite=overwrite)
     lines = []
     for split, row in stats.items():
         lines.append(

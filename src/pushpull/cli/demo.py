@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from pushpull.detection import Detection, ScoredTrack, detect
+from pushpull.detection import Detection, ScoredTrack, detect, origin_of, output_files
 from pushpull.errors import CheckpointError
 from pushpull.models.detector import Detector
 from pushpull.models.weights import KNOWN, resolve_detector
-from pushpull.runtime.files import find, output_dir, written_whole
+from pushpull.runtime.files import find
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import FrameScores
 from pushpull.synthetic import Scene, demo_video
 
 __all__ = ["DemoResult", "PersonResult", "reachable_detector", "run_demo"]
+
+FINDER = "dlib"
+"""Needs no download, so the demo is the same everywhere."""
 
 PREFERRED = ("light-asd-ava", "lr-asd-ava", "light-asd-talkset", "lr-asd-talkset")
 
@@ -101,6 +105,7 @@ def run_demo(
     *,
     seed: int = 0,
     duration_s: float = 10.0,
+    overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress = no_progress,
 ) -> DemoResult:
@@ -110,27 +115,37 @@ def run_demo(
         out: Folder for the video and the results.
         seed: Of the people, the voices and the room.
         duration_s: Length of the video.
+        overwrite: Whether files of any other making may be replaced.
         say: Told what happens, line by line.
         progress: As for `detect`.
 
     Raises:
         CheckpointError: If no weights can be reached.
-        OutputError: If the folder cannot be written.
+        OutputError: If the folder cannot be written, or a file may not be replaced.
     """
-    output_dir(out)
-    detector = reachable_detector(say)
     video = out / "two-people.mp4"
-    with written_whole(video) as temporary:
-        scene = demo_video(temporary, seed=seed, duration_s=duration_s)
+    asked: dict[str, Any] = {"name": "who-speaks", "face_finder": FINDER}
+    outputs = Outputs(
+        folder=out,
+        origin=Origin(command="demo", settings={"seed": seed, "duration_s": duration_s}),
+        overwrite=overwrite,
+    )
+    outputs.check([video.name])
+    detector = reachable_detector(say)
+    # The same video comes again, so what was made of it is known before it is.
+    Outputs(folder=out, origin=origin_of(video, detector, **asked), overwrite=overwrite).check(
+        output_files(asked["name"]).values()
+    )
+    with outputs.writing([video.name]) as paths:
+        scene = demo_video(paths[video.name], seed=seed, duration_s=duration_s)
     say(f"video: {video}, two synthetic people and a voice off screen")
-    # dlib's detector needs no download, so the demo is the same everywhere.
-    detection = detect(video, detector, name="who-speaks", face_finder="dlib", progress=progress)
-    outputs = detection.save(out, progress=progress)
+    detection = detect(video, detector, **asked, progress=progress)
+    files = detection.save(out, overwrite=overwrite, progress=progress)
     return DemoResult(
         detection=detection,
         people=tuple(compare(detection, scene, person) for person in range(len(scene.boxes))),
         detector=detector,
-        outputs=outputs,
+        outputs=files,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from pushpull.cli.options import (
     NormOption,
     ObjectiveOption,
     OutOption,
+    OverwriteFlag,
     QuietFlag,
     RayAddressOption,
     SeedOption,
@@ -58,6 +60,7 @@ def train(
     out: AnyOutOption = None,
     seed: AnySeedOption = None,
     device: AnyDeviceOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -76,7 +79,7 @@ def train(
     given = [f"run.{key}={json.dumps(value)}" for key, value in run.items() if value is not None]
     asked = read_config(config, [*(changes or []), *given])
     with console.progress(asked.run.out) as report:
-        result = train_detector(asked, resume=resume, progress=report)
+        result = train_detector(asked, resume=resume, overwrite=overwrite, progress=report)
     for remark in result.notes:
         console.note(remark)
     at = result.progress
@@ -105,7 +108,7 @@ def configs(
 
     Without --out the configuration is printed; with it, it is written to that file.
     """
-    from pushpull.errors import OutputError, UnknownName
+    from pushpull.errors import OutputExists, UnknownName
     from pushpull.runtime.files import written_whole
     from pushpull.training.config import CONFIGS, title_of
 
@@ -123,8 +126,8 @@ def configs(
     if out is None:
         console.result({"configs": {name: text}}, kind="configs", lines=[text.rstrip()])
         return
-    if out.exists():
-        raise OutputError(f"{out}: is there already, perhaps changed; give another --out")
+    if os.path.lexists(out):
+        raise OutputExists(f"{out}: is there already, perhaps changed; give another --out")
     with written_whole(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     console.result({"configs": {name: out}}, kind="configs", lines=[str(out)])
@@ -145,6 +148,7 @@ def evaluate(
     seed: SeedOption = 0,
     out: OutOption = Path("pushpull-evaluate"),
     device: DeviceOption = DeviceChoice.auto,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -172,6 +176,7 @@ def evaluate(
             detector,
             data,
             out=out,
+            overwrite=overwrite,
             split=split,
             attack=asked,
             limit=limit or 0,
@@ -203,6 +208,7 @@ def audit(
     workers: WorkersOption = 1,
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -230,6 +236,7 @@ def audit(
             detector,
             data,
             out=out,
+            overwrite=overwrite,
             split=split,
             eps=budget,
             claim=claimed,
@@ -261,6 +268,7 @@ def reproduce(
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -286,6 +294,7 @@ def reproduce(
         results = run(
             chosen,
             folder,
+            overwrite=overwrite,
             name=preset,
             what=what,
             data=data,
@@ -348,6 +357,7 @@ def export(
         str, typer.Option("--format", "-f", help="onnx, torchscript or safetensors.")
     ] = "onnx",
     out: AnyOutOption = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -360,7 +370,7 @@ def export(
 
     from pushpull.models.export import export_detector
 
-    result = export_detector(detector, format_, out)
+    result = export_detector(detector, format_, out, overwrite=overwrite)
     lengths = ", ".join(map(str, sorted(result.differences)))
     worst = max(result.differences.values())
     line = (

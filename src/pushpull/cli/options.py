@@ -42,6 +42,7 @@ __all__ = [
     "NormOption",
     "ObjectiveOption",
     "OutOption",
+    "OverwriteFlag",
     "QuietFlag",
     "RayAddressOption",
     "SeedOption",
@@ -147,6 +148,14 @@ QuietFlag = Annotated[
 OUT = typer.Option("--out", "-o", help="Where results go.")
 OutOption = Annotated[Path, OUT]
 AnyOutOption = Annotated[Path | None, OUT]
+OverwriteFlag = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace files that are there, whoever made them; otherwise only results of the same "
+        "inputs and settings are.",
+    ),
+]
 
 
 DETECTOR_HELP = "Known name (see `pushpull weights`), a checkpoint, or FILE.py:FACTORY."

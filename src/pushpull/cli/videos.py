@@ -29,6 +29,7 @@ from pushpull.cli.options import (
     NormOption,
     ObjectiveOption,
     OutOption,
+    OverwriteFlag,
     QuietFlag,
     SeedOption,
     SpaceChoice,
@@ -81,22 +82,24 @@ def detect(
             "--allow-silent", help="Score a video whose sound is silent instead of refusing."
         ),
     ] = False,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Find every face and say for each frame whether it is speaking.
 
-    Writes NAME.mp4, NAME.csv, NAME.json and NAME.rttm for each video. A video that cannot be done
-    is reported, the others are done all the same, and the exit code is 1.
+    Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video. A video that
+    cannot be done is reported, the others are done all the same, and the exit code is 1.
     """
-    from pushpull.detection import TurnRules, output_names
+    from pushpull.detection import TurnRules, origin_of, output_files
     from pushpull.detection import detect as detect_video
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
+    from pushpull.runtime.outputs import Outputs, output_names
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
-    names = output_names(videos, out)
+    names = output_names(videos)
     part = part_of(start, end)
     rules = TurnRules(
         threshold=threshold,
@@ -105,6 +108,21 @@ def detect(
         longest_pause_s=longest_pause,
     )
     model = resolve_detector(detector, device=device.value)
+    asked: dict[str, Any] = {
+        "face_finder": face_finder.value,
+        "crop": crop.value,
+        "part": part,
+        "audio_track": audio_track,
+        "rules": rules,
+    }
+    for path, name in zip(videos, names, strict=True):
+        # What may not be replaced is said before hours of work.
+        Outputs(
+            folder=out,
+            origin=origin_of(path, model, name=name, **asked),
+            inputs=tuple(videos),
+            overwrite=overwrite,
+        ).check(output_files(name, video=video).values())
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
@@ -112,19 +130,12 @@ def detect(
         try:
             with console.progress(name) as report:
                 result = detect_video(
-                    path,
-                    model,
-                    name=name,
-                    face_finder=face_finder.value,
-                    crop=crop.value,
-                    part=part,
-                    audio_track=audio_track,
-                    rules=rules,
-                    allow_silent=allow_silent,
-                    progress=report,
+                    path, model, name=name, **asked, allow_silent=allow_silent, progress=report
                 )
                 began = time.perf_counter()
-                outputs = result.save(out, video=video, progress=report)
+                outputs = result.save(
+                    out, video=video, overwrite=overwrite, inputs=videos, progress=report
+                )
                 outputs_s = round(time.perf_counter() - began, 3)
         except Exception as e:  # one file never ends a batch, whatever is wrong with it
             failed += 1
@@ -178,6 +189,7 @@ def attack(
     end: EndOption = None,
     audio_track: AudioTrackOption = None,
     video: VideoFlag = True,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -186,10 +198,10 @@ def attack(
     Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
     adversarial video side by side.
     """
-    from pushpull.detection import output_names
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
-    from pushpull.video_attacks import attack_video
+    from pushpull.runtime.outputs import Outputs, output_names
+    from pushpull.video_attacks import SURE, attack_origin, attack_video
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
@@ -204,33 +216,45 @@ def attack(
         quantise=quantise,
         seed=seed,
     )
-    names = output_names(videos, out)
+    names = output_names(videos)
     part = part_of(start, end)
+    inputs = [*videos, *([] if labels is None else [labels])]
     model = resolve_detector(detector, device=device.value)
     other = None if surrogate is None else resolve_detector(surrogate, device=device.value)
+    how: dict[str, Any] = {
+        "surrogate": other,
+        "labels": labels,
+        "space": space.value,
+        "survive": survive is SurviveChoice.codec,
+        "crf": crf,
+        "face_finder": face_finder.value,
+        "crop": crop.value,
+        "part": part,
+        "audio_track": audio_track,
+    }
+    for path, name in zip(videos, names, strict=True):
+        # What may not be replaced is said before hours of work.
+        Outputs(
+            folder=out / name,
+            origin=attack_origin(path, model, asked, name=name, **how),
+            inputs=tuple(inputs),
+            overwrite=overwrite,
+        ).check(SURE)
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
     for path, name in zip(videos, names, strict=True):
         try:
             with console.progress(name) as report:
-                result = attack_video(
-                    path,
-                    model,
-                    asked,
-                    surrogate=other,
-                    labels=labels,
-                    space=space.value,
-                    survive=survive is SurviveChoice.codec,
-                    crf=crf,
-                    name=name,
-                    face_finder=face_finder.value,
-                    crop=crop.value,
-                    part=part,
-                    audio_track=audio_track,
+                result = attack_video(path, model, asked, name=name, **how, progress=report)
+                outputs = result.save(
+                    out,
+                    video=video,
+                    detector=model,
+                    overwrite=overwrite,
+                    inputs=inputs,
                     progress=report,
                 )
-                outputs = result.save(out, video=video, detector=model, progress=report)
                 written = outputs["results.json"]
         except Exception as e:  # one file never ends a batch, whatever is wrong with it
             failed += 1
@@ -252,6 +276,7 @@ def attack(
 def demo(
     out: OutOption = Path("pushpull-demo"),
     seed: SeedOption = 0,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -260,7 +285,7 @@ def demo(
 
     console = Console(as_json=as_json, quiet=quiet)
     with console.progress("demo") as report:
-        result = run_demo(out, seed=seed, say=console.note, progress=report)
+        result = run_demo(out, seed=seed, overwrite=overwrite, say=console.note, progress=report)
     record = {
         "detector": result.detector.card.name,
         "people": [person.as_dict() for person in result.people],

@@ -26,6 +26,7 @@ __all__ = [
     "describe",
     "draw_stats",
     "faults",
+    "index_of",
     "is_dataset",
     "loader",
     "open_tracks",
@@ -77,6 +78,20 @@ def splits_of(path: str | PathLike[str]) -> list[str]:
             "or TalkNet's folders"
         )
     return splits
+
+
+def index_of(root: str | PathLike[str], split: str) -> Path:
+    """The file that lists the tracks of a split; a data set that is made anew has another.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, index_of, write_synth
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=4, max_frames=6))
+        >>> index_of("synthetic", "val").as_posix()
+        'synthetic/val/index.arrow'
+    """
+    packed = Path(root) / split / "index.arrow"
+    return packed if packed.is_file() else Path(root) / "csv" / f"{split}_loader.csv"
 
 
 def open_tracks(root: str | PathLike[str], split: str) -> Tracks:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pushpull.data.records import Example, Tracks
 from pushpull.errors import DatasetError
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.schema import SAMPLE_RATE_HZ
 
 __all__ = ["Fault", "SplitStats", "describe", "draw_stats", "faults"]
@@ -160,12 +160,22 @@ def _of_track(example: Example) -> Iterator[Fault]:
 
 
 def draw_stats(
-    stats: dict[str, SplitStats], tracks: dict[str, Tracks], path: str | PathLike[str]
+    stats: dict[str, SplitStats],
+    tracks: dict[str, Tracks],
+    path: str | PathLike[str],
+    *,
+    overwrite: bool = False,
 ) -> None:
     """A picture of balance, lengths and frame rates of each split.
 
+    Args:
+        stats: What is drawn.
+        tracks: The splits.
+        path: File to write.
+        overwrite: Whether a file of any other making may be replaced.
+
     Raises:
-        OutputError: If it cannot be written.
+        OutputError: If it cannot be written or may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -194,6 +204,8 @@ def draw_stats(
         rates.bar(at, counts, 0.8 / len(names), label=name, align="edge")
     rates.set_xticks(np.arange(len(every)) + 0.4, every)
     rates.set(xlabel="frames per second", ylabel="tracks", title="frame rates")
-    with written_whole(Path(path)) as temporary:
-        figure.savefig(temporary, dpi=110)
+    origin = Origin(command="data stats", settings={"splits": stats})
+    outputs = Outputs(folder=Path(path).parent, origin=origin, overwrite=overwrite)
+    with outputs.writing([Path(path).name]) as paths:
+        figure.savefig(paths[Path(path).name], dpi=110)
     plt.close(figure)

@@ -34,7 +34,16 @@ from pushpull.runtime.files import written_whole
 from pushpull.runtime.records import read_json, write_json
 from pushpull.schema import FACE_SIZE, Clip, int16_samples
 
-__all__ = ["PackedTracks", "read_about", "shard_path", "write_about", "write_index", "write_shard"]
+__all__ = [
+    "ABOUT",
+    "INDEX",
+    "PackedTracks",
+    "read_about",
+    "shard_path",
+    "write_about",
+    "write_index",
+    "write_shard",
+]
 
 Found = TypeVar("Found")
 

@@ -120,6 +120,7 @@ def write_synth(
     root: str | PathLike[str],
     config: SynthConfig,
     *,
+    overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
@@ -130,14 +131,14 @@ def write_synth(
     Args:
         root: The folder.
         config: What to render.
+        overwrite: Whether a data set made otherwise may be replaced.
         workers: Processes; their number changes no byte.
         engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
         address: Of the Ray cluster.
         progress: Called with "tracks", tracks done and in all.
 
     Raises:
-        DatasetError: If the folder holds another data set.
-        OutputError: If it cannot be written.
+        OutputError: If it cannot be written, or the folder holds what may not be replaced.
         ConfigError: If there is no such cluster.
 
     Examples:
@@ -146,7 +147,7 @@ def write_synth(
         >>> [len(open_tracks("synthetic", split)) for split in ("train", "val", "test")]
         [2, 1, 1]
     """
-    writer = DatasetWriter(root, {"by": "data synth", **asdict(config)})
+    writer = DatasetWriter(root, {"by": "data synth", **asdict(config)}, overwrite=overwrite)
     shards = {split: range(-(-count // TRACKS_PER_SHARD)) for split, count in config.counts.items()}
     pieces = {
         f"{split} {shard}": (writer, config, split, shard)

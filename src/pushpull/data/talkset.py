@@ -147,6 +147,7 @@ def write_talkset(
     root: str | PathLike[str],
     config: TalksetConfig,
     *,
+    overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
@@ -159,6 +160,7 @@ def write_talkset(
         sources: Clips and who is seen in them.
         root: Folder of the set.
         config: What to make of them.
+        overwrite: Whether a data set made otherwise may be replaced.
         workers: Processes; their number changes no byte.
         engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
         address: Of the Ray cluster.
@@ -171,8 +173,8 @@ def write_talkset(
     Raises:
         ConfigError: If there are fewer than three people, two clips have one name, or there is no
             such cluster.
-        DatasetError: If the folder holds another set, or nothing could be used for a split.
-        OutputError: If it cannot be written.
+        DatasetError: If nothing could be used for a split.
+        OutputError: If it cannot be written, or the folder holds what may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -199,7 +201,7 @@ def write_talkset(
         "clips": [[_name_of(s), s.person, s.speaks] for s in sources],
         **asdict(config),
     }
-    writer = DatasetWriter(root, made)
+    writer = DatasetWriter(root, made, overwrite=overwrite)
     shards: dict[str, list[int]] = {split: [] for split in SPLITS}
     pieces = {}
     for number, source in enumerate(sources):

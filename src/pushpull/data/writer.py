@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushpull.data.records import Example
-from pushpull.data.storage import read_about, shard_path, write_about, write_index, write_shard
-from pushpull.errors import DatasetError
+from pushpull.data.records import SPLITS, Example
+from pushpull.data.storage import (
+    ABOUT,
+    INDEX,
+    read_about,
+    shard_path,
+    write_about,
+    write_index,
+    write_shard,
+)
+from pushpull.errors import DatasetError, OutputExists
 from pushpull.runtime.files import output_dir
+from pushpull.runtime.records import plain
 
 __all__ = ["DatasetWriter"]
 
@@ -25,9 +35,11 @@ class DatasetWriter:
     Args:
         root: Folder of the data set.
         made: All that decides what is in it. A folder that was made of anything else is refused.
+        more: Names of further files that will be written there.
+        overwrite: Whether another data set, or files of the names of its files, may be replaced.
 
     Raises:
-        DatasetError: If the folder holds another data set.
+        OutputExists: If the folder holds what may not be replaced.
         OutputError: If it cannot be written.
 
     Examples:
@@ -45,19 +57,38 @@ class DatasetWriter:
         >>> DatasetWriter("mine", made={"by": "somebody else"})
         Traceback (most recent call last):
             ...
-        pushpull.errors.DatasetError: mine: holds a data set made otherwise (by is 'me' there and
-        'somebody else' here; seed is 0 there and None here); choose another folder, or delete it
+        pushpull.errors.OutputExists: mine: holds a data set made otherwise (by is 'me' there and
+        'somebody else' here; seed is 0 there and None here); choose another folder, or --overwrite
     """
 
-    def __init__(self, root: str | PathLike[str], made: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        root: str | PathLike[str],
+        made: Mapping[str, Any],
+        *,
+        more: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> None:
         # Nodes of a cluster need not share a working directory.
-        self.root = output_dir(Path(root)).absolute()
-        about = read_about(self.root)
-        if about is not None and about["made"] != made:
-            raise DatasetError(
-                f"{root}: holds a data set made otherwise ({_differences(about['made'], made)}); "
-                "choose another folder, or delete it"
-            )
+        self.root = Path(root).absolute()
+        asked = plain(made)
+        try:
+            about = read_about(self.root)
+        except DatasetError:
+            about = None
+        if about is None or about["made"] != asked:
+            there = list(_files(self.root, more))
+            if there and not overwrite:
+                raise OutputExists(
+                    f"{there[0]}: is there already and is of no data set of this tool; choose "
+                    "another folder, or --overwrite"
+                    if about is None
+                    else f"{root}: holds a data set made otherwise "
+                    f"({_differences(about['made'], asked)}); choose another folder, or --overwrite"
+                )
+            for path in there:
+                path.unlink()
+        output_dir(self.root)
         write_about(self.root, made)
 
     def shard(self, split: str, number: int) -> Path:
@@ -97,6 +128,15 @@ class DatasetWriter:
                 self.root, split, [n for n in numbers if self.has(split, n)]
             )
         return tracks
+
+
+def _files(root: Path, more: Sequence[str]) -> Iterator[Path]:
+    """What lies where the files of a data set go."""
+    for name in (ABOUT, *more, *(f"{split}/{INDEX}" for split in SPLITS)):
+        if os.path.lexists(root / name):
+            yield root / name
+    for split in SPLITS:
+        yield from sorted((root / split).glob("shard-*.*"))
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

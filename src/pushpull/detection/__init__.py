@@ -10,11 +10,12 @@ from pushpull.detection.pipeline import (
     detect,
     encode_tracks,
     find_faces,
-    output_names,
+    origin_of,
     score_tracks,
 )
 from pushpull.detection.render import Overlay
-from pushpull.detection.results import Detection, rttm_lines
+from pushpull.detection.results import Detection, output_files
+from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
 from pushpull.detection.voices import off_screen_turns, voiced
 
@@ -36,10 +37,13 @@ __all__ = [
     "frame_lengths_s",
     "gathered",
     "off_screen_turns",
-    "output_names",
+    "origin_of",
+    "output_files",
     "read_clips",
     "rttm_lines",
     "score_tracks",
+    "srt_lines",
     "turns_of",
     "voiced",
+    "vtt_lines",
 ]

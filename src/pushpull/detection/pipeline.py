@@ -7,6 +7,7 @@ per frame is an embedding. Only then, with the whole track encoded, both modalit
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
-from pushpull.errors import MediaError, OutputError, UnknownName
+from pushpull.errors import MediaError, UnknownName
 from pushpull.media import (
     WHOLE,
     Frame,
@@ -41,6 +42,7 @@ from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import readable
+from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Track
 
@@ -53,7 +55,7 @@ __all__ = [
     "detect",
     "encode_tracks",
     "find_faces",
-    "output_names",
+    "origin_of",
     "score_tracks",
 ]
 
@@ -147,6 +149,59 @@ def detect(
         },
         seconds=clock.seconds,
         notes=footage.notes,
+        origin=origin_of(
+            footage.path,
+            model,
+            name=name,
+            face_finder=face_finder,
+            crop=crop,
+            part=part,
+            audio_track=audio_track,
+            rules=rules,
+            sound=waveform,
+        ),
+    )
+
+
+def origin_of(
+    video: str | Path,
+    detector: Detector,
+    *,
+    name: str | None = None,
+    face_finder: str = "auto",
+    crop: str = "auto",
+    part: Part = WHOLE,
+    audio_track: int | None = None,
+    rules: TurnRules = DEFAULT_RULES,
+    sound: NDArray[np.float32] | None = None,
+) -> Origin:
+    """What decides a detection, before it is made; arguments as for `detect`.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.detection import origin_of
+        >>> from pushpull.synthetic import one_face_video
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> detector = pp.load("synthetic-a")
+        >>> found = pp.detect("talk.mp4", detector, face_finder="dlib")
+        >>> found.origin.key == origin_of("talk.mp4", detector, face_finder="dlib").key
+        True
+    """
+    path = Path(video)
+    return Origin(
+        command="detect",
+        inputs=(path,),
+        settings={
+            "name": readable(path.stem if name is None else name),
+            "detector": detector.card.name,
+            "detector_sha256": detector.card.sha256,
+            "face_finder": face_finder,
+            "crop": crop,
+            "part_s": [part.start_s, part.end_s],
+            "audio_track": audio_track,
+            "sound": None if sound is None else hashlib.sha256(sound.tobytes()).hexdigest(),
+            **asdict(rules),
+        },
     )
 
 
@@ -474,31 +529,3 @@ def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool
             "speaking; give a video with sound, or --allow-silent to score it all the same"
         )
     return [f"the sound is silent ({level})"]
-
-
-def output_names(videos: Sequence[Path], out: Path) -> list[str]:
-    """A name per video for its outputs: the file's own, numbered where two would collide.
-
-    Raises:
-        OutputError: If an output would overwrite one of the videos.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> from pushpull.detection import output_names
-        >>> output_names([Path("a/talk.mp4"), Path("b/talk.mp4")], Path("results"))
-        ['talk', 'talk-2']
-    """
-    taken: set[str] = set()
-    inputs = {video.resolve() for video in videos}
-    names = []
-    for video in videos:
-        name, number = video.stem, 2
-        while name.lower() in taken:
-            name, number = f"{video.stem}-{number}", number + 1
-        taken.add(name.lower())
-        names.append(name)
-        if (out / f"{name}.mp4").resolve() in inputs:
-            raise OutputError(
-                f"{out / name}.mp4: the result would overwrite this input; choose another --out"
-            )
-    return names

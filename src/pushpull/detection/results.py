@@ -1,31 +1,33 @@
 """What detection returns, and the files it becomes.
 
-A csv for the AVA score, json for programs, rttm for diarization, mp4 to see. All files of one video
-appear together or not at all.
+A csv for the AVA score and one of decisions, json for programs, rttm for diarization, srt and vtt
+for players, mp4 to see. All files of one video appear together or not at all.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pushpull.annotations import write_predictions
+from pushpull.annotations import write_predictions, write_truth
 from pushpull.detection.render import Overlay
+from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack
 from pushpull.media import WHOLE, Part, VideoInfo, VideoWriter, read_frames
 from pushpull.report.tables import html_table, percent
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import readable
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 
-__all__ = ["Detection", "rttm_lines"]
+__all__ = ["Detection", "output_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +45,7 @@ class Detection:
         settings: Detector, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
         notes: Anything the user should know (silence, damage, resampled frame rate).
+        origin: What was asked for, by which files are told that the same detection left.
 
     Examples:
         >>> import pushpull as pp
@@ -64,6 +67,7 @@ class Detection:
     settings: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @property
     def frame_scores(self) -> FrameScores:
@@ -93,7 +97,7 @@ class Detection:
         """
         info = self.info
         return {
-            "video": str(self.path),
+            "video": readable(str(self.path)),
             "name": self.name,
             "fps": info.fps,
             "width": info.width,
@@ -119,20 +123,28 @@ class Detection:
         folder: str | os.PathLike[str],
         *,
         video: bool = True,
+        overwrite: bool = False,
+        inputs: Sequence[Path] = (),
         progress: Progress = no_progress,
     ) -> dict[str, Path]:
-        """Write NAME.csv, NAME.json, NAME.rttm and NAME.mp4 into a folder.
+        """Write NAME.csv, .json, .rttm, .srt, .vtt, .labels.csv and .mp4 into a folder.
+
+        Files that are there are replaced only if they were made of the same video with the same
+        settings, and never if one of them is the video itself.
 
         Args:
             folder: Made if it is not there.
             video: Whether to draw and encode the mp4.
+            overwrite: Whether any other file may be replaced.
+            inputs: Further files that are never replaced.
             progress: Called with the stage, frames encoded and frames expected.
 
         Returns:
             Files by suffix.
 
         Raises:
-            OutputError: If something cannot be written; then none of the files is there.
+            OutputError: If something cannot be written or may not be replaced; then none of the
+                files is there.
             MediaError: If the video cannot be read again.
 
         Examples:
@@ -140,20 +152,31 @@ class Detection:
             >>> from pushpull.synthetic import one_face_video
             >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
             >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
-            >>> {suffix: path.name for suffix, path in found.save("out", video=False).items()}
-            {'csv': 'talk.csv', 'json': 'talk.json', 'rttm': 'talk.rttm'}
+            >>> list(found.save("out", video=False))
+            ['csv', 'labels.csv', 'json', 'rttm', 'srt', 'vtt']
         """
-        root = output_dir(Path(folder))
-        suffixes = ["csv", "json", "rttm"] + (["mp4"] if video else [])
-        paths = {suffix: root / f"{self.name}.{suffix}" for suffix in suffixes}
-        with ExitStack() as stack:
-            temporary = {s: stack.enter_context(written_whole(p)) for s, p in paths.items()}
-            write_csv(self, temporary["csv"])
-            write_json(temporary["json"], self.as_dict(), kind="detection")
-            temporary["rttm"].write_text("".join(rttm_lines(self)), encoding="utf-8")
+        outputs = Outputs(
+            folder=Path(folder),
+            origin=self.origin or Origin(command="detect", inputs=(self.path,)),
+            inputs=(self.path, *inputs),
+            overwrite=overwrite,
+        )
+        names = output_files(self.name, video=video)
+        outputs.check(names.values())
+        with outputs.writing(list(names.values())) as by_name:
+            paths = {suffix: by_name[name] for suffix, name in names.items()}
+            write_csv(self, paths["csv"])
+            write_labels(self, paths["labels.csv"])
+            write_json(paths["json"], self.as_dict(), kind="detection")
+            for suffix, lines in (
+                ("rttm", rttm_lines(self.name, self.tracks)),
+                ("srt", srt_lines(self.tracks)),
+                ("vtt", vtt_lines(self.tracks)),
+            ):
+                paths[suffix].write_text("".join(lines), encoding="utf-8")
             if video:
-                write_video(self, temporary["mp4"], progress)
-        return paths
+                write_video(self, paths["mp4"], progress)
+        return {suffix: outputs.folder / name for suffix, name in names.items()}
 
     def _repr_html_(self) -> str:
         rows = [
@@ -168,25 +191,58 @@ class Detection:
         return html_table(self.name, ("face", "seen", "speaking, of frames", "turns"), rows)
 
 
+def output_files(name: str, *, video: bool = True) -> dict[str, str]:
+    """Names of the files that a detection becomes, by suffix.
+
+    Examples:
+        >>> from pushpull.detection import output_files
+        >>> output_files("talk")["labels.csv"]
+        'talk.labels.csv'
+    """
+    suffixes = ["csv", "labels.csv", "json", "rttm", "srt", "vtt", *(["mp4"] if video else [])]
+    return {suffix: f"{name}.{suffix}" for suffix in suffixes}
+
+
 def write_csv(detection: Detection, path: Path) -> None:
-    """One row per face and frame, boxes relative to the picture and inside it."""
+    """One row per face and frame for the AVA score, with the probability and the decision."""
+    tracks = detection.tracks
+    write_predictions(
+        path,
+        **rows_of(detection),
+        scores=detection.frame_scores.score,
+        more={
+            "probability": np.concatenate([*(t.probabilities for t in tracks), np.zeros(0)]),
+            "speaking": speaking_of(detection).astype(np.int64),
+        },
+    )
+
+
+def write_labels(detection: Detection, path: Path) -> None:
+    """The same rows as annotations: the label is the decision."""
+    write_truth(path, **rows_of(detection), speaking=speaking_of(detection))
+
+
+def speaking_of(detection: Detection) -> NDArray[np.bool_]:
+    """The decision for each row."""
+    return np.concatenate([*(t.speaking for t in detection.tracks), np.zeros(0, bool)])
+
+
+def rows_of(detection: Detection) -> dict[str, Any]:
+    """Where and when each face is seen: boxes relative to the picture and inside it."""
     info = detection.info
     size = np.array([info.width, info.height] * 2, float)
     tracks = [scored.track for scored in detection.tracks]
-    write_predictions(
-        path,
-        video_id=detection.name,
-        entity_ids=[
+    boxes = np.concatenate([*(track.boxes for track in tracks), np.zeros((0, 4))])
+    return {
+        "video_id": detection.name,
+        "entity_ids": [
             detection.entity_id(scored)
             for scored in detection.tracks
             for _ in range(len(scored.track))
         ],
-        timestamps_s=np.concatenate([*(track.timestamps_s for track in tracks), np.zeros(0)]),
-        boxes=np.clip(
-            np.concatenate([*(track.boxes for track in tracks), np.zeros((0, 4))]) / size, 0, 1
-        ),
-        scores=detection.frame_scores.score,
-    )
+        "timestamps_s": np.concatenate([*(t.timestamps_s for t in tracks), np.zeros(0)]),
+        "boxes": np.clip(boxes / size, 0, 1),
+    }
 
 
 def write_video(detection: Detection, path: Path, progress: Progress) -> None:
@@ -231,30 +287,3 @@ def frames_of(scored: ScoredTrack) -> dict[str, Any]:
         "probabilities": scored.probabilities.round(6).tolist(),
         "speaking": scored.speaking.tolist(),
     }
-
-
-def rttm_lines(detection: Detection) -> Iterator[str]:
-    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time.
-
-    Examples:
-        >>> import pushpull as pp
-        >>> from pushpull.detection import rttm_lines
-        >>> from pushpull.synthetic import Case, one_face_video
-        >>> size, case = (160, 120), Case.SPEAKING
-        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
-        >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
-        >>> print("".join(rttm_lines(found)))
-        SPEAKER talk 1 0.000 0.400 <NA> <NA> talk:0 <NA> <NA>
-    """
-    # rttm fields are separated by blanks, so names must not hold any.
-    name = "_".join(detection.name.split())
-    turns = [
-        (turn.start_s, turn.end_s - turn.start_s, scored.track.track_id)
-        for scored in detection.tracks
-        for turn in scored.turns
-    ]
-    for start_s, duration_s, track_id in sorted(turns):
-        yield (
-            f"SPEAKER {name} 1 {start_s:.3f} {duration_s:.3f} <NA> <NA> "
-            f"{name}:{track_id} <NA> <NA>\n"
-        )

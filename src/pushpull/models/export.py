@@ -46,7 +46,7 @@ from pushpull.models.features import (
     log_power,
 )
 from pushpull.models.weights import DetectorSource, resolve_detector
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.version import __version__
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ
 
@@ -119,7 +119,11 @@ class Format:
 
 
 def export_detector(
-    detector: DetectorSource, format: str = "onnx", out: str | os.PathLike[str] | None = None
+    detector: DetectorSource,
+    format: str = "onnx",
+    out: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Exported:
     """Write a detector for another program, read the file again and compare.
 
@@ -127,6 +131,7 @@ def export_detector(
         detector: A known name, a checkpoint, or a detector on the CPU.
         format: A name in `FORMATS`.
         out: File to write; the detector's name with the format's suffix, here, by default.
+        overwrite: Whether a file of any other making may be replaced.
 
     Raises:
         UnknownName: If there is no such format or detector.
@@ -134,7 +139,8 @@ def export_detector(
         ConfigError: If the detector is on another device, or the file would replace the
             checkpoint.
         CheckpointError: If the weights cannot be loaded, or the detector is none of `MODELS`.
-        OutputError: If the file cannot be written, or gives other scores than the detector.
+        OutputError: If the file cannot be written, may not be replaced, or gives other scores than
+            the detector.
 
     Examples:
         >>> from pushpull.models.export import export_detector
@@ -159,7 +165,14 @@ def export_detector(
     path = Path(Path(card.name).stem + how.suffix if out is None else out)
     if path.exists() and card.path is not None and path.samefile(card.path):
         raise ConfigError(f"{path}: is the checkpoint that is exported; give another --out")
-    with written_whole(path) as temporary:
+    outputs = Outputs(
+        folder=path.parent,
+        origin=Origin(command="export", settings={"detector": card.as_dict(), "format": format}),
+        overwrite=overwrite,
+    )
+    outputs.check([path.name])
+    with outputs.writing([path.name]) as paths:
+        temporary = paths[path.name]
         with _quietly():
             how.write(model, temporary, _metadata(card))
         differences = _compared(how.read(temporary), model, path)

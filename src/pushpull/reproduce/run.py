@@ -21,12 +21,16 @@ from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import summarise
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.runtime.stages import run_stages
 from pushpull.runtime.version import versions
 
 __all__ = ["parts_of", "preset_of", "reproduce", "shown_command"]
+
+TABLES = {"table1": "table1.csv", "figure3": "figure3.csv"}
+"""Tables of numbers, by what is reproduced."""
 
 DRAWN = ("A", "D3")
 """Rows whose embeddings and examples the report shows: no defence, and AVIL."""
@@ -101,6 +105,7 @@ def reproduce(
     preset: Preset,
     out: str | PathLike[str],
     *,
+    overwrite: bool = False,
     name: str = "",
     what: str = "all",
     data: str | PathLike[str] | None = None,
@@ -115,6 +120,7 @@ def reproduce(
     Args:
         preset: How much.
         out: Folder of stages and results; the same folder again goes on where it was.
+        overwrite: Whether files of any other making may be replaced there.
         name: Of the preset, for the report.
         what: "table1", "figure3", "figure4" or "all".
         data: Data set; the preset's synthetic one by default.
@@ -132,7 +138,7 @@ def reproduce(
         UnknownName: If there is no such part.
         ConfigError: If another run is at work in the folder, or there is no such cluster.
         DatasetError: If the data cannot be used.
-        OutputError: If nothing can be written.
+        OutputError: If nothing can be written, or a file may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -145,10 +151,20 @@ def reproduce(
         >>> sorted(path.name for path in Path("out").iterdir())
         ['report.html', 'results.json', 'stages']
     """
-    folder = output_dir(Path(out))
+    parts = parts_of(what)
     data = None if data is None else Path(data)
-    plan = build_plan(preset, parts=parts_of(what), data=data, workers=workers, device=device)
-    root = folder / "stages"
+    plan = build_plan(preset, parts=parts, data=data, workers=workers, device=device)
+    names = ["results.json", *(n for p, n in TABLES.items() if p in parts), "report.html"]
+    outputs = Outputs(
+        folder=Path(out),
+        origin=Origin(
+            command="reproduce",
+            settings={"what": what, "stages": sorted(stage.key for stage in plan.stages)},
+        ),
+        overwrite=overwrite,
+    )
+    outputs.check(names)
+    root = output_dir(Path(out)) / "stages"
     run_stages(
         plan.stages, root, workers=workers, engine=engine, address=address, progress=progress
     )
@@ -161,32 +177,33 @@ def reproduce(
         "command": shown_command(sys.argv[1:]),
         **summarise(plan, root),
     }
-    write_json(folder / "results.json", results, kind="reproduction")
-    if "table1" in results:
-        _write_table(results["table1"], folder / "table1.csv")
-    if "figure3" in results:
-        _write_figure3(results["figure3"], folder / "figure3.csv")
-    write_page(
-        results,
-        folder / "report.html",
-        embeddings={
-            row: _arrays(stage.folder(root) / "embeddings.npz")
-            for row, stage in plan.embeddings.items()
-            if row in DRAWN
-        },
-        samples={
-            row: [
-                _arrays(stage.folder(root) / f"sample-{k}.npz")
-                for k in range(len(results["samples"][row]))
-            ]
-            for row, stage in plan.samples.items()
-            if row in DRAWN
-        },
-        audit_figures={
-            row: {name: figure for name, draw in FIGURES.items() if (figure := draw(record))}
-            for row, record in results["audits"].items()
-        },
-    )
+    with outputs.writing(names) as paths:
+        write_json(paths["results.json"], results, kind="reproduction")
+        if "table1" in parts:
+            _write_table(results["table1"], paths["table1.csv"])
+        if "figure3" in parts:
+            _write_figure3(results["figure3"], paths["figure3.csv"])
+        write_page(
+            results,
+            paths["report.html"],
+            embeddings={
+                row: _arrays(stage.folder(root) / "embeddings.npz")
+                for row, stage in plan.embeddings.items()
+                if row in DRAWN
+            },
+            samples={
+                row: [
+                    _arrays(stage.folder(root) / f"sample-{k}.npz")
+                    for k in range(len(results["samples"][row]))
+                ]
+                for row, stage in plan.samples.items()
+                if row in DRAWN
+            },
+            audit_figures={
+                row: {name: figure for name, draw in FIGURES.items() if (figure := draw(record))}
+                for row, record in results["audits"].items()
+            },
+        )
     return results
 
 

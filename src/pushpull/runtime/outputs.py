@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pushpull.errors import CheckpointError, OutputError
+from pushpull.errors import CheckpointError, OutputError, OutputExists
 from pushpull.runtime.files import output_dir, readable, sha256_of, written_whole
 from pushpull.runtime.records import plain, read_json, write_json
 
@@ -59,6 +59,9 @@ class Origin:
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """Checksums of the inputs."""
+        for path in self.inputs:
+            if not path.is_file():
+                raise OutputError(f"{path}: is no file; nothing can be made of it")
         try:
             return tuple(sha256_of(path) for path in self.inputs)
         except CheckpointError as e:
@@ -105,7 +108,7 @@ class Outputs:
         >>> save("good bye")
         Traceback (most recent call last):
             ...
-        pushpull.errors.OutputError: out/talk.txt: is there already, made by `hello`; choose
+        pushpull.errors.OutputExists: out/talk.txt: is there already, made by `hello`; choose
         another --out, or --overwrite
     """
 
@@ -118,13 +121,13 @@ class Outputs:
         """Refuse names whose files may not be replaced; best before the work.
 
         Raises:
-            OutputError: If there is one.
+            OutputExists: If there is one.
         """
         known = _recorded(self.folder)
         wrong = [line for name in names if (line := self._wrong(name, known))]
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise OutputError(f"{wrong[0]}{more}")
+            raise OutputExists(f"{wrong[0]}{more}")
 
     def _wrong(self, name: str, known: Mapping[str, Any]) -> str | None:
         """Why a file may not be replaced; None if it may, or is not there."""
@@ -144,6 +147,9 @@ class Outputs:
         if sha256_of(path) != entry.get("sha256"):
             return f"{path}: is there already and was changed since it was made; {way_out}"
         made = entry.get("origin", {})
+        if not all(source.is_file() for source in self.origin.inputs):
+            # Nothing will come of it; the work itself says why, and better.
+            return None
         if made.get("key") == self.origin.key:
             return None
         return f"{path}: is there already, made {_difference(made, self.origin)}; {way_out}"

@@ -26,7 +26,14 @@ import torch
 from torch import Tensor, nn
 
 from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
-from pushpull.errors import CheckpointError, ConfigError, GradientError, MissingExtra
+from pushpull.errors import (
+    CheckpointError,
+    ConfigError,
+    GradientError,
+    MissingExtra,
+    OutputError,
+    OutputExists,
+)
 from pushpull.evaluation import pooled, score_tracks
 from pushpull.models import build
 from pushpull.models.checkpoints import load_state, save
@@ -35,7 +42,7 @@ from pushpull.models.factories import is_factory
 from pushpull.models.weights import choose_device, resolve_detector
 from pushpull.runtime.files import output_dir
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.records import write_json
+from pushpull.runtime.records import plain, read_json, write_json
 from pushpull.runtime.version import versions
 from pushpull.schema import Batch, FrameScores, Output
 from pushpull.training.config import TrainConfig, read_config
@@ -44,6 +51,16 @@ from pushpull.training.regimes import Regime, build_regime
 from pushpull.training.state import TrainingProgress, read_state, step_seed, write_state
 
 __all__ = ["Trained", "train"]
+
+FILES = (
+    "config.json",
+    "last.ckpt",
+    "best.safetensors",
+    "final.safetensors",
+    "steps.csv",
+    "epochs.csv",
+)
+"""What a run writes into its folder, beside events for TensorBoard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +140,7 @@ def train(
     detector: Detector | None = None,
     changes: Sequence[str] = (),
     resume: bool = False,
+    overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Trained:
     """Train a detector.
@@ -140,15 +158,17 @@ def train(
             configuration's model.
         changes: Of single values of a file, each `section.key=value`.
         resume: Go on from `last.ckpt` where there is one.
+        overwrite: Begin anew in a folder that holds a run or other files of the same names.
         progress: Called with stage, batches done and batches of the epoch.
 
     Raises:
         MissingExtra: If the extra `train` is not installed.
-        ConfigError: If the folder holds a run already, or one of another configuration.
+        ConfigError: If the run to resume has another configuration.
         DatasetError: If the data cannot be used.
         CheckpointError: If the state cannot be used.
         GradientError: If a loss is not finite.
-        OutputError: If nothing can be written.
+        OutputError: If nothing can be written, or the folder holds a run or files that may not be
+            replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -165,12 +185,18 @@ def train(
     else:
         data = [] if root is None else [f"data.root={os.fspath(root)}"]
         config = read_config(config, [*data, *changes])
-    return _Run(config, detector, resume=resume, report=progress).run()
+    return _Run(config, detector, resume=resume, overwrite=overwrite, report=progress).run()
 
 
 class _Run:
     def __init__(
-        self, config: TrainConfig, given: Detector | None, *, resume: bool, report: Progress
+        self,
+        config: TrainConfig,
+        given: Detector | None,
+        *,
+        resume: bool,
+        overwrite: bool,
+        report: Progress,
     ) -> None:
         _check_installed()
         from lightning.fabric import Fabric
@@ -191,6 +217,7 @@ class _Run:
         if many:
             self.fabric.launch()
         self.folder = Path(config.run.out)
+        self._check_folder(resume=resume, overwrite=overwrite)
         self.train_tracks, self.val_tracks = (self._tracks(s) for s in ("train", "val"))
         self.progress = TrainingProgress()
         self.detector, self.optimiser = self._made(given)
@@ -259,14 +286,42 @@ class _Run:
             )
         return detector, torch.optim.Adam(detector.parameters(), lr=self.config.optim.lr)
 
-    def _resume(self, wanted: bool) -> None:
-        there = self.state_path.is_file()
-        if there and not wanted:
-            raise ConfigError(
-                f"{self.folder}: holds a run already; go on with --resume, or choose another "
-                "run.out"
+    def _check_folder(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder where something would be lost."""
+        there = [path for name in FILES if os.path.lexists(path := self.folder / name)]
+        init = Path(self.config.run.init)
+        for path in there:
+            if self.config.run.init and init.exists() and path.samefile(init):
+                raise OutputExists(
+                    f"{path}: is where the run starts and is never replaced; choose another run.out"
+                )
+        if not there or overwrite:
+            return
+        if self.state_path.is_file():
+            if not resume:
+                raise OutputExists(
+                    f"{self.folder}: holds a run already; go on with --resume, choose another "
+                    "run.out, or --overwrite"
+                )
+        elif not self._is_beginning():
+            raise OutputExists(
+                f"{there[0]}: is there already and is of no run that goes on here; choose another "
+                "run.out, or --overwrite"
             )
-        if not there:
+
+    def _is_beginning(self) -> bool:
+        """Whether the folder holds what this run, stopped before it kept its state, has left."""
+        try:
+            record = read_json(self.folder / "config.json", kind="training-settings")
+        except OutputError:
+            return False
+        weights = (self.best_path, self.final_path)
+        return record.get("config") == plain(self.config.as_dict()) and not any(
+            os.path.lexists(path) for path in weights
+        )
+
+    def _resume(self, wanted: bool) -> None:
+        if not (wanted and self.state_path.is_file()):
             return
         state = read_state(self.state_path, torch.device("cpu"))
         changed = _differences(state["config"], self.config.as_dict())

@@ -1,9 +1,18 @@
 """Adversaries of whole videos: found, written to files, read back, and looked at."""
 
-from pushpull.video_attacks.pipeline import attack_video
+from pushpull.video_attacks.pipeline import attack_origin, attack_video
 from pushpull.video_attacks.redetect import redetect
-from pushpull.video_attacks.results import Adversary
+from pushpull.video_attacks.results import SURE, Adversary
 from pushpull.video_attacks.spaces import SPACES
 from pushpull.video_attacks.variants import TrackChange, Variant
 
-__all__ = ["SPACES", "Adversary", "TrackChange", "Variant", "attack_video", "redetect"]
+__all__ = [
+    "SPACES",
+    "SURE",
+    "Adversary",
+    "TrackChange",
+    "Variant",
+    "attack_origin",
+    "attack_video",
+    "redetect",
+]

@@ -11,6 +11,8 @@ from pushpull.detection import Stopwatch, find_faces, read_clips
 from pushpull.errors import MediaError
 from pushpull.media import WHOLE, Part
 from pushpull.models.weights import DetectorSource
+from pushpull.runtime.files import readable
+from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.video_attacks.files import measured
 from pushpull.video_attacks.labels import labelled
@@ -19,7 +21,7 @@ from pushpull.video_attacks.search import search
 from pushpull.video_attacks.segments import segments_of
 from pushpull.video_attacks.task import Task
 
-__all__ = ["attack_video"]
+__all__ = ["attack_origin", "attack_video"]
 
 DEFAULT_CRF = 23
 
@@ -109,14 +111,91 @@ def attack_video(
     with clock("files"):
         variants = [measured(variant, task.detector, task.codec) for variant in variants]
     return Adversary(
-        name=footage.path.stem if name is None else name,
+        name=readable(footage.path.stem if name is None else name),
         variants=tuple(variants),
         settings={
-            "video": str(footage.path),
+            "video": readable(str(footage.path)),
             "part_s": None if part == WHOLE else [part.start_s, part.end_s],
             "audio_track": footage.audio_track,
             "face_finder": footage.finder,
             **task.as_dict(),
         },
         seconds=clock.seconds,
+        origin=_origin(
+            footage.path,
+            task,
+            name=name,
+            face_finder=face_finder,
+            part=part,
+            audio_track=audio_track,
+        ),
+    )
+
+
+def attack_origin(
+    video: str | os.PathLike[str],
+    detector: DetectorSource = "light-asd-ava",
+    attack: str | AttackSettings = "pgd",
+    *,
+    surrogate: DetectorSource | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    space: str = "crop",
+    survive: bool = False,
+    crf: int = DEFAULT_CRF,
+    name: str | None = None,
+    face_finder: str = "auto",
+    crop: str = "auto",
+    device: str | None = None,
+    part: Part = WHOLE,
+    audio_track: int | None = None,
+    **settings: Any,
+) -> Origin:
+    """What decides an attack, before it is made; arguments and errors as for `attack_video`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.video_attacks import attack_origin
+        >>> _ = Path("talk.mp4").write_bytes(b"film")
+        >>> weak, strong = (attack_origin("talk.mp4", "synthetic-a", eps=eps) for eps in (1, 5))
+        >>> weak.command, weak.key == strong.key
+        ('attack', False)
+    """
+    task = Task.of(
+        detector,
+        attack,
+        surrogate=surrogate,
+        labels=labels,
+        space=space,
+        survive=survive,
+        crf=crf,
+        crop=crop,
+        device=device,
+        **settings,
+    )
+    return _origin(
+        Path(video), task, name=name, face_finder=face_finder, part=part, audio_track=audio_track
+    )
+
+
+def _origin(
+    video: Path,
+    task: Task,
+    *,
+    name: str | None,
+    face_finder: str,
+    part: Part,
+    audio_track: int | None,
+) -> Origin:
+    # Where it was computed and what the labels are called decide nothing.
+    asked = {k: v for k, v in task.as_dict().items() if k not in ("device", "labels")}
+    return Origin(
+        command="attack",
+        inputs=(video,) if task.labels is None else (video, task.labels),
+        settings={
+            "name": readable(video.stem if name is None else name),
+            "face_finder": face_finder,
+            "part_s": [part.start_s, part.end_s],
+            "audio_track": audio_track,
+            **asked,
+        },
     )

@@ -15,6 +15,7 @@ from pushpull.detection import VideoClips
 from pushpull.models.detector import Detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, temporary_folder
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
@@ -24,10 +25,15 @@ from pushpull.video_attacks.outputs import write_files, write_sound, write_tenso
 from pushpull.video_attacks.redetect import redetect
 from pushpull.video_attacks.variants import TrackChange, Variant
 
-__all__ = ["Adversary"]
+__all__ = ["SURE", "Adversary"]
 
-OURS = ("adversarial*", "track-*.mkv", "track-*.mp4", "side-by-side.mp4", "results.json")
-"""What an earlier run may have left in a folder."""
+SURE = (
+    "adversarial.safetensors",
+    "adversarial.wav",
+    "adversarial-int16.wav",
+    "results.json",
+)
+"""Files that every attack writes, whatever else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,6 +45,7 @@ class Adversary:
         variants: The clean video first, the adversary that was asked for last.
         settings: Everything that was asked for, defaults included.
         seconds: Wall time by stage.
+        origin: What was asked for, by which files are told that the same attack left.
 
     Examples:
         >>> from pushpull.synthetic import one_face_video
@@ -58,6 +65,7 @@ class Adversary:
     variants: tuple[Variant, ...]
     settings: Mapping[str, Any]
     seconds: Mapping[str, float]
+    origin: Origin
 
     @property
     def clean(self) -> Variant:
@@ -140,9 +148,11 @@ class Adversary:
         *,
         video: bool = True,
         detector: Detector | None = None,
+        overwrite: bool = False,
+        inputs: Sequence[Path] = (),
         progress: Progress = no_progress,
     ) -> dict[str, Path]:
-        """Write everything into FOLDER/NAME, replacing what an earlier run left there.
+        """Write everything into FOLDER/NAME, in place of what the same attack left there.
 
         results.json; the adversary exactly (adversarial.safetensors) and as files that other
         programs read (wav, mkv, mp4); and clean and adversarial video side by side.
@@ -151,37 +161,43 @@ class Adversary:
             folder: Made if it is not there.
             video: Whether to draw and encode the comparison.
             detector: Also give the written videos of frame space to detection by this one.
+            overwrite: Whether files of any other making may be replaced.
+            inputs: Further files that are never replaced.
             progress: Called with stage, frames done and frames expected.
 
         Returns:
-            Files by name; results.json, written last, says what they are worth.
+            Files by name; results.json says what they are worth.
 
         Raises:
-            OutputError: If something cannot be written; then the folder is as it was.
+            OutputError: If something cannot be written or may not be replaced; then the folder is
+                as it was.
         """
-        inner = output_dir(Path(folder) / self.name)
+        outputs = Outputs(
+            folder=Path(folder) / self.name,
+            origin=self.origin,
+            inputs=(self.clips.path, *inputs),
+            overwrite=overwrite,
+        )
+        outputs.check(SURE)
+        output_dir(outputs.folder)
         codecs = (LOSSLESS, Codec(crf=self.settings["crf"]))
-        with temporary_folder(inner, prefix=".new-") as fresh:
+        with temporary_folder(outputs.folder, prefix=".new-") as fresh:
             write_sound(self.asked, fresh)
             write_tensors(self.asked, fresh, json.dumps(self.settings, default=str))
             write_files(self.asked, fresh, codecs, progress)
             if video:
                 path = fresh / "side-by-side.mp4"
                 write_side_by_side(path, self.clean, self.asked, self._caption, progress=progress)
-            for pattern in OURS:
-                for path in inner.glob(pattern):
-                    path.unlink()
-            found = {p.name: p.replace(inner / p.name) for p in sorted(fresh.iterdir())}
-        record = self.as_dict() | {"outputs": {k: str(p) for k, p in found.items()}}
-        if detector is not None and self.settings["space"] == "frame":
-            how = {name: self.settings[name] for name in ("face_finder", "crop")}
-            record["redetect"] = {
-                name: redetect(found[name], detector, self.clean, **how)
-                for name in (f"adversarial{codec.video_suffix}" for codec in codecs)
-            }
-        path = found["results.json"] = inner / "results.json"
-        write_json(path, record, kind="video-attack")
-        return found
+            made = [path.name for path in sorted(fresh.iterdir())]
+            record = self.as_dict() | {"outputs": {n: str(outputs.folder / n) for n in made}}
+            if detector is not None and self.settings["space"] == "frame":
+                how = {name: self.settings[name] for name in ("face_finder", "crop")}
+                record["redetect"] = {
+                    name: redetect(fresh / name, detector, self.clean, **how)
+                    for name in (f"adversarial{codec.video_suffix}" for codec in codecs)
+                }
+            write_json(fresh / "results.json", record, kind="video-attack")
+            return outputs.take(fresh)
 
     def compare(
         self,

@@ -18,7 +18,7 @@ from pushpull.data import Plan, faults, loader, open_tracks
 from pushpull.data.ava import SyntheticAvaVideo, find_sources, prepare, write_synthetic_ava
 from pushpull.data.ava.preparing import Rows, examples_of
 from pushpull.detection.clips import CROPS, crop_faces
-from pushpull.errors import DatasetError
+from pushpull.errors import DatasetError, OutputExists
 from pushpull.media import read_frames
 
 SIZE, SECONDS = (320, 240), 2.4
@@ -267,7 +267,7 @@ def test_other_annotations_do_not_mix(
     prepare(find_sources(source[0]), out)
     other = tmp_path / "other"
     write_synthetic_ava(other, videos=2, seed=5, duration_s=1.0, size=SIZE)
-    with pytest.raises(DatasetError, match=r"made otherwise \(annotations is '[0-9a-f]+' there"):
+    with pytest.raises(OutputExists, match=r"made otherwise \(annotations is '[0-9a-f]+' there"):
         prepare(find_sources(other), out)
 
 

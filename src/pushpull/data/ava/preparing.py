@@ -137,6 +137,7 @@ def prepare(
     sources: AvaSources,
     out: str | PathLike[str],
     *,
+    overwrite: bool = False,
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
@@ -151,6 +152,7 @@ def prepare(
     Args:
         sources: What there is.
         out: Folder of the data set.
+        overwrite: Whether a data set made otherwise may be replaced.
         workers: Processes; their number changes no byte.
         engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
         address: Of the Ray cluster.
@@ -159,8 +161,8 @@ def prepare(
     Raises:
         AnnotationError: If the one file of a split cannot be read.
         ConfigError: If there is no such cluster.
-        DatasetError: If the folder holds another data set, or nothing could be done.
-        OutputError: If it cannot be written.
+        DatasetError: If nothing could be done.
+        OutputError: If it cannot be written, or the folder holds what may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -185,7 +187,7 @@ def prepare(
         for video, entities in sorted(rows[split].items()):
             digest.update(f"{split} {video} {sum(len(e.timestamps_s) for e in entities)}".encode())
     made = {"by": "data ava", "annotations": digest.hexdigest()[:16], "crop": "ava"}
-    writer = DatasetWriter(out, made)
+    writer = DatasetWriter(out, made, more=["ava.json"], overwrite=overwrite)
     videos = {}
     for split, of_split in rows.items():
         pieces, found = _pieces(split, of_split, sources, writer)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pushpull.errors import ConfigError
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir
+from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.synthetic import Scene, demo_video
 
 __all__ = ["SyntheticAvaVideo", "write_synthetic_ava"]
@@ -50,6 +51,7 @@ class SyntheticAvaVideo:
 def write_synthetic_ava(
     root: Path,
     *,
+    overwrite: bool = False,
     videos: int = 4,
     seed: int = 0,
     duration_s: float = 8.0,
@@ -66,6 +68,7 @@ def write_synthetic_ava(
 
     Args:
         root: Folder.
+        overwrite: Whether files of any other making may be replaced.
         videos: How many; the last quarter, at least one, is `val`.
         seed: Of everything.
         duration_s: Length of each.
@@ -76,7 +79,7 @@ def write_synthetic_ava(
 
     Raises:
         ConfigError: If there are fewer than two videos or no time.
-        OutputError: If it cannot be written.
+        OutputError: If it cannot be written, or a file may not be replaced.
 
     Examples:
         >>> from pathlib import Path
@@ -88,30 +91,40 @@ def write_synthetic_ava(
     if videos < 2:
         raise ConfigError(f"{videos} videos; expected at least 2, one for each split")
     held = max(1, videos // 4)
-    folder = output_dir(root / "orig_videos" / "trainval")
-    found = []
+    suffix = ".mkv" if lossless else ".mp4"
+    made = {"seed": seed, "videos": videos, "duration_s": duration_s, "size": size}
+    outputs = Outputs(
+        folder=root, origin=Origin(command="data ava-synthetic", settings=made), overwrite=overwrite
+    )
+    planned = []
     for number in range(videos):
         rng = np.random.default_rng([seed, number])
         name = "".join(rng.choice(list(NAME_LETTERS), NAME_LENGTH))
         split = SPLIT[number >= videos - held]
-        path = folder / f"{name}{'.mkv' if lossless else '.mp4'}"
-        with written_whole(path) as temporary:
+        table = f"ava_activespeaker_{split}_v1.0/{name}-activespeaker.csv"
+        planned.append((rng, name, split, f"orig_videos/trainval/{name}{suffix}", table))
+    outputs.check([file for *_, film, table in planned for file in (film, table)])
+    found = []
+    for number, (rng, name, split, film, table) in enumerate(planned):
+        for file in (film, table):
+            output_dir((root / file).parent)
+        with outputs.writing([film, table]) as paths:
             scene = demo_video(
-                temporary,
+                paths[film],
                 seed=seed * 1000 + number,
                 duration_s=duration_s,
                 size=size,
                 fps=FPS[number % len(FPS)],
                 codec="ffv1" if lossless else "h264",
             )
-        video = SyntheticAvaVideo(
-            video_id=name,
-            path=path,
-            split=split,
-            scene=scene,
-            entities=_entities(name, scene, rng),
-        )
-        _write_csv(root, video)
+            video = SyntheticAvaVideo(
+                video_id=name,
+                path=root / film,
+                split=split,
+                scene=scene,
+                entities=_entities(name, scene, rng),
+            )
+            _write_csv(paths[table], video)
         found.append(video)
         progress(number + 1, videos)
     return found
@@ -131,8 +144,7 @@ def _entities(
     return tuple(found)
 
 
-def _write_csv(root: Path, video: SyntheticAvaVideo) -> None:
-    folder = output_dir(root / f"ava_activespeaker_{video.split}_v1.0")
+def _write_csv(path: Path, video: SyntheticAvaVideo) -> None:
     scene = video.scene
     size = np.array(scene.size * 2, np.float64)
     lines = []
@@ -141,5 +153,4 @@ def _write_csv(root: Path, video: SyntheticAvaVideo) -> None:
             box = ",".join(f"{v:.6f}" for v in np.clip(scene.boxes[person, k] / size, 0, 1))
             label = "SPEAKING_AUDIBLE" if scene.speaking[person, k] else "NOT_SPEAKING"
             lines.append(f"{video.video_id},{scene.timestamps_s[k]:.2f},{box},{label},{entity}")
-    with written_whole(folder / f"{video.video_id}-activespeaker.csv") as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n")
