@@ -129,7 +129,7 @@ def test_the_command_and_the_official_score_agree(dataset, checkpoint, pushpull,
         assert score == pytest.approx(record[kind]["average_precision"], abs=1e-11)
     assert record["data"]["name"] == dataset.name
     assert str(dataset) not in (out / "results.json").read_text()
-    code, text, _ = pushpull("evaluate", checkpoint, dataset, "--out", out)
+    code, text, _ = pushpull("evaluate", checkpoint, dataset, "--out", tmp_path / "whole")
     assert code == 0
     assert text.startswith("clean        accuracy ")
     assert "2 tracks" in text

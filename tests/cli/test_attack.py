@@ -36,7 +36,7 @@ def test_everything_is_written_and_agrees(run, talking, tmp_path):
     (record,) = json.loads(out)["videos"]
     folder = tmp_path / "talking"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "adversarial-int16.wav", "adversarial.safetensors", "adversarial.wav", "results.json",
+        ".pushpull.json", "adversarial-int16.wav", "adversarial.safetensors", "adversarial.wav", "results.json",
         "side-by-side.mp4", "track-0.mkv", "track-0.mp4",
     ]  # fmt: skip
     assert json.loads((folder / "results.json").read_text()) == record
@@ -128,8 +128,9 @@ def test_frame_space_moves_pixels_of_the_video_and_detects_it_again(run, talking
 
 def test_only_one_modality_moves_if_asked(run, talking, tmp_path):
     for modality, still in (("audio", "visual_linf"), ("visual", "audio_linf")):
-        run(talking, "--out", tmp_path, "--modality", modality, "--no-video")
-        record = json.loads((tmp_path / "talking" / "results.json").read_text())
+        out = tmp_path / modality
+        run(talking, "--out", out, "--modality", modality, "--no-video")
+        record = json.loads((out / "talking" / "results.json").read_text())
         assert record["delta"][still] == 0.0
         assert record["settings"]["eps"].keys() == {modality}
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pushpull.errors import OutputExists
 from pushpull.models.weights import resolve_detector
+from pushpull.runtime.outputs import RECORD
 from pushpull.runtime.records import read_json
 from pushpull.video_attacks import attack_video
 
@@ -59,7 +61,7 @@ def test_a_folder_holds_what_the_record_says(attacked, checkpoint, tmp_path):
     inner = tmp_path / "talking"
     frame = attacked.settings["space"] == "frame"
     assert paths.keys() == (FRAME_FILES if frame else CROP_FILES)
-    assert {path.name for path in inner.iterdir()} == paths.keys()
+    assert {path.name for path in inner.iterdir()} == paths.keys() | {RECORD}
     record = read_json(paths["results.json"], kind="video-attack")
     assert record["outputs"].keys() == paths.keys() - {"results.json"}
     assert ("redetect" in record) == frame
@@ -68,17 +70,22 @@ def test_a_folder_holds_what_the_record_says(attacked, checkpoint, tmp_path):
         assert record["redetect"]["adversarial.mkv"]["frames_found"] == 25
 
 
-def test_a_second_run_leaves_nothing_of_the_first(attacked, tmp_path):
+def test_a_second_run_leaves_nothing_of_the_first_and_all_of_others(attacked, tmp_path):
     inner = tmp_path / "talking"
-    inner.mkdir()
-    for name in ("adversarial.mp4", "track-7.mkv", "side-by-side.mp4", "notes.txt"):
-        (inner / name).write_text("of before")
+    attacked.save(tmp_path)
+    assert (inner / "side-by-side.mp4").is_file()
+    (inner / "notes.txt").write_text("mine")
     attacked.save(tmp_path, video=False)
-    files = {path.name for path in inner.iterdir()}
-    assert files == (FRAME_FILES if attacked.settings["space"] == "frame" else CROP_FILES) | {
-        "notes.txt"
-    }
-    assert all(p.read_bytes() != b"of before" for p in inner.iterdir() if p.name != "notes.txt")
+    files = {path.name for path in inner.iterdir()} - {RECORD, "notes.txt"}
+    assert files == (FRAME_FILES if attacked.settings["space"] == "frame" else CROP_FILES)
+    assert (inner / "notes.txt").read_text() == "mine"
+    (inner / "adversarial.wav").write_text("mine")
+    with pytest.raises(OutputExists, match=r"adversarial\.wav: .* changed since it was made"):
+        attacked.save(tmp_path, video=False)
+    assert (inner / "adversarial.wav").read_text() == "mine"
+    assert {path.name for path in inner.iterdir()} == files | {RECORD, "notes.txt"}
+    attacked.save(tmp_path, video=False, overwrite=True)
+    assert (inner / "adversarial.wav").read_bytes() != b"mine"
 
 
 def test_the_comparison_is_made_where_it_is_asked_for(attacked, tmp_path):
