@@ -15,6 +15,7 @@ from pushpull.media import probe, read_frames, read_waveform
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
 from pushpull.models.weights import resolve_detector
+from pushpull.runtime.outputs import RECORD
 from pushpull.schema import GRID
 
 
@@ -36,8 +37,8 @@ def test_everything_is_written_and_agrees(run, talking, tmp_path):
     (record,) = json.loads(out)["videos"]
     folder = tmp_path / "talking"
     assert sorted(p.name for p in folder.iterdir()) == [
-        ".pushpull.json", "adversarial-int16.wav", "adversarial.safetensors", "adversarial.wav", "results.json",
-        "side-by-side.mp4", "track-0.mkv", "track-0.mp4",
+        RECORD, "adversarial-int16.wav", "adversarial.safetensors", "adversarial.wav",
+        "results.json", "side-by-side.mp4", "track-0.mkv", "track-0.mp4",
     ]  # fmt: skip
     assert json.loads((folder / "results.json").read_text()) == record
     clean = record["clean"]
