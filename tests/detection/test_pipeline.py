@@ -10,9 +10,10 @@ from support.media_files import make_video
 
 from pushpull.annotations import read_table
 from pushpull.detection import detect
-from pushpull.media import probe, read_waveform, write_wav
+from pushpull.detection.face_finders.finder import overlap
+from pushpull.media import Part, probe, read_waveform, write_wav
 from pushpull.schema import Track
-from pushpull.synthetic import one_face_video
+from pushpull.synthetic import Case, one_face_video
 
 
 @pytest.fixture
@@ -217,3 +218,22 @@ def test_published_weights_call_the_synthetic_speaker_speaking(shared, tmp_path,
     (scored,) = detect(tmp_path / "talk.mp4", "light-asd-ava", face_finder="dlib").tracks
     speaking = scene.speaking[0].astype(bool)[scored.track.frames]
     assert scored.scores[speaking].mean() > scored.scores[~speaking].mean() + 1
+
+
+@pytest.mark.parametrize("part", [Part(0.0, 0.6), Part(0.5, 1.1), Part(0.92, float("inf"))])
+def test_a_part_has_the_rows_of_the_whole_in_it(checkpoint, tmp_path, part):
+    path = tmp_path / "talk.mp4"
+    one_face_video(path, seed=2, duration_s=1.6, size=(320, 240), case=Case.SPEAKING)
+    [whole] = detect(path, checkpoint, face_finder="dlib").tracks
+    found = detect(path, checkpoint, face_finder="dlib", part=part)
+    [scored] = found.tracks
+    times_s = whole.track.timestamps_s
+    inside = (times_s >= part.start_s - 1e-6) & (times_s < part.end_s - 1e-6)
+    np.testing.assert_array_equal(scored.track.frames, whole.track.frames[inside])
+    np.testing.assert_allclose(scored.track.timestamps_s, times_s[inside], atol=1e-9)
+    pairs = zip(scored.track.boxes, whole.track.boxes[inside], strict=True)
+    assert min(overlap(a, b) for a, b in pairs) > 0.8
+    files = found.save(tmp_path / "out")
+    drawn = probe(files["mp4"])
+    assert drawn.n_frames == inside.sum()
+    assert drawn.duration_s == pytest.approx(inside.sum() / 25, abs=0.05)

@@ -384,7 +384,8 @@ def find_tracks(
     """Follow all faces through a video.
 
     Args:
-        frames: The video from its first frame; read once, memory does not grow with pictures.
+        frames: Consecutive frames of a video, from any on; read once, memory does not grow with
+            pictures.
         face_finder: Finds faces in single pictures.
         shortest_s: Shorter tracks are dropped.
         on_nothing: Told why, if there is no track.
@@ -403,18 +404,21 @@ def find_tracks(
         (10, (10, 4))
     """
     tracker = Tracker(face_finder)
-    for frame in frames:
-        tracker.push(frame)
+    first = 0
+    for number, frame in enumerate(frames):
+        first = first if number else frame.index
+        tracker.push(replace(frame, index=number))
     trails = joined(tracker.finish(), LONGEST_GAP_S)
     times_s = np.array(tracker.times_s)
     kept = [t for t in trails if is_face(t, times_s, face_finder, shortest_s)]
     if not kept:
         on_nothing(why_nothing(trails, times_s, face_finder, shortest_s))
     kept.sort(key=lambda t: (t.frames[0], t.boxes[0][0]))
-    return [
+    tracks = [
         whole_track(number, np.array(t.frames), np.array(t.boxes), times_s)
         for number, t in enumerate(kept)
     ]
+    return [replace(track, frames=track.frames + first) for track in tracks]
 
 
 def alone(box: NDArray[np.float64], look: Portrait) -> Trail:
