@@ -1,22 +1,28 @@
 """The files of a detection: whole, readable by others, and like the video they come from."""
 
+import csv
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 from support.media_files import clicks, make_video, onsets_s
+from support.official_score import official_score
 
-from pushpull.annotations import read_table
+from pushpull.annotations import read_table, write_truth
 from pushpull.detection import (
     Detection,
     Overlay,
     ScoredTrack,
+    TurnRules,
     rttm_lines,
 )
 from pushpull.errors import OutputError, OutputExists
 from pushpull.media import probe, read_frames, read_waveform
+from pushpull.metrics.scoring import score_files
 from pushpull.runtime.outputs import RECORD
 from pushpull.runtime.records import as_json_text
 from pushpull.schema import Track
@@ -190,3 +196,62 @@ def test_the_video_itself_is_never_replaced(detection):
         with pytest.raises(OutputExists, match="is an input of this command and is never replaced"):
             detection.save(detection.path.parent, overwrite=overwrite)
     assert detection.path.read_bytes() == before
+
+
+def test_the_official_tool_reads_the_csv_and_the_labels(detection, outputs):
+    scores = detection.frame_scores
+    truth = outputs["labels.csv"]
+    assert official_score(truth, outputs["csv"]) == pytest.approx(100)
+    # Somebody who annotates the same rows otherwise.
+    table = read_table(truth)
+    speaking = np.arange(len(table)) % 3 == 0
+    write_truth(
+        truth,
+        video_id="two people",
+        entity_ids=[table.entities[k] for k in table.entity],
+        timestamps_s=table.timestamps_s,
+        boxes=table.boxes,
+        speaking=speaking,
+    )
+    ours = score_files(truth, outputs["csv"]).average_precision
+    assert official_score(truth, outputs["csv"]) == pytest.approx(100 * ours, abs=1e-9)
+    assert len(np.unique(scores.score)) < len(scores)
+
+
+def test_the_official_tool_refuses_decisions_as_labels_so_they_are_a_file_of_their_own(outputs):
+    text = outputs["csv"].read_text()
+    assert "NOT_SPEAKING" in outputs["labels.csv"].read_text()
+    outputs["csv"].write_text(text.replace("SPEAKING_AUDIBLE", "NOT_SPEAKING", 1))
+    with pytest.raises(ValueError, match="only SPEAKING_AUDIBLE"):
+        official_score(outputs["labels.csv"], outputs["csv"])
+
+
+def test_probability_and_decision_stand_beside_the_score(detection, outputs):
+    with outputs["csv"].open() as file:
+        rows = list(csv.DictReader(file))
+    scores = np.array([float(row["score"]) for row in rows])
+    probabilities = np.array([float(row["probability"]) for row in rows])
+    speaking = [row["speaking"] == "1" for row in rows]
+    assert probabilities == pytest.approx(1 / (1 + np.exp(-scores)), abs=1e-12)
+    assert speaking == (scores > 0).tolist()
+    assert read_table(outputs["labels.csv"]).speaking.tolist() == speaking
+    strict = replace(
+        detection,
+        tracks=tuple(replace(t, rules=TurnRules(threshold=0.9)) for t in detection.tracks),
+    )
+    folder = outputs["csv"].parent / "strict"
+    with strict.save(folder, video=False)["csv"].open() as file:
+        strict_rows = list(csv.DictReader(file))
+    assert [row["speaking"] == "1" for row in strict_rows] == (probabilities > 0.9).tolist()
+    assert [row["score"] for row in strict_rows] == [row["score"] for row in rows]
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="needs ffprobe: not on this machine")
+def test_ffprobe_reads_the_video(outputs):
+    line = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-count_frames"]
+    done = subprocess.run([*line, outputs["mp4"]], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    picture, sound = json.loads(done.stdout)["streams"]
+    assert (picture["codec_name"], picture["nb_read_frames"]) == ("h264", "50")
+    assert (sound["codec_name"], sound["codec_type"]) == ("aac", "audio")
+    assert float(picture["duration"]) == pytest.approx(2.0, abs=0.041)

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from support.ava_files import BOX, HEADER, predictions_csv, truth_csv
+from support.official_score import official_score
 
 from pushpull.errors import AnnotationError
 from pushpull.metrics.scoring import score_files
@@ -151,3 +152,11 @@ def test_the_index_that_pandas_writes_is_passed_over(tmp_path):
     head, *rows = guess.read_text().splitlines()
     guess.write_text("\n".join([f",{head}", *(f"{i},{row}" for i, row in enumerate(rows))]))
     assert score_files(truth, guess).average_precision == 1
+
+
+@pytest.mark.parametrize("name", ["ex1", "ex2a", "ex3", "low", "n16_none", "n5k_none", "allpos"])
+def test_the_official_steps_give_the_official_answers(shared, name):
+    folder = shared / "data" / "ava-evaluator"
+    want = json.loads((folder / "expected.json").read_text())[name]["map"]
+    found = official_score(folder / f"{name}_gt.csv", folder / f"{name}_pr.csv")
+    assert found == pytest.approx(want, abs=1e-9)
