@@ -26,6 +26,7 @@ from pushpull.cli.options import (
     EpsOption,
     JsonFlag,
     LimitOption,
+    MatchChoice,
     ModalityChoice,
     ModalityOption,
     NormChoice,
@@ -315,6 +316,12 @@ def score(
     predictions: Annotated[
         Path, typer.Argument(metavar="PREDICTIONS", help="Csv of scores, as AVA wants them.")
     ],
+    match: Annotated[
+        MatchChoice,
+        typer.Option(
+            help="How rows find each other: by time and entity, or by time and where the boxes are."
+        ),
+    ] = MatchChoice.rows,
     allow_missing: Annotated[
         bool,
         typer.Option(
@@ -325,12 +332,23 @@ def score(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Average precision of AVA-ActiveSpeaker, and what ties allow."""
+    """Average precision of AVA-ActiveSpeaker, and what ties allow.
+
+    With --match boxes the ground truth may name faces as it likes and have boxes of its own.
+    """
     from dataclasses import asdict
 
     from pushpull.metrics.scoring import score_files
 
     console = Console(as_json=as_json, quiet=quiet)
+    if match is MatchChoice.boxes:
+        if allow_missing:
+            raise typer.BadParameter(
+                "counts nothing with --match boxes: what is missed is part of that score",
+                param_hint="--allow-missing",
+            )
+        score_by_boxes(ground_truth, predictions, console)
+        return
     result = score_files(ground_truth, predictions, allow_missing=allow_missing)
     missing = result.missing_predictions + result.missing_ground_truth
     if missing:
@@ -339,7 +357,29 @@ def score(
     lines = [f"mAP {ap}   {result.rows} rows, {result.positives} speaking"]
     if result.high > result.low:
         lines.append(f"ties alone allow {percent(result.low, 4)} to {percent(result.high, 4)}")
-    console.result(asdict(result), kind="score", lines=lines)
+    console.result(asdict(result) | {"match": "rows"}, kind="score", lines=lines)
+
+
+def score_by_boxes(ground_truth: Path, predictions: Path, console: Console) -> None:
+    """The score where names and boxes are somebody else's."""
+    from dataclasses import asdict
+
+    from pushpull.metrics.box_scoring import score_boxes
+
+    found = score_boxes(ground_truth, predictions)
+    lines = [
+        f"mAP {percent(found.average_precision, 4)}   {found.rows} rows matched, "
+        f"{found.positives} speaking; missed {found.missed}, {found.missed_positives} of them "
+        f"speaking; {found.false_alarms} false alarms"
+    ]
+    if found.matched_average_precision is not None:
+        lines.append(f"of matched rows alone {percent(found.matched_average_precision, 4)}")
+    if found.high > found.low:
+        ends = (percent(end, 4) for end in (found.low, found.high))
+        lines.append("ties alone allow {} to {}".format(*ends))
+    if found.unlabelled:
+        console.note(f"{found.unlabelled} predictions are at times without labels; left out")
+    console.result(asdict(found) | {"match": "boxes"}, kind="score", lines=lines)
 
 
 def weights(as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:

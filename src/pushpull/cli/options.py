@@ -36,6 +36,7 @@ __all__ = [
     "FaceFinderOption",
     "JsonFlag",
     "LimitOption",
+    "MatchChoice",
     "ModalityChoice",
     "ModalityOption",
     "NormChoice",
@@ -100,6 +101,13 @@ class EngineChoice(str, Enum):
 
     local = "local"
     ray = "ray"
+
+
+class MatchChoice(str, Enum):
+    """How rows of two csv files find each other."""
+
+    rows = "rows"
+    boxes = "boxes"
 
 
 class ModalityChoice(str, Enum):
