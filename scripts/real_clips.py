@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     index = json.loads((args.clips / "index.json").read_text())
-    weights = args.weights or list(WEIGHTS)
+    weights = args.detector or list(WEIGHTS)
     rows: list[dict[str, Any]] = []
     for face_finder in args.face_finder or ["dlib", "yunet"]:
         models = {name: resolve_detector(name, device="cpu") for name in weights}

@@ -12,7 +12,7 @@ from pyannote.core import Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from pushpull.detection import ScoredTrack, rttm_lines, srt_lines, vtt_lines
+from pushpull.detection import ScoredTrack, Turn, rttm_lines, srt_lines, vtt_lines
 from pushpull.schema import Track
 
 MS = 0.0005 + 1e-9
@@ -123,3 +123,51 @@ def test_nobody_who_speaks_is_an_empty_file_that_can_be_read():
     assert list(rttm_lines("talk", silent)) == []
     assert list(srt.parse("".join(srt_lines(silent)))) == []
     assert list(webvtt.from_buffer(StringIO("".join(vtt_lines(silent))))) == []
+
+
+@pytest.fixture
+def tracks():
+    """Face 0 speaks from 0.4 to 1.2 s, face 10 from 1.6 to 2 s."""
+    found = []
+    for number, (first, last) in ((0, (10, 30)), (10, (40, 50))):
+        scores = np.full(50, -4.0)
+        scores[first:last] = 4.0
+        track = Track(
+            track_id=number,
+            frames=np.arange(50),
+            timestamps_s=np.arange(50) / 25,
+            boxes=np.array([[10.0, 10.0, 60.0, 70.0]] * 50),
+            detected=np.ones(50, bool),
+        )
+        found.append(ScoredTrack(track=track, scores=scores))
+    return found
+
+
+OFF = (Turn(0.0, 0.4), Turn(1.2, 1.6))
+
+
+def test_a_voice_off_screen_is_a_speaker_of_its_own(tracks):
+    fields = [line.split() for line in rttm_lines("my talk", tracks, OFF)]
+    assert [(f[3], f[4], f[7]) for f in fields] == [
+        ("0.000", "0.400", "my_talk:off-screen"),
+        ("0.400", "0.800", "my_talk:0"),
+        ("1.200", "0.400", "my_talk:off-screen"),
+        ("1.600", "0.400", "my_talk:10"),
+    ]
+
+
+def test_subtitles_say_who_is_heard(tracks):
+    blocks = "".join(srt_lines(tracks, OFF)).strip().split("\n\n")
+    assert [block.splitlines()[2] for block in blocks] == [
+        "off-screen", "face 0", "off-screen", "face 10",
+    ]  # fmt: skip
+    assert blocks[3].splitlines()[1] == "00:00:01,600 --> 00:00:02,000"
+    cues = "".join(vtt_lines(tracks, OFF)).strip().split("\n\n")
+    assert cues[0] == "WEBVTT"
+    assert cues[1].splitlines() == ["00:00:00.000 --> 00:00:00.400", "<v off-screen>off-screen</v>"]
+
+
+def test_nothing_is_said_of_nobody():
+    assert list(rttm_lines("talk", [])) == []
+    assert list(srt_lines([])) == []
+    assert list(vtt_lines([])) == ["WEBVTT\n\n"]

@@ -134,3 +134,48 @@ def test_probabilities_are_the_softmax_of_the_two_logits_without_overflow():
     scored = ScoredTrack(track=track, scores=np.array([0.0, np.log(3), 1e6, -1e6]))
     assert scored.probabilities.tolist() == pytest.approx([0.5, 0.75, 1, 0])
     assert scored.speaking.tolist() == [False, True, True, False]
+
+
+def face(scores, elsewhen):
+    n = len(scores)
+    track = Track(
+        track_id=0,
+        frames=np.arange(n),
+        timestamps_s=at(25, n),
+        boxes=np.array([[10.0, 10.0, 60.0, 70.0]] * n),
+        detected=np.ones(n, bool),
+    )
+    return ScoredTrack(track=track, scores=np.asarray(scores), elsewhen=elsewhen)
+
+
+def test_agreement_is_the_score_less_the_best_of_another_time():
+    scores = np.array([-3.0] * 10 + [4.0] * 30 + [-3.0] * 10)
+    elsewhen = np.full((6, 50), -2.0)
+    elsewhen[2, 10:40] = 1.5
+    elsewhen[5] = np.nan
+    scored = face(scores, elsewhen)
+    [turn] = scored.turns
+    assert scored.agreement(turn) == pytest.approx(4.0 - 1.5)
+
+
+def test_agreement_is_said_only_where_there_is_something_to_compare():
+    scores, times = np.full(50, 3.0), np.zeros((6, 50))
+    assert face(scores, None).agreement(Turn(0.0, 2.0)) is None
+    assert face(scores, times).agreement(Turn(0.0, 0.4)) is None
+    times[3:] = np.nan
+    assert face(scores, times).agreement(Turn(0.0, 2.0)) is None
+
+
+@given(
+    st.lists(st.floats(-5, 5), min_size=40, max_size=40),
+    st.integers(0, 2**32 - 1),
+    st.floats(-3, 3),
+)
+def test_what_is_added_to_all_scores_changes_no_agreement(scores, seed, more):
+    elsewhen = np.random.default_rng(seed).normal(size=(8, 40))
+    turn = Turn(0.0, 1.6)
+    before = face(scores, elsewhen).agreement(turn)
+    after = face(np.array(scores) + more, elsewhen + more).agreement(turn)
+    assert after == pytest.approx(before, abs=1e-9)
+    # The order of the other times is nothing.
+    assert face(scores, elsewhen[::-1]).agreement(turn) == pytest.approx(before, abs=1e-12)

@@ -15,7 +15,9 @@ def test_a_row_is_what_the_moved_embeddings_give(name) -> None:
         output = detector(torch.randn(1, 40_000) / 10, 255 * torch.rand(1, 62, 112, 112))
         scores = scores_at_shifts(detector, output, fps=25.0)
         n = torch.tensor([62])
-        for row, shift_s in zip(scores, SHIFTS_S, strict=False):
+        fits = scores.isfinite().all(1)
+        assert fits.tolist() == [abs(shift_s) < 1.5 for shift_s in SHIFTS_S]
+        for row, shift_s in zip(scores[fits], SHIFTS_S, strict=False):
             moved = torch.roll(output.e_a, round(25 * shift_s), 1)
             alone = detector.fuse(moved, output.e_v, n).score[0]
             torch.testing.assert_close(row, alone, rtol=0, atol=1e-5)
@@ -28,7 +30,7 @@ def test_a_short_clip_has_fewer_shifts_and_a_very_short_one_none() -> None:
         sound, faces = torch.zeros(1, 640 * n), torch.zeros(1, n, 112, 112)
         with torch.inference_mode():
             found = scores_at_shifts(detector, detector(sound, faces), fps=25.0)
-        counts.append(0 if found is None else len(found))
+        counts.append(int(found.isfinite().all(1).sum()))
     assert counts == [0, 4, len(SHIFTS_S)]
 
 

@@ -26,6 +26,7 @@ from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
+from pushpull.detection.voices import off_screen_turns
 from pushpull.errors import MediaError, UnknownName
 from pushpull.media import (
     WHOLE,
@@ -39,6 +40,7 @@ from pushpull.media import (
 )
 from pushpull.media.audio import SILENCE, peak_of
 from pushpull.models.detector import Detector
+from pushpull.models.shifts import scores_at_shifts
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import readable
@@ -129,14 +131,23 @@ def detect(
         encoded = encode_tracks(
             footage.path, footage.tracks, model, window, footage.n_frames, progress, part=part
         )
-        scored = score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
+        scored = [
+            replace(one, rules=rules)
+            for one in score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
+        ]
+        off_screen = off_screen_turns(
+            footage.waveform,
+            [turn for one in scored for turn in one.turns],
+            start_s=part.start_s,
+        )
     return Detection(
         path=footage.path,
         name=readable(footage.path.stem if name is None else name),
         info=footage.info,
         part=part,
         audio_track=footage.audio_track,
-        tracks=tuple(replace(one, rules=rules) for one in scored),
+        tracks=tuple(scored),
+        off_screen=tuple(off_screen),
         settings={
             "detector": model.card.name,
             "detector_sha256": model.card.sha256,
@@ -443,7 +454,7 @@ def score_tracks(
     """
     scored = []
     for _, items in groupby(encoded, key=lambda item: item.track.track_id):
-        parts, scores = [], []
+        parts, scores, elsewhen = [], [], []
         for item in items:
             from_s, n = float(item.track.timestamps_s[0]) - start_s, item.local.shape[1]
             sound = torch.from_numpy(slice_audio(waveform, from_s, from_s + n / item.grid.fps))
@@ -451,7 +462,16 @@ def score_tracks(
             of_grid = output.score[0].double().cpu().numpy()
             parts.append(item.track)
             scores.append(of_grid[item.grid.grid_of_frame])
-        scored.append(ScoredTrack(track=joined(parts), scores=np.concatenate(scores)))
+            moved = scores_at_shifts(detector, output, fps=item.grid.fps)
+            if moved is not None:
+                elsewhen.append(moved.float().cpu().numpy()[:, item.grid.grid_of_frame])
+        scored.append(
+            ScoredTrack(
+                track=joined(parts),
+                scores=np.concatenate(scores),
+                elsewhen=np.concatenate(elsewhen, axis=1) if elsewhen else None,
+            )
+        )
     return scored
 
 

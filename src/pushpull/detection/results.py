@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.detection.render import Overlay
 from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
-from pushpull.detection.turns import ScoredTrack
+from pushpull.detection.turns import ScoredTrack, Turn
 from pushpull.media import WHOLE, Part, VideoInfo, VideoWriter, read_frames
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import readable
@@ -42,6 +42,7 @@ class Detection:
         audio_track: Number of the sound track that was heard, from 1; None where another sound was
             given.
         tracks: Every face with its scores.
+        off_screen: Turns of voices that are nobody's on screen, by voice activity.
         settings: Detector, face finder, crop, device: what it takes to do it again.
         seconds: Wall time by stage.
         notes: Anything the user should know (silence, damage, resampled frame rate).
@@ -64,6 +65,7 @@ class Detection:
     part: Part = WHOLE
     audio_track: int | None = None
     tracks: tuple[ScoredTrack, ...]
+    off_screen: tuple[Turn, ...] = ()
     settings: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ class Detection:
             "settings": dict(self.settings),
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "notes": list(self.notes),
+            "off_screen": [[turn.start_s, turn.end_s] for turn in self.off_screen],
             "tracks": [
                 {"track_id": self.entity_id(scored), **summary_of(scored)}
                 | (frames_of(scored) if frames else {})
@@ -169,9 +172,9 @@ class Detection:
             write_labels(self, paths["labels.csv"])
             write_json(paths["json"], self.as_dict(), kind="detection")
             for suffix, lines in (
-                ("rttm", rttm_lines(self.name, self.tracks)),
-                ("srt", srt_lines(self.tracks)),
-                ("vtt", vtt_lines(self.tracks)),
+                ("rttm", rttm_lines(self.name, self.tracks, self.off_screen)),
+                ("srt", srt_lines(self.tracks, self.off_screen)),
+                ("vtt", vtt_lines(self.tracks, self.off_screen)),
             ):
                 paths[suffix].write_text("".join(lines), encoding="utf-8")
             if video:
@@ -273,7 +276,13 @@ def summary_of(scored: ScoredTrack) -> dict[str, Any]:
         "mean_score": float(scored.scores.mean()),
         "speaking_share": float(scored.speaking.mean()),
         "turns": [[turn.start_s, turn.end_s] for turn in scored.turns],
+        "agreements": [rounded(scored.agreement(turn)) for turn in scored.turns],
     }
+
+
+def rounded(value: float | None) -> float | None:
+    """To what a file shows."""
+    return None if value is None else round(value, 3)
 
 
 def frames_of(scored: ScoredTrack) -> dict[str, Any]:

@@ -6,15 +6,23 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pushpull.detection.turns import ScoredTrack, Turn
 
-__all__ = ["rttm_lines", "srt_lines", "vtt_lines"]
+__all__ = ["OFF_SCREEN", "rttm_lines", "srt_lines", "vtt_lines"]
+
+OFF_SCREEN = "off-screen"
+"""Whose turn it is where a voice is heard and no face speaks."""
+
+FACE = "face "
 
 
-def rttm_lines(name: str, tracks: Sequence[ScoredTrack]) -> Iterator[str]:
+def rttm_lines(
+    name: str, tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()
+) -> Iterator[str]:
     """Speech turns in NIST's rich transcription time marks, one speaker per track, by time.
 
     Args:
         name: Of the recording.
         tracks: Its faces.
+        off_screen: Turns of voices that are nobody's on screen.
 
     Examples:
         >>> import pushpull as pp
@@ -28,14 +36,14 @@ def rttm_lines(name: str, tracks: Sequence[ScoredTrack]) -> Iterator[str]:
     """
     # rttm fields are separated by blanks, so names must not hold any.
     word = "_".join(name.split()) or "_"
-    for turn, scored in _by_time(tracks):
+    for turn, who in _by_time(tracks, off_screen):
         yield (
             f"SPEAKER {word} 1 {turn.start_s:.3f} {turn.end_s - turn.start_s:.3f} <NA> <NA> "
-            f"{word}:{scored.track.track_id} <NA> <NA>\n"
+            f"{word}:{who.removeprefix(FACE)} <NA> <NA>\n"
         )
 
 
-def srt_lines(tracks: Sequence[ScoredTrack]) -> Iterator[str]:
+def srt_lines(tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()) -> Iterator[str]:
     """Speech turns as SubRip subtitles that say which face speaks.
 
     Examples:
@@ -53,12 +61,12 @@ def srt_lines(tracks: Sequence[ScoredTrack]) -> Iterator[str]:
         00:00:00,000 --> 00:00:00,400
         face 2
     """
-    for number, (turn, scored) in enumerate(_by_time(tracks), start=1):
+    for number, (turn, who) in enumerate(_by_time(tracks, off_screen), start=1):
         times = f"{_stamp(turn.start_s, ',')} --> {_stamp(turn.end_s, ',')}"
-        yield f"{number}\n{times}\nface {scored.track.track_id}\n\n"
+        yield f"{number}\n{times}\n{who}\n\n"
 
 
-def vtt_lines(tracks: Sequence[ScoredTrack]) -> Iterator[str]:
+def vtt_lines(tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()) -> Iterator[str]:
     """Speech turns as WebVTT, the face as the voice of each cue.
 
     Examples:
@@ -67,15 +75,16 @@ def vtt_lines(tracks: Sequence[ScoredTrack]) -> Iterator[str]:
         WEBVTT
     """
     yield "WEBVTT\n\n"
-    for turn, scored in _by_time(tracks):
-        face = f"face {scored.track.track_id}"
+    for turn, who in _by_time(tracks, off_screen):
         times = f"{_stamp(turn.start_s, '.')} --> {_stamp(turn.end_s, '.')}"
-        yield f"{times}\n<v {face}>{face}</v>\n\n"
+        yield f"{times}\n<v {who}>{who}</v>\n\n"
 
 
-def _by_time(tracks: Iterable[ScoredTrack]) -> list[tuple[Turn, ScoredTrack]]:
-    found = [(turn, scored) for scored in tracks for turn in scored.turns]
-    return sorted(found, key=lambda f: (f[0].start_s, f[0].end_s, f[1].track.track_id))
+def _by_time(tracks: Iterable[ScoredTrack], off_screen: Iterable[Turn]) -> list[tuple[Turn, str]]:
+    """All turns and whose they are."""
+    found = [(turn, f"{FACE}{one.track.track_id}") for one in tracks for turn in one.turns]
+    found += [(turn, OFF_SCREEN) for turn in off_screen]
+    return sorted(found, key=lambda f: (f[0].start_s, f[0].end_s))
 
 
 def _stamp(time_s: float, point: str) -> str:

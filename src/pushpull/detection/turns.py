@@ -32,6 +32,10 @@ LONGEST_PICTURE_S = 1.0
 
 ONE_FRAME_S = 0.04
 
+SHORTEST_AGREEMENT_S = 0.5
+LEAST_SHIFTS = 4
+"""Of a turn and of other times to try, for lips and voice to be compared."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRules:
@@ -109,6 +113,8 @@ class ScoredTrack:
     Attributes:
         track: The face: frames, timestamps, boxes.
         scores: Log-odds of speaking (N,) float64.
+        elsewhen: The same with the sound moved by each of `pushpull.models.shifts.SHIFTS_S`
+            (K, N), NaN where that was not done; None where the detector cannot.
         rules: What a decision and a turn are.
 
     Examples:
@@ -130,6 +136,7 @@ class ScoredTrack:
 
     track: Track
     scores: NDArray[np.float64]
+    elsewhen: NDArray[np.float32] | None = None
     rules: TurnRules = DEFAULT_RULES
 
     @property
@@ -148,6 +155,39 @@ class ScoredTrack:
     def turns(self) -> list[Turn]:
         """Speech turns by the rules: short pauses bridged, short bursts dropped."""
         return turns_of(self.track.timestamps_s, self.scores, self.rules)
+
+    def agreement(self, turn: Turn) -> float | None:
+        """How much better lips and voice of a turn fit now than at any other time near it.
+
+        The mean score of the turn's frames less the best of those with the sound moved: log-odds,
+        above 0 where no other time fits as well. A voice from elsewhere fits now by chance only, so
+        it is mostly below; a decision may be sure and the agreement low. None for turns of less
+        than half a second, and where too few other times could be tried.
+
+        Examples:
+            >>> from pushpull.detection import ScoredTrack, Turn
+            >>> from pushpull.schema import Track
+            >>> track = Track(
+            ...     track_id=0,
+            ...     frames=np.arange(50),
+            ...     timestamps_s=np.arange(50) / 25,
+            ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]] * 50),
+            ...     detected=np.ones(50, bool),
+            ... )
+            >>> elsewhen = np.array([[0.5], [-1.0], [1.5], [-2.0]]).repeat(50, axis=1)
+            >>> scored = ScoredTrack(track=track, scores=np.full(50, 2.0), elsewhen=elsewhen)
+            >>> scored.agreement(Turn(0.4, 1.6))
+            0.5
+        """
+        times_s = self.track.timestamps_s
+        here = (times_s >= turn.start_s - 1e-9) & (times_s < turn.end_s - 1e-9)
+        if self.elsewhen is None or turn.end_s - turn.start_s < SHORTEST_AGREEMENT_S:
+            return None
+        others = self.elsewhen[:, here]
+        others = others[np.isfinite(others).all(1)]
+        if len(others) < LEAST_SHIFTS:
+            return None
+        return float(self.scores[here].mean() - others.mean(1).max())
 
 
 def frame_lengths_s(timestamps_s: NDArray[np.float64]) -> NDArray[np.float64]:

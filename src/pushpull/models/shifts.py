@@ -22,10 +22,11 @@ LONGEST_SHIFT = 0.6
 """In shares of a track: what is moved round to the other end is no time of its own."""
 
 WINDOW_FRAMES = 500
+"""What is fused at once."""
 
 
 def scores_at_shifts(detector: Detector, output: Output, *, fps: float) -> Tensor | None:
-    """Scores (K, T) of one clip with its sound moved by each of `SHIFTS_S` that fits into it.
+    """Scores (K, T) of one clip with its sound moved by each of the K `SHIFTS_S`.
 
     Args:
         detector: In eval mode.
@@ -33,7 +34,7 @@ def scores_at_shifts(detector: Detector, output: Output, *, fps: float) -> Tenso
         fps: Video frames per second.
 
     Returns:
-        None where a model gives no embeddings, or the clip is too short for any shift.
+        NaN where the clip is too short for a shift; None where a model gives no embeddings.
 
     Examples:
         >>> from pushpull.models import build
@@ -42,21 +43,22 @@ def scores_at_shifts(detector: Detector, output: Output, *, fps: float) -> Tenso
         >>> with torch.inference_mode():
         ...     output = detector(torch.randn(1, 32_000) / 10, 255 * torch.rand(1, 50, 112, 112))
         >>> len(SHIFTS_S), scores_at_shifts(detector, output, fps=25.0).shape
-        (12, torch.Size([10, 50]))
+        (12, torch.Size([12, 50]))
     """
     e_a, e_v = output.e_a, output.e_v
     if e_a is None or e_v is None:
         return None
     n = e_v.shape[1]
-    shifts = [round(s * fps) for s in SHIFTS_S if abs(s) * fps <= LONGEST_SHIFT * n]
-    if not shifts:
-        return None
-    moved = torch.cat([torch.roll(e_a, shift, 1) for shift in shifts])
-    still = e_v.expand(len(shifts), -1, -1)
-    parts = []
+    scores = torch.full((len(SHIFTS_S), n), torch.nan, device=e_v.device)
+    rows = [k for k, s in enumerate(SHIFTS_S) if abs(s) * fps <= LONGEST_SHIFT * n]
+    if not rows:
+        return scores
+    moved = torch.cat([torch.roll(e_a, round(SHIFTS_S[k] * fps), 1) for k in rows])
+    still = e_v.expand(len(rows), -1, -1)
     with torch.inference_mode():
         for first in range(0, n, WINDOW_FRAMES):
             here = slice(first, first + WINDOW_FRAMES)
-            frames = torch.full((len(shifts),), still[:, here].shape[1], device=e_v.device)
-            parts.append(detector.fuse(moved[:, here], still[:, here], frames).score)
-    return torch.cat(parts, 1)
+            frames = torch.full((len(rows),), still[:, here].shape[1], device=e_v.device)
+            output = detector.fuse(moved[:, here], still[:, here], frames)
+            scores[rows, here] = output.score.to(scores.dtype)
+    return scores
