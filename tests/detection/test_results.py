@@ -15,7 +15,6 @@ from support.official_score import official_score
 from pushpull.annotations import read_table, write_truth
 from pushpull.detection import (
     Detection,
-    Overlay,
     ScoredTrack,
     TurnRules,
     rttm_lines,
@@ -157,23 +156,6 @@ def test_boxes_are_drawn_where_the_faces_are_and_by_state(outputs):
     assert speaking[1] > speaking[0] + 15
     assert silent[0] > silent[1] + 15
     assert np.abs(edge(5, 200) - 128).max() < 4
-
-
-def test_labels_stay_inside_the_picture_for_boxes_at_its_borders():
-    boxes = np.array([[-20.0, -10, 50, 60], [300, 200, 340, 260], [5, 0, 20, 12]])
-    track = Track(
-        track_id=12,
-        frames=np.arange(3),
-        timestamps_s=np.arange(3) / 25,
-        boxes=boxes,
-        detected=np.ones(3, bool),
-    )
-    overlay = Overlay([ScoredTrack(track=track, scores=np.array([1.0, -1, 1]))], 240)
-    grey = np.full((240, 320, 3), 128, np.uint8)
-    for frame in range(3):
-        drawn = overlay.draw(grey, frame)
-        assert (drawn.max(-1) < 90).sum() > 20, "no letters are seen"
-    assert (grey == 128).all()
 
 
 def test_a_failure_in_the_middle_leaves_nothing(detection, tmp_path):

@@ -104,7 +104,7 @@ class EngineChoice(str, Enum):
 
 
 class MatchChoice(str, Enum):
-    """How rows of two csv files find each other."""
+    """How rows of two csv files find each other: by rows (time and entity), or by boxes."""
 
     rows = "rows"
     boxes = "boxes"

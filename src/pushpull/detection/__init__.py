@@ -13,7 +13,7 @@ from pushpull.detection.pipeline import (
     origin_of,
     score_tracks,
 )
-from pushpull.detection.render import Overlay
+from pushpull.detection.render import Label, Overlay
 from pushpull.detection.results import Detection, output_files
 from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
@@ -23,6 +23,7 @@ __all__ = [
     "Detection",
     "EncodedTrack",
     "Footage",
+    "Label",
     "Overlay",
     "ScoredTrack",
     "Stopwatch",

@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.detection.turns import ScoredTrack
 
-__all__ = ["Overlay"]
+__all__ = ["Label", "Overlay"]
 
 # Blue-green against orange stays apart for colour-blind eyes; the words repeat it.
 SPEAKING_RGB = (46, 204, 113)
 SILENT_RGB = (235, 94, 52)
 INK_RGB = (20, 20, 20)
 
+LETTERS_OF_SIDE = 1 / 1200
+LEAST_LETTERS = 0.45
+"""Size of letters: so much of the picture's shorter side, and 10 pixels high at least."""
+
+OVER_OTHERS, OVER_OWN, AWAY, ELSEWHERE = 4.0, 1.0, 2.0, 0.5
+"""What a place for a label costs: shares of it over faces, heights away from its box, a change."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What is written beside a face.
+
+    Attributes:
+        track_id: The face.
+        text: Its number, state and probability, or less where there is no room.
+        speaking: Its state.
+        box: Where: x1, y1, x2, y2 in pixels.
+
+    Examples:
+        >>> from pushpull.detection import Label
+        >>> Label(track_id=0, text="0 speaking 0.93", speaking=True, box=(10, 4, 140, 22)).box[3]
+        22
+    """
+
+    track_id: int
+    text: str
+    speaking: bool
+    box: Box
+
 
 class Overlay:
     """Draws every track's box and state on the frames of one video.
 
+    Labels lie inside the picture and never over each other; they keep to where they were in the
+    frame drawn before, if they can.
+
     Args:
         tracks: Faces with their scores.
-        height: Picture height in pixels; sets the size of lines and letters.
+        width: Of the picture in pixels.
+        height: Likewise; the shorter side sets the size of lines and letters.
 
     Examples:
         >>> from pushpull.detection import Overlay, ScoredTrack
@@ -34,44 +70,133 @@ class Overlay:
         ...     boxes=np.array([[40.0, 20.0, 90.0, 85.0]]),
         ...     detected=np.array([True]),
         ... )
-        >>> overlay = Overlay([ScoredTrack(track=track, scores=np.array([2.0]))], height=120)
-        >>> picture = np.zeros((120, 160, 3), np.uint8)
+        >>> tracks = [ScoredTrack(track=track, scores=np.array([2.0]))]
+        >>> overlay = Overlay(tracks, width=320, height=240)
+        >>> picture = np.zeros((240, 320, 3), np.uint8)
         >>> bool(overlay.draw(picture, 0).any()), bool(picture.any())
         (True, False)
+        >>> [label.text for label in overlay.labels(0)]
+        ['0 speaking 0.88']
     """
 
-    def __init__(self, tracks: Sequence[ScoredTrack], height: int) -> None:
-        self.scale = height / 480
+    def __init__(self, tracks: Sequence[ScoredTrack], *, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        side = min(width, height)
+        self.letters = max(LEAST_LETTERS, side * LETTERS_OF_SIDE)
+        self.weight = max(1, round(side / 600))
+        self.pad = max(2, round(side / 200))
+        self.line = max(1, round(side / 240))
         self.by_frame: dict[int, list[tuple[ScoredTrack, int]]] = {}
         for scored in tracks:
             for position, frame in enumerate(scored.track.frames):
                 self.by_frame.setdefault(int(frame), []).append((scored, position))
+        self._kept: dict[int, int] = {}
 
     def draw(self, image: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
         """A copy of an RGB picture (H, W, 3) with the boxes of this frame."""
-        image = image.copy()
-        for scored, position in self.by_frame.get(frame, []):
-            self._draw_face(image, scored, position)
-        return image
-
-    def _draw_face(self, image: NDArray[np.uint8], scored: ScoredTrack, position: int) -> None:
         import cv2
 
-        speaking = bool(scored.speaking[position])
-        colour = SPEAKING_RGB if speaking else SILENT_RGB
-        thickness = max(1, round((3 if speaking else 2) * self.scale))
-        x1, y1, x2, y2 = (round(float(v)) for v in scored.track.boxes[position])
-        cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
-        word = "speaking" if speaking else "silent"
-        text = f"{scored.track.track_id} {word} {scored.probabilities[position]:.2f}"
-        font, size = cv2.FONT_HERSHEY_SIMPLEX, max(0.3, 0.45 * self.scale)
-        weight = max(1, round(self.scale))
-        (width, height), base = cv2.getTextSize(text, font, size, weight)
-        pad = max(2, round(3 * self.scale))
-        # Above the box where there is room, inside it where the box touches the top.
-        bottom = y1 if y1 - height - base - 2 * pad >= 0 else y1 + height + base + 2 * pad
-        left = int(np.clip(x1, 0, max(0, image.shape[1] - width - 2 * pad)))
-        top = bottom - height - base - 2 * pad
-        cv2.rectangle(image, (left, top), (left + width + 2 * pad, bottom), colour, cv2.FILLED)
-        origin = (left + pad, bottom - base - pad + 1)
-        cv2.putText(image, text, origin, font, size, INK_RGB, weight, cv2.LINE_AA)
+        image = image.copy()
+        for scored, position in self.by_frame.get(frame, []):
+            speaking = bool(scored.speaking[position])
+            x1, y1, x2, y2 = _rounded(scored.track.boxes[position])
+            thickness = self.line + speaking * max(1, self.line // 2)
+            colour = SPEAKING_RGB if speaking else SILENT_RGB
+            cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
+        for label in self.labels(frame):
+            x1, y1, x2, y2 = label.box
+            colour = SPEAKING_RGB if label.speaking else SILENT_RGB
+            cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
+            base = self._size(label.text)[2]
+            cv2.putText(
+                image,
+                label.text,
+                (x1 + self.pad, y2 - self.pad - base),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                self.letters,
+                INK_RGB,
+                self.weight,
+                cv2.LINE_AA,
+            )
+        return image
+
+    def labels(self, frame: int) -> list[Label]:
+        """What is written in a frame, and where."""
+        faces = self.by_frame.get(frame, [])
+        boxes = np.array([scored.track.boxes[i] for scored, i in faces]).reshape(-1, 4)
+        placed: list[Label] = []
+        for k, (scored, position) in enumerate(faces):
+            number, speaking = scored.track.track_id, bool(scored.speaking[position])
+            share = f"{scored.probabilities[position]:.2f}"
+            word = "speaking" if speaking else "silent"
+            for text in (f"{number} {word} {share}", f"{number} {share}", f"{number}"):
+                spot = self._place(text, number, boxes, k, [label.box for label in placed])
+                if spot is not None:
+                    placed.append(Label(track_id=number, text=text, speaking=speaking, box=spot))
+                    break
+        return placed
+
+    def _size(self, text: str) -> tuple[int, int, int]:
+        """Width and height of a label with its margins, and how far letters reach below."""
+        import cv2
+
+        (width, height), base = cv2.getTextSize(
+            text, cv2.FONT_HERSHEY_SIMPLEX, self.letters, self.weight
+        )
+        below = max(1, base // 2)
+        return width + 2 * self.pad, height + below + 2 * self.pad, below
+
+    def _place(
+        self, text: str, number: int, boxes: NDArray[np.float64], own: int, taken: Sequence[Box]
+    ) -> Box | None:
+        """The cheapest free place for a label; None where there is no room for it."""
+        width, height, _ = self._size(text)
+        if width > self.width or height > self.height:
+            return None
+        corners = np.array(list(_corners(boxes[own], width, height)))
+        corners = np.clip(corners, 0, [self.width - width, self.height - height]).astype(int)
+        spots = np.concatenate([corners, corners + np.array([width, height])], axis=1)
+        over = _common(spots, boxes) / (width * height)
+        cost = 0.01 * np.arange(len(spots)) + OVER_OTHERS * np.delete(over, own, 1).sum(1)
+        cost += OVER_OWN * over[:, own] + AWAY * _apart(spots, boxes[own]) / height
+        if number in self._kept:
+            cost += ELSEWHERE * (np.arange(len(spots)) != self._kept[number])
+        if taken:
+            cost[_common(spots, np.array(taken, float)).sum(1) > 0] = np.inf
+        best = int(cost.argmin())
+        if not np.isfinite(cost[best]):
+            return None
+        self._kept[number] = best
+        x1, y1, x2, y2 = spots[best].tolist()
+        return x1, y1, x2, y2
+
+
+def _rounded(box: NDArray[np.float64]) -> list[int]:
+    return [round(float(v)) for v in box]
+
+
+def _corners(box: NDArray[np.float64], width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Upper left corners of labels about a box, the best first."""
+    x1, y1, x2, y2 = _rounded(box)
+    columns = (x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2)
+    rows = [y1 - height, y2, y1, y2 - height]
+    rows += [y for k in range(1, 5) for y in (y1 - (k + 1) * height, y2 + k * height)]
+    rows += [(y1 + y2 - height) // 2]
+    for row in rows:
+        for column in columns:
+            yield column, row
+
+
+def _common(spots: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Common area of each spot with each box (N, M)."""
+    low = np.maximum(spots[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(spots[:, None, 2:], boxes[None, :, 2:])
+    found: NDArray[np.float64] = np.clip(high - low, 0, None).astype(float).prod(-1)
+    return found
+
+
+def _apart(spots: NDArray[np.int64], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each spot is from a box (N,), 0 where they touch."""
+    gaps = np.maximum(box[:2] - spots[:, 2:], spots[:, :2] - box[2:])
+    found: NDArray[np.float64] = np.clip(gaps - 1, 0, None).sum(1)
+    return found

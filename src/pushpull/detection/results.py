@@ -251,7 +251,7 @@ def rows_of(detection: Detection) -> dict[str, Any]:
 def write_video(detection: Detection, path: Path, progress: Progress) -> None:
     """The video with boxes and states drawn, and the sound that was heard; a part begins at 0."""
     info, part = detection.info, detection.part
-    overlay = Overlay(detection.tracks, info.height)
+    overlay = Overlay(detection.tracks, width=info.width, height=info.height)
     with VideoWriter(
         path,
         width=info.width,

@@ -175,15 +175,31 @@ def score_boxes(
 
 
 def paired(truth: AvaTable, guess: AvaTable, *, least_overlap: float = LEAST_OVERLAP) -> Pairs:
-    """Pair the rows of two tables by frame and box, one to one.
+    r"""Pair the rows of two tables by frame and box, one to one.
 
     Frames are told by video and time; where each table is of one video only, its name does not
     matter. Of two frames of the predictions that one of the ground truth could be, the nearer is.
 
+    Args:
+        truth: The ground truth.
+        guess: The predictions.
+        least_overlap: Intersection over union of boxes that are one face.
+
     Raises:
         AnnotationError: If no video is in both.
 
-    Examples: see `Pairs`.
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.annotations import read_table
+        >>> from pushpull.metrics.box_scoring import paired
+        >>> row = "vid,{},0.1,0.1,0.3,{},SPEAKING_AUDIBLE,{}\n"
+        >>> _ = Path("truth.csv").write_text(row.format(1.0, 0.4, "ada"))
+        >>> _ = Path("guess.csv").write_text(
+        ...     row.format(1.01, 0.41, "face 0") + row.format(1.01, 0.9, "face 1")
+        ... )
+        >>> pairs = paired(read_table("truth.csv"), read_table("guess.csv"))
+        >>> pairs.truth, pairs.guess, pairs.false_alarms
+        (array([0]), array([0]), array([1]))
     """
     videos = _common_videos(truth, guess)
     rows: list[NDArray[np.int64]] = []

@@ -179,7 +179,8 @@ def time_in(video: Footage, frame: Frame) -> float:
 
 def overlay_of(variant: Variant) -> Overlay:
     """What draws its scores on the video."""
-    return Overlay(variant.scored, variant.clips.info.height)
+    info = variant.clips.info
+    return Overlay(variant.scored, width=info.width, height=info.height)
 
 
 def drawn(variant: Variant, overlay: Overlay, frame: Frame, info: VideoInfo) -> NDArray[np.uint8]:
