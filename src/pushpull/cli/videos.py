@@ -59,6 +59,13 @@ def detect(
     detector: DetectorOption = "light-asd-ava",
     out: OutOption = Path("pushpull-out"),
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Faces to score instead of looking for them: csv in AVA's columns, or a json of "
+            "this command."
+        ),
+    ] = None,
     crop: CropOption = CropChoice.auto,
     device: DeviceOption = DeviceChoice.auto,
     start: StartOption = 0.0,
@@ -110,17 +117,19 @@ def detect(
     model = resolve_detector(detector, device=device.value)
     asked: dict[str, Any] = {
         "face_finder": face_finder.value,
+        "boxes": boxes,
         "crop": crop.value,
         "part": part,
         "audio_track": audio_track,
         "rules": rules,
     }
+    inputs = [*videos, *([] if boxes is None else [boxes])]
     for path, name in zip(videos, names, strict=True):
         # What may not be replaced is said before hours of work.
         Outputs(
             folder=out,
             origin=origin_of(path, model, name=name, **asked),
-            inputs=tuple(videos),
+            inputs=tuple(inputs),
             overwrite=overwrite,
         ).check(output_files(name, video=video).values())
     output_dir(out)
@@ -134,7 +143,7 @@ def detect(
                 )
                 began = time.perf_counter()
                 outputs = result.save(
-                    out, video=video, overwrite=overwrite, inputs=videos, progress=report
+                    out, video=video, overwrite=overwrite, inputs=inputs, progress=report
                 )
                 outputs_s = round(time.perf_counter() - began, 3)
         except Exception as e:  # one file never ends a batch, whatever is wrong with it

@@ -1,6 +1,7 @@
 """Who is speaking in a video: the pipeline, its results, and the files they become."""
 
 from pushpull.detection.crops import VideoClips, gathered, read_clips
+from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
 from pushpull.detection.pipeline import (
     EncodedTrack,
     Footage,
@@ -23,6 +24,7 @@ __all__ = [
     "Detection",
     "EncodedTrack",
     "Footage",
+    "GivenFace",
     "Label",
     "Overlay",
     "ScoredTrack",
@@ -41,9 +43,11 @@ __all__ = [
     "origin_of",
     "output_files",
     "read_clips",
+    "read_faces",
     "rttm_lines",
     "score_tracks",
     "srt_lines",
+    "tracks_of",
     "turns_of",
     "voiced",
     "vtt_lines",

