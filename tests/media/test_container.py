@@ -2,6 +2,7 @@ import os
 import wave
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from support.media_files import make_video
@@ -149,3 +150,51 @@ def test_odd_file_names_are_only_names(tmp_path, name):
     path = make_video(tmp_path / "plain.mp4", size=SIZE, n_frames=5).rename(tmp_path / name)
     assert probe(path).n_frames == 5
     assert len(list(read_frames(path))) == 5
+
+
+OTHERS = {
+    "concat.mp4": "ffconcat version 1.0\nfile 'secret.mkv'\n",
+    "concat.ffconcat": "ffconcat version 1.0\nfile 'secret.mkv'\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\nsecret.mkv\n#EXT-X-ENDLIST\n",
+    "list.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\nsecret.mkv\n#EXT-X-ENDLIST\n",
+    "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "manifest.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"/>',
+    "script.avs": 'DirectShowSource("secret.mkv")\n',
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_list_of_other_files_opens_none_of_them(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "secret.mkv", size=SIZE, n_frames=5)
+    (tmp_path / name).write_text(OTHERS[name])
+    for use in (probe, read_waveform, lambda p: list(read_frames(p))):
+        with pytest.raises(MediaError, match="is text; expected a video"):
+            use(tmp_path / name)
+
+
+def test_a_name_that_means_a_series_of_pictures_is_one_file(tmp_path):
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"im{number}.jpg"), np.full((48, 64, 3), 80 * number, np.uint8))
+    with pytest.raises(MediaError, match="no such file"):
+        probe(tmp_path / "im%d.jpg")
+    (tmp_path / "im%d.jpg").write_bytes((tmp_path / "im1.jpg").read_bytes())
+    with pytest.raises(MediaError, match="is a picture; expected a video"):
+        probe(tmp_path / "im%d.jpg")
+
+
+@pytest.mark.parametrize("name", ["subfile,,start,0,end,9,,:x.mkv", "concat:a|b.mkv", "http:x.mkv"])
+def test_a_name_that_means_a_protocol_is_only_a_name(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MediaError, match="no such file"):
+        probe(name)
+    make_video(tmp_path / "plain.mkv", size=SIZE, n_frames=5).rename(tmp_path / name)
+    assert probe(name).n_frames == 5
+
+
+def test_a_loop_of_links_is_no_file(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    for use in (probe, read_waveform, lambda p: list(read_frames(p))):
+        with pytest.raises(MediaError, match=r"a\.mp4: "):
+            use(tmp_path / "a.mp4")

@@ -166,3 +166,15 @@ def test_old_tags_in_another_encoding_do_no_harm(tmp_path):
     (length,) = struct.unpack("<I", data[at + 4 : at + 8])
     path.write_bytes(data[: at + 8] + b"\xe9" * (length - 1) + data[at + 8 + length - 1 :])
     assert probe(path).n_frames == 5
+
+
+def test_a_length_stated_too_short_is_not_believed(tmp_path):
+    path = make_video(tmp_path / "short.mkv", size=SIZE, n_frames=100, audio_codec="pcm_s16le")
+    data = bytearray(path.read_bytes())
+    # The duration of matroska, a double in milliseconds.
+    at = data.index(b"\x44\x89\x88") + 3
+    data[at : at + 8] = struct.pack(">d", 200.0)
+    path.write_bytes(data)
+    info = probe(path)
+    assert info.duration_s == pytest.approx(4, abs=0.1)
+    assert info.n_frames == pytest.approx(100, abs=1)
