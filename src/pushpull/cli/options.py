@@ -60,6 +60,7 @@ __all__ = [
     "WorkersOption",
     "attack_settings",
     "budget_of",
+    "names_of",
     "part_of",
     "videos_in",
 ]
@@ -276,6 +277,28 @@ def part_of(start: float, end: float | None) -> Part:
     from pushpull.media import Part
 
     return Part(start, math.inf if end is None else end)
+
+
+def names_of(text: str) -> dict[int, str]:
+    """What faces are called: `0=Ada,1=Bob`.
+
+    Raises:
+        ConfigError: If it is not that.
+
+    Examples:
+        >>> from pushpull.cli.options import names_of
+        >>> names_of("0=Ada, 2=Bob")
+        {0: 'Ada', 2: 'Bob'}
+    """
+    from pushpull.errors import ConfigError
+
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        number, equals, name = (piece.strip() for piece in part.partition("="))
+        if not (equals and name and number.isascii() and number.isdigit()):
+            raise ConfigError(f"--names is {text!r}; expected NUMBER=NAME, such as 0=Ada,1=Bob")
+        found[int(number)] = name
+    return found
 
 
 def budget_of(text: str) -> float | dict[str, float]:

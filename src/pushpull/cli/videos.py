@@ -42,6 +42,7 @@ from pushpull.cli.options import (
     VideosArgument,
     WorkersOption,
     attack_settings,
+    names_of,
     part_of,
     videos_in,
 )
@@ -82,6 +83,16 @@ def detect(
     longest_pause: Annotated[
         float, typer.Option(help="Seconds; up to this a pause belongs to its turn.")
     ] = 0.3,
+    transcript: Annotated[
+        Path | None,
+        typer.Option(
+            help="Json of Whisper or WhisperX, or a srt, of the one video: every word gets the "
+            "face that says it."
+        ),
+    ] = None,
+    names: Annotated[
+        str, typer.Option(help="What faces are called in the transcript, such as 0=Ada,1=Bob.")
+    ] = "",
     video: VideoFlag = True,
     allow_silent: Annotated[
         bool,
@@ -95,18 +106,26 @@ def detect(
 ) -> None:
     """Find every face and say for each frame whether it is speaking.
 
-    Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video. A video that
-    cannot be done is reported, the others are done all the same, and the exit code is 1.
+    Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, and with
+    --transcript .words.json, .words.srt and .words.vtt. A video that cannot be done is reported,
+    the others are done all the same, and the exit code is 1.
     """
-    from pushpull.detection import TurnRules, origin_of, output_files
+    from pushpull.detection import TurnRules, origin_of, output_files, read_transcript
     from pushpull.detection import detect as detect_video
+    from pushpull.detection.results import spoken_outputs, word_files
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
     from pushpull.runtime.outputs import Outputs, output_names
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
-    names = output_names(videos)
+    stems = output_names(videos, also=[".labels", ".words"])
+    called = names_of(names)
+    if transcript is not None:
+        if len(videos) != 1:
+            raise typer.BadParameter("is of one video; give one", param_hint="--transcript")
+        # What cannot be read is said before minutes of work.
+        read_transcript(transcript)
     part = part_of(start, end)
     rules = TurnRules(
         threshold=threshold,
@@ -123,19 +142,22 @@ def detect(
         "audio_track": audio_track,
         "rules": rules,
     }
-    inputs = [*videos, *([] if boxes is None else [boxes])]
-    for path, name in zip(videos, names, strict=True):
+    inputs = [*videos, *(path for path in (boxes, transcript) if path is not None)]
+    for path, name in zip(videos, stems, strict=True):
         # What may not be replaced is said before hours of work.
-        Outputs(
+        planned = Outputs(
             folder=out,
             origin=origin_of(path, model, name=name, **asked),
             inputs=tuple(inputs),
             overwrite=overwrite,
-        ).check(output_files(name, video=video).values())
+        )
+        planned.check(output_files(name, video=video).values())
+        if transcript is not None:
+            spoken_outputs(planned, transcript, called).check(word_files(name).values())
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
-    for path, name in zip(videos, names, strict=True):
+    for path, name in zip(videos, stems, strict=True):
         try:
             with console.progress(name) as report:
                 result = detect_video(
@@ -143,7 +165,13 @@ def detect(
                 )
                 began = time.perf_counter()
                 outputs = result.save(
-                    out, video=video, overwrite=overwrite, inputs=inputs, progress=report
+                    out,
+                    video=video,
+                    overwrite=overwrite,
+                    inputs=inputs,
+                    transcript=transcript,
+                    names=called,
+                    progress=report,
                 )
                 outputs_s = round(time.perf_counter() - began, 3)
         except Exception as e:  # one file never ends a batch, whatever is wrong with it

@@ -16,6 +16,14 @@ from pushpull.detection.pipeline import (
 )
 from pushpull.detection.render import Label, Overlay
 from pushpull.detection.results import Detection, output_files
+from pushpull.detection.transcripts import (
+    SpokenWord,
+    Word,
+    attribute,
+    read_transcript,
+    transcript_srt,
+    transcript_vtt,
+)
 from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths_s, turns_of
 from pushpull.detection.voices import off_screen_turns, voiced
@@ -28,10 +36,13 @@ __all__ = [
     "Label",
     "Overlay",
     "ScoredTrack",
+    "SpokenWord",
     "Stopwatch",
     "Turn",
     "TurnRules",
     "VideoClips",
+    "Word",
+    "attribute",
     "counted",
     "crop_of",
     "detect",
@@ -44,10 +55,13 @@ __all__ = [
     "output_files",
     "read_clips",
     "read_faces",
+    "read_transcript",
     "rttm_lines",
     "score_tracks",
     "srt_lines",
     "tracks_of",
+    "transcript_srt",
+    "transcript_vtt",
     "turns_of",
     "voiced",
     "vtt_lines",

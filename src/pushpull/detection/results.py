@@ -7,8 +7,8 @@ for players, mp4 to see. All files of one video appear together or not at all.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,15 @@ from numpy.typing import NDArray
 
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.detection.render import Overlay
+from pushpull.detection.transcripts import (
+    SpokenWord,
+    Word,
+    attribute,
+    name_of,
+    read_transcript,
+    transcript_srt,
+    transcript_vtt,
+)
 from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack, Turn
 from pushpull.media import WHOLE, Part, VideoInfo, VideoWriter, read_frames
@@ -27,7 +36,7 @@ from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 
-__all__ = ["Detection", "output_files"]
+__all__ = ["Detection", "output_files", "spoken_outputs", "word_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +137,8 @@ class Detection:
         video: bool = True,
         overwrite: bool = False,
         inputs: Sequence[Path] = (),
+        transcript: str | os.PathLike[str] | None = None,
+        names: Mapping[int, str] | None = None,
         progress: Progress = no_progress,
     ) -> dict[str, Path]:
         """Write NAME.csv, .json, .rttm, .srt, .vtt, .labels.csv and .mp4 into a folder.
@@ -140,6 +151,9 @@ class Detection:
             video: Whether to draw and encode the mp4.
             overwrite: Whether any other file may be replaced.
             inputs: Further files that are never replaced.
+            transcript: Json of Whisper or WhisperX, or a srt, whose words are given to faces; also
+                writes NAME.words.json, .words.srt and .words.vtt.
+            names: What faces are called in these, by the numbers of their tracks.
             progress: Called with the stage, frames encoded and frames expected.
 
         Returns:
@@ -148,6 +162,7 @@ class Detection:
         Raises:
             OutputError: If something cannot be written or may not be replaced; then none of the
                 files is there.
+            AnnotationError: If the transcript cannot be used.
             MediaError: If the video cannot be read again.
 
         Examples:
@@ -164,10 +179,14 @@ class Detection:
             inputs=(self.path, *inputs),
             overwrite=overwrite,
         )
-        names = output_files(self.name, video=video)
-        outputs.check(names.values())
-        with outputs.writing(list(names.values())) as by_name:
-            paths = {suffix: by_name[name] for suffix, name in names.items()}
+        files = output_files(self.name, video=video)
+        outputs.check(files.values())
+        words = {} if transcript is None else word_files(self.name)
+        extra = outputs if transcript is None else spoken_outputs(outputs, transcript, names)
+        extra.check(words.values())
+        spoken = [] if transcript is None else self.attribute(read_transcript(transcript))
+        with outputs.writing(list(files.values())) as by_name:
+            paths = {suffix: by_name[name] for suffix, name in files.items()}
             write_csv(self, paths["csv"])
             write_labels(self, paths["labels.csv"])
             write_json(paths["json"], self.as_dict(), kind="detection")
@@ -179,7 +198,25 @@ class Detection:
                 paths[suffix].write_text("".join(lines), encoding="utf-8")
             if video:
                 write_video(self, paths["mp4"], progress)
-        return {suffix: outputs.folder / name for suffix, name in names.items()}
+        if words:
+            with extra.writing(list(words.values())) as by_name:
+                write_words(self, spoken, names or {}, {s: by_name[n] for s, n in words.items()})
+        return {suffix: outputs.folder / name for suffix, name in {**files, **words}.items()}
+
+    def attribute(self, words: Iterable[Word]) -> list[SpokenWord]:
+        """Words of a transcript with the face that says each.
+
+        Examples:
+            >>> from pushpull.detection import Word
+            >>> from pushpull.synthetic import Case, one_face_video
+            >>> size, case = (160, 120), Case.SPEAKING
+            >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=size, case=case)
+            >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
+            >>> word = Word(text="Hello,", start_s=0.1, end_s=0.3, segment=0, spaced=True)
+            >>> found.attribute([word])[0].track_id
+            0
+        """
+        return attribute(words, self.tracks)
 
     def _repr_html_(self) -> str:
         rows = [
@@ -204,6 +241,64 @@ def output_files(name: str, *, video: bool = True) -> dict[str, str]:
     """
     suffixes = ["csv", "labels.csv", "json", "rttm", "srt", "vtt", *(["mp4"] if video else [])]
     return {suffix: f"{name}.{suffix}" for suffix in suffixes}
+
+
+def word_files(name: str) -> dict[str, str]:
+    """Names of the files that a transcript with faces becomes, by suffix.
+
+    Examples:
+        >>> from pushpull.detection.results import word_files
+        >>> word_files("talk")["words.srt"]
+        'talk.words.srt'
+    """
+    return {suffix: f"{name}.{suffix}" for suffix in ("words.json", "words.srt", "words.vtt")}
+
+
+def spoken_outputs(
+    outputs: Outputs, transcript: str | os.PathLike[str], names: Mapping[int, str] | None
+) -> Outputs:
+    """Where words of a transcript go: made of it too, and never in its place.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection.results import spoken_outputs
+        >>> from pushpull.runtime.outputs import Origin, Outputs
+        >>> plain = Outputs(folder=Path("out"), origin=Origin(command="detect"))
+        >>> spoken_outputs(plain, "talk.srt", {0: "Ada"}).origin.settings
+        {'names': {0: 'Ada'}}
+    """
+    path, origin = Path(transcript), outputs.origin
+    asked = replace(
+        origin,
+        inputs=(*origin.inputs, path),
+        settings={**origin.settings, "names": dict(names or {})},
+    )
+    return replace(outputs, origin=asked, inputs=(*outputs.inputs, path))
+
+
+def write_words(
+    detection: Detection,
+    spoken: Sequence[SpokenWord],
+    names: Mapping[int, str],
+    paths: Mapping[str, Path],
+) -> None:
+    """Words with who says them: json for programs, srt and vtt for players."""
+    entries = [
+        {
+            "word": one.word.text,
+            "start_s": round(one.word.start_s, 4),
+            "end_s": round(one.word.end_s, 4),
+            "segment": one.word.segment,
+            "track_id": None if one.track_id is None else f"{detection.name}:{one.track_id}",
+            "name": name_of(one.track_id, names),
+            "covered": round(one.covered, 4),
+        }
+        for one in spoken
+    ]
+    record = {"video": readable(str(detection.path)), "name": detection.name, "words": entries}
+    write_json(paths["words.json"], record, kind="transcript")
+    paths["words.srt"].write_text(transcript_srt(spoken, names), encoding="utf-8")
+    paths["words.vtt"].write_text(transcript_vtt(spoken, names), encoding="utf-8")
 
 
 def write_csv(detection: Detection, path: Path) -> None:

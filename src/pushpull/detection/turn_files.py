@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pushpull.detection.turns import ScoredTrack, Turn
 
-__all__ = ["OFF_SCREEN", "rttm_lines", "srt_lines", "vtt_lines"]
+__all__ = ["OFF_SCREEN", "rttm_lines", "srt_lines", "stamp", "vtt_lines"]
 
 OFF_SCREEN = "off-screen"
 """Whose turn it is where a voice is heard and no face speaks."""
@@ -62,7 +62,7 @@ def srt_lines(tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()) ->
         face 2
     """
     for number, (turn, who) in enumerate(_by_time(tracks, off_screen), start=1):
-        times = f"{_stamp(turn.start_s, ',')} --> {_stamp(turn.end_s, ',')}"
+        times = f"{stamp(turn.start_s, ',')} --> {stamp(turn.end_s, ',')}"
         yield f"{number}\n{times}\n{who}\n\n"
 
 
@@ -76,7 +76,7 @@ def vtt_lines(tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()) ->
     """
     yield "WEBVTT\n\n"
     for turn, who in _by_time(tracks, off_screen):
-        times = f"{_stamp(turn.start_s, '.')} --> {_stamp(turn.end_s, '.')}"
+        times = f"{stamp(turn.start_s, '.')} --> {stamp(turn.end_s, '.')}"
         yield f"{times}\n<v {who}>{who}</v>\n\n"
 
 
@@ -87,6 +87,13 @@ def _by_time(tracks: Iterable[ScoredTrack], off_screen: Iterable[Turn]) -> list[
     return sorted(found, key=lambda f: (f[0].start_s, f[0].end_s))
 
 
-def _stamp(time_s: float, point: str) -> str:
+def stamp(time_s: float, point: str) -> str:
+    """A time as subtitles have it, with a comma or a point before the milliseconds.
+
+    Examples:
+        >>> from pushpull.detection.turn_files import stamp
+        >>> stamp(3723.5, ",")
+        '01:02:03,500'
+    """
     ms = round(1000 * time_s)
     return f"{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1000 % 60:02}{point}{ms % 1000:03}"

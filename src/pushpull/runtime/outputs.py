@@ -240,23 +240,29 @@ class _Locked:
         write_json(folder / RECORD, {"files": files}, kind="outputs")
 
 
-def output_names(inputs: Sequence[Path]) -> list[str]:
+def output_names(inputs: Sequence[Path], *, also: Sequence[str] = ()) -> list[str]:
     """A name for the results of each input: the file's own, numbered where two would be one.
+
+    Args:
+        inputs: The files.
+        also: What results add to a name: with `.labels`, `talk.labels` is no name beside `talk`.
 
     Examples:
         >>> from pathlib import Path
         >>> from pushpull.runtime.outputs import output_names
         >>> output_names([Path("a/talk.mp4"), Path("b/Talk.mp4"), Path("b/other.mp4")])
         ['talk', 'Talk-2', 'other']
+        >>> output_names([Path("talk.mp4"), Path("talk.labels.mp4")], also=[".labels"])
+        ['talk', 'talk.labels-2']
     """
     taken: set[str] = set()
     names = []
     for path in inputs:
         stem = readable(path.stem)
         name, number = stem, 2
-        while _folded(name) in taken:
+        while not taken.isdisjoint(_folded(name + more) for more in ("", *also)):
             name, number = f"{stem}-{number}", number + 1
-        taken.add(_folded(name))
+        taken.update(_folded(name + more) for more in ("", *also))
         names.append(name)
     return names
 

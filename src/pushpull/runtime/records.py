@@ -49,6 +49,7 @@ SCHEMA_VERSIONS = {
     "talkset": 1,
     "training": 1,
     "training-settings": 1,
+    "transcript": 1,
     "video-attack": 1,
     "video-attacks": 1,
     "weights": 1,
