@@ -69,6 +69,8 @@ class Trail:
         boxes: Where (4,).
         scores: The face finder's.
         look: What it looked like last, where nobody else was near.
+        steady: Where it was when it last looked like itself (4,): what is half hidden is seen
+            beside where it is.
         shot: Number of the shot.
         moved: About how far the pixels under it have moved since, in its own heights.
         missed: Whether the last look did not find it.
@@ -88,6 +90,7 @@ class Trail:
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     look: Portrait = field(default_factory=lambda: np.zeros((1, 1, 3), np.uint8))
+    steady: NDArray[np.float64] | None = None
     shot: int = 0
     moved: float = 0.0
     missed: bool = False
@@ -98,6 +101,8 @@ class Trail:
         self.times_s.append(time_s)
         self.boxes.append(seen.box)
         self.scores.append(seen.score)
+        if look or likeness(self.look, seen.look) >= LIKELY:
+            self.steady = seen.box
         if look:
             self.look = seen.look
         self.moved = 0.0
@@ -113,7 +118,7 @@ class Trail:
         """Take all sightings of another, none of them in a frame of this."""
         place = int(np.searchsorted(self.frames, piece.frames[0]))
         if place == len(self.frames):
-            self.look = piece.look
+            self.look, self.steady = piece.look, piece.steady
         self.frames[place:place] = piece.frames
         self.times_s[place:place] = piece.times_s
         self.boxes[place:place] = piece.boxes
@@ -214,8 +219,10 @@ def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> f
     elif gap_s > LOST_S and alike < SAME_LOOK:
         return None
     # What shakes turns back: it may be where it was as well as where it was going.
-    going, was = trail.predicted(time_s), trail.last
-    box = min((going, was), key=lambda box: distance(box, seen.box))
+    places = [trail.predicted(time_s), trail.last]
+    if trail.steady is not None:
+        places.append(trail.steady)
+    box = min(places, key=lambda box: distance(box, seen.box))
     apart = distance(box, seen.box)
     grown = abs(float(np.log((seen.box[3] - seen.box[1]) / (box[3] - box[1]))))
     # Of very large and of half faces, sizes are uncertain.

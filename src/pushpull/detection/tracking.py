@@ -33,6 +33,10 @@ Picture = NDArray[np.uint8]
 
 SHORTEST_TRACK_S = 0.25
 LEAST_SIGHTINGS = 3
+USUALLY_SURE, LONG_SURE = 0.93, 0.85
+"""Hands and patterns are now and then taken for a face: the mean score must be this share of the
+score from which a face finder is sure; the second where a face is seen for longer than LONG_S."""
+LONG_S = 1.5
 LONGEST_GAP_S = 1.0
 """A face unseen for longer gets a new number."""
 FINE_INTERVAL_S = 1.0
@@ -46,6 +50,8 @@ CLOSE_HEIGHTS = 1.3
 """Closer than this to another, what a face looks like is not learnt."""
 MOST_LOOKS = 6
 """Searching a whole picture costs about as much as so many looks at faces."""
+WIDEST = 1.2
+"""Width of a face in heights: a wider box lies between two faces."""
 PATCH = 24
 STEP_S = 0.04
 """From one picture to the next, where a face is expected at a place and not at a time."""
@@ -94,8 +100,8 @@ class Tracker:
         image = frame.rgb()
         self.times_s.append(frame.time_s)
         now = glance(image)
-        kept = self.kept(now)
         self.come_back(now, frame.time_s)
+        kept = self.kept(now)
         if kept < SAME_SHARE:
             self.doubt(frame, image, now, kept)
         else:
@@ -146,8 +152,9 @@ class Tracker:
             pairs = assigned(moved, found, STEP_S)
         else:
             pairs = assigned(self.open, found, frame.time_s, by_look=True)
-            if not pairs and (found or kept < DOUBTFUL_SHARE):
+            if kept < DOUBTFUL_SHARE or (found and not pairs):
                 self.leave(frame.time_s, blind=True)
+                pairs = {}
         for i, k in pairs.items():
             self.see(self.open[i], frame, found[k])
         self.begin([c for k, c in enumerate(found) if k not in pairs.values()], frame)
@@ -232,7 +239,7 @@ class Tracker:
         new: list[Candidate] = []
         for box, score in zip(found.boxes, found.scores, strict=True):
             others = [c.box for c in (*besides, *new)]
-            if not is_taken(box, others):
+            if box[2] - box[0] <= WIDEST * (box[3] - box[1]) and not is_taken(box, others):
                 new.append(Candidate(box, float(score), portrait(image, box)))
         return new
 
@@ -435,10 +442,12 @@ def is_face(
     first, last = trail.frames[0], trail.frames[-1]
     length_s = times_s[last] - times_s[first] + period_s(times_s)
     sightings = min(LEAST_SIGHTINGS, last - first + 1)
+    usually = LONG_SURE if length_s > LONG_S else USUALLY_SURE
     return bool(
         length_s >= shortest_s - 1e-6
         and len(trail.frames) >= max(2, sightings)
         and max(trail.scores) >= face_finder.sure
+        and np.mean(trail.scores) >= usually * face_finder.sure
     )
 
 

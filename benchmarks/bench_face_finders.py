@@ -6,7 +6,7 @@ as it is, sees it at score 0.75 or more; it is found where a box overlaps it by 
 that hardly ever lie on a face that YuNet sees at 0.3 or more are drawn into OUT, for eyes to say
 whether they are false.
 
-    python scripts/face_finders.py CLIPS --out OUT [--every 5] [--report docs/...md]
+    python benchmarks/bench_face_finders.py CLIPS --out OUT [--every 5] [--report docs/...md]
 
 Results are kept per clip in OUT, so a stopped run goes on where it was.
 """
@@ -31,6 +31,8 @@ from pushpull.media import Frame, read_frames
 SIZES_PX = (20, 40, 80, 160, 10_000)
 SEEN, MAYBE = 0.75, 0.3
 FOUND = 0.4
+BY_EYE = "## Looked at by eye"
+"""What follows this in the report is kept."""
 
 
 def main() -> None:
@@ -62,7 +64,8 @@ def main() -> None:
     text = table(rows, finders, args.every)
     print(text)
     if args.report:
-        args.report.write_text(page(text))
+        seen_by_eye = args.report.read_text().partition(BY_EYE)[2] if args.report.exists() else ""
+        args.report.write_text(page(text) + (f"\n{BY_EYE}{seen_by_eye}" if seen_by_eye else ""))
 
 
 def kept(path: Path, make: Any) -> Any:
@@ -208,7 +211,7 @@ def page(text: str) -> str:
     """The document."""
     return (
         "# Face finders on real clips\n\n"
-        "Made by `python scripts/face_finders.py CLIPS --out OUT --report "
+        "Made by `python benchmarks/bench_face_finders.py CLIPS --out OUT --report "
         "docs/measurements/face-finders.md`.\n\n"
         "A face is one that YuNet, run apart on every frame at full scale, sees at score 0.75 or "
         "more. The first columns: share of the faces of each height that one look at a single "
