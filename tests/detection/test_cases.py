@@ -221,3 +221,27 @@ def test_tracks_and_turns_follow_the_camera(talk, detector, tmp_path, move):
     assert np.min(overlaps) > 0.4
     turns = [[(t.start_s, t.end_s) for t in one.tracks[0].turns] for one in (still, found)]
     assert seconds_wrong(*turns) <= 0.6
+
+
+@pytest.mark.skipif(not CASES, reason="needs ../shared/cases: not on this machine")
+def test_files_of_the_user_and_earlier_results_are_kept(
+    make, pushpull, tmp_path, monkeypatch, yunet
+):
+    folder = make("files-folders")
+    own = {path.name: path.read_bytes() for path in (folder / "own").iterdir()}
+    monkeypatch.chdir(folder / "own")
+    options = ("--face-finder", "yunet", "--quiet")
+    code, _, message = pushpull("detect", "talk.mkv", "--out", ".", *options)
+    assert {name: (folder / "own" / name).read_bytes() for name in own} == own
+    assert code == 0 or "talk" in message
+
+    monkeypatch.chdir(folder)
+    assert pushpull("detect", "a/talk.mp4", "--out", "one", *options)[0] == 0
+    before = {p: p.read_bytes() for p in (folder / "one").rglob("*") if p.is_file()}
+    code, _, message = pushpull("detect", "b/talk.mp4", "--out", "one", *options)
+    assert {p: p.read_bytes() for p in before} == before
+    assert code == 0 or "talk" in message
+
+    assert pushpull("detect", "a/talk.mp4", "b/talk.mp4", "--out", "two", *options)[0] == 0
+    names = {path.stem for path in (folder / "two").rglob("*") if path.is_file()}
+    assert {"talk", "talk-2"} <= names
