@@ -57,6 +57,7 @@ OF_SEVERAL_MODULES = {
     "models/test_bad_weights.py": "what a user sees of weights that cannot be used",
     "models/test_detector_laws.py": "laws that every detector obeys",
     "models/test_light_and_lr_asd.py": "two modules with one build and one reference",
+    "detection/test_cases.py": "whole videos against right answers that lie beside the project",
     "cli/test_hostile_files.py": "what every command on videos does with bad files",
     "cli/test_nothing_lost.py": "what every command leaves of the user's files",
     "cli/test_extras.py": "what is there without the packages of the extras",

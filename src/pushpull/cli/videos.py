@@ -93,6 +93,9 @@ def detect(
     names: Annotated[
         str, typer.Option(help="What faces are called in the transcript, such as 0=Ada,1=Bob.")
     ] = "",
+    reframe: Annotated[
+        str, typer.Option(help="Also write a video of this shape, such as 9:16, of who speaks.")
+    ] = "",
     video: VideoFlag = True,
     allow_silent: Annotated[
         bool,
@@ -107,20 +110,22 @@ def detect(
     """Find every face and say for each frame whether it is speaking.
 
     Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, and with
-    --transcript .words.json, .words.srt and .words.vtt. A video that cannot be done is reported,
-    the others are done all the same, and the exit code is 1.
+    --transcript .words.json, .words.srt and .words.vtt, with --reframe .reframed.mp4. A video that
+    cannot be done is reported, the others are done all the same, and the exit code is 1.
     """
     from pushpull.detection import TurnRules, origin_of, output_files, read_transcript
     from pushpull.detection import detect as detect_video
-    from pushpull.detection.results import spoken_outputs, word_files
+    from pushpull.detection.reframe import aspect_of
+    from pushpull.detection.results import reframed_outputs, spoken_outputs, word_files
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
     from pushpull.runtime.outputs import Outputs, output_names
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
-    stems = output_names(videos, also=[".labels", ".words"])
+    stems = output_names(videos, also=[".labels", ".words", ".reframed"])
     called = names_of(names)
+    aspect = aspect_of(reframe) if reframe else None
     if transcript is not None:
         if len(videos) != 1:
             raise typer.BadParameter("is of one video; give one", param_hint="--transcript")
@@ -154,6 +159,8 @@ def detect(
         planned.check(output_files(name, video=video).values())
         if transcript is not None:
             spoken_outputs(planned, transcript, called).check(word_files(name).values())
+        if aspect is not None:
+            reframed_outputs(planned, aspect).check([f"{name}.reframed.mp4"])
     output_dir(out)
     records: list[dict[str, Any]] = []
     failed = 0
@@ -171,6 +178,7 @@ def detect(
                     inputs=inputs,
                     transcript=transcript,
                     names=called,
+                    reframe=aspect,
                     progress=report,
                 )
                 outputs_s = round(time.perf_counter() - began, 3)

@@ -14,6 +14,7 @@ from pushpull.detection.pipeline import (
     origin_of,
     score_tracks,
 )
+from pushpull.detection.reframe import plan_windows
 from pushpull.detection.render import Label, Overlay
 from pushpull.detection.results import Detection, output_files
 from pushpull.detection.transcripts import (
@@ -53,6 +54,7 @@ __all__ = [
     "off_screen_turns",
     "origin_of",
     "output_files",
+    "plan_windows",
     "read_clips",
     "read_faces",
     "read_transcript",

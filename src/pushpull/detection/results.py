@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.annotations import write_predictions, write_truth
+from pushpull.detection.reframe import plan_windows, window_size
 from pushpull.detection.render import Overlay
 from pushpull.detection.transcripts import (
     SpokenWord,
@@ -36,7 +37,7 @@ from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 
-__all__ = ["Detection", "output_files", "spoken_outputs", "word_files"]
+__all__ = ["Detection", "output_files", "reframed_outputs", "spoken_outputs", "word_files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,6 +140,7 @@ class Detection:
         inputs: Sequence[Path] = (),
         transcript: str | os.PathLike[str] | None = None,
         names: Mapping[int, str] | None = None,
+        reframe: tuple[int, int] | None = None,
         progress: Progress = no_progress,
     ) -> dict[str, Path]:
         """Write NAME.csv, .json, .rttm, .srt, .vtt, .labels.csv and .mp4 into a folder.
@@ -154,6 +156,7 @@ class Detection:
             transcript: Json of Whisper or WhisperX, or a srt, whose words are given to faces; also
                 writes NAME.words.json, .words.srt and .words.vtt.
             names: What faces are called in these, by the numbers of their tracks.
+            reframe: Also write NAME.reframed.mp4, of this width to height, that follows who speaks.
             progress: Called with the stage, frames encoded and frames expected.
 
         Returns:
@@ -184,6 +187,10 @@ class Detection:
         words = {} if transcript is None else word_files(self.name)
         extra = outputs if transcript is None else spoken_outputs(outputs, transcript, names)
         extra.check(words.values())
+        narrow = outputs if reframe is None else reframed_outputs(outputs, reframe)
+        reframed = f"{self.name}.reframed.mp4"
+        if reframe is not None:
+            narrow.check([reframed])
         spoken = [] if transcript is None else self.attribute(read_transcript(transcript))
         with outputs.writing(list(files.values())) as by_name:
             paths = {suffix: by_name[name] for suffix, name in files.items()}
@@ -201,6 +208,10 @@ class Detection:
         if words:
             with extra.writing(list(words.values())) as by_name:
                 write_words(self, spoken, names or {}, {s: by_name[n] for s, n in words.items()})
+        if reframe is not None:
+            with narrow.writing([reframed]) as by_name:
+                write_reframed(self, by_name[reframed], reframe, progress)
+            words = {**words, "reframed.mp4": reframed}
         return {suffix: outputs.folder / name for suffix, name in {**files, **words}.items()}
 
     def attribute(self, words: Iterable[Word]) -> list[SpokenWord]:
@@ -274,6 +285,46 @@ def spoken_outputs(
         settings={**origin.settings, "names": dict(names or {})},
     )
     return replace(outputs, origin=asked, inputs=(*outputs.inputs, path))
+
+
+def reframed_outputs(outputs: Outputs, aspect: tuple[int, int]) -> Outputs:
+    """Where a narrower video goes: made with one setting more.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection.results import reframed_outputs
+        >>> from pushpull.runtime.outputs import Origin, Outputs
+        >>> plain = Outputs(folder=Path("out"), origin=Origin(command="detect"))
+        >>> reframed_outputs(plain, (9, 16)).origin.settings
+        {'reframe': [9, 16]}
+    """
+    asked = {**outputs.origin.settings, "reframe": list(aspect)}
+    return replace(outputs, origin=replace(outputs.origin, settings=asked))
+
+
+def write_reframed(
+    detection: Detection, path: Path, aspect: tuple[int, int], progress: Progress
+) -> None:
+    """The part of each picture that follows who speaks, with the sound that was heard."""
+    info, part = detection.info, detection.part
+    width, height = window_size(info.width, info.height, aspect)
+    windows = plan_windows(detection.tracks, width=info.width, height=info.height, aspect=aspect)
+    x, y = (info.width - width) // 2, (info.height - height) // 2
+    with VideoWriter(
+        path,
+        width=width,
+        height=height,
+        fps=info.fps,
+        audio=detection.path,
+        audio_track=detection.audio_track,
+        audio_part=part,
+    ) as writer:
+        for frame in read_frames(detection.path, part=part, on_damage=lambda line: None):
+            x, y = windows.get(frame.index, (x, y))
+            shown = np.ascontiguousarray(frame.rgb()[y : y + height, x : x + width])
+            writer.write(shown, frame.time_s - part.start_s)
+            if frame.index % 10 == 0:
+                progress("reframed video", frame.index, info.n_frames)
 
 
 def write_words(
