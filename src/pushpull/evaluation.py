@@ -113,7 +113,8 @@ class Evaluation:
         data: Name of the data set, its split, and how it was made.
         attack: Name and settings of the attack; None without one.
         seconds: Wall time, clean and adversarial.
-        origin: What decides it, by which files are told that the same evaluation left.
+        origin: What decides it, by which files are told that the same evaluation left; None where
+            that is not known.
 
     Examples:
         >>> from pathlib import Path
@@ -136,7 +137,7 @@ class Evaluation:
     data: Mapping[str, Any] = field(default_factory=dict)
     attack: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
-    origin: Origin = field(default_factory=lambda: Origin(command="evaluate"))
+    origin: Origin | None = None
 
     @property
     def scores(self) -> dict[str, FrameScores]:
@@ -180,7 +181,10 @@ class Evaluation:
         Raises:
             OutputError: If a file cannot be written or may not be replaced.
         """
-        outputs = Outputs(folder=Path(folder), origin=self.origin, overwrite=overwrite)
+        said = self.as_dict(draws=0) if self.origin is None else {}
+        scores_of = {kind: scores.score for kind, scores in self.scores.items()}
+        origin = self.origin or Origin.of_result("evaluate", {**said, "scores": scores_of})
+        outputs = Outputs(folder=Path(folder), origin=origin, overwrite=overwrite)
         names = _files(self.scores)
         columns: dict[str, Any] = {
             "video_id": [t.video_id for t in self.tracks for _ in t.timestamps_s],

@@ -27,8 +27,8 @@ from pushpull.auditing import (
     examine,
 )
 from pushpull.auditing.findings import Finding, Standing, judged
-from pushpull.data import open_tracks
-from pushpull.errors import ConfigError, DatasetError, PushPullError, UnknownName
+from pushpull.data import SynthConfig, open_tracks, write_synth
+from pushpull.errors import ConfigError, DatasetError, OutputExists, PushPullError, UnknownName
 from pushpull.models import TalkNet
 from pushpull.models.checkpoints import save
 from pushpull.runtime.records import unstamped
@@ -289,3 +289,33 @@ def test_the_rule_of_the_verdict(flag, claimed, worst, word) -> None:
     assert f"{100 * worst:.1f} %" in verdict.sentence
     assert "not run: absent" in verdict.sentence
     assert ("odd" in verdict.sentence) == bool(flag)
+
+
+def test_what_another_audit_found_is_not_replaced(plain, clips, small, tmp_path) -> None:
+    found = examine(plain, clips, config=small, tests=["margins"])
+    found.save(tmp_path)
+    found.save(tmp_path)
+    other = examine(plain, clips, config=small, tests=["best-iterate"])
+    before = (tmp_path / "audit.json").read_bytes()
+    with pytest.raises(OutputExists, match=r"audit\.json: is there already, made with other"):
+        other.save(tmp_path)
+    assert (tmp_path / "audit.json").read_bytes() == before
+    other.save(tmp_path, overwrite=True)
+    assert (tmp_path / "audit.json").read_bytes() != before
+
+
+def test_an_evaluation_in_code_is_like_no_other(talknet, tmp_path) -> None:
+    def theirs(detector, batch, number):
+        return batch
+
+    write_synth(tmp_path / "data", SynthConfig(tracks=14, min_frames=6, max_frames=8))
+    claim = Claim(perturb=theirs)
+    line = {"split": "train", "out": tmp_path / "out", "config": TINY}
+    audit(talknet, tmp_path / "data", claim=claim, **line)
+    with pytest.raises(OutputExists, match="made with other settings"):
+        audit(talknet, tmp_path / "data", claim=claim, **line)
+    audit(talknet, tmp_path / "data", claim=claim, overwrite=True, **line)
+    before = (tmp_path / "out" / "audit.json").stat().st_mtime_ns
+    with pytest.raises(OutputExists):
+        audit(talknet, tmp_path / "data", **line)
+    assert (tmp_path / "out" / "audit.json").stat().st_mtime_ns == before

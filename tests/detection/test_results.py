@@ -237,3 +237,13 @@ def test_ffprobe_reads_the_video(outputs):
     assert (picture["codec_name"], picture["nb_read_frames"]) == ("h264", "50")
     assert (sound["codec_name"], sound["codec_type"]) == ("aac", "audio")
     assert float(picture["duration"]) == pytest.approx(2.0, abs=0.041)
+
+
+def test_another_detection_of_the_same_video_is_not_replaced(detection, outputs, tmp_path):
+    before = outputs["csv"].read_bytes()
+    again = replace(detection, seconds={"faces": 99.0})
+    assert again.save(tmp_path / "out")["csv"].read_bytes() == before
+    fewer = replace(detection, tracks=detection.tracks[:1])
+    with pytest.raises(OutputExists, match="made with other settings"):
+        fewer.save(tmp_path / "out")
+    assert outputs["csv"].read_bytes() == before

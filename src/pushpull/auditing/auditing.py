@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Audit:
         detector: Name, checksum and model of the detector.
         surrogates: Names of those that adversaries were transferred from.
         data: Name of the data set, its split, and how it was made; empty for clips from elsewhere.
-        origin: What decides it, by which files are told that the same audit left.
+        origin: What decides it, by which files are told that the same audit left; None where that
+            is not known.
 
     Examples:
         >>> import pushpull as pp
@@ -76,7 +78,7 @@ class Audit:
     detector: Mapping[str, Any] = field(default_factory=dict)
     surrogates: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
-    origin: Origin = field(default_factory=lambda: Origin(command="audit"))
+    origin: Origin | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; rates are shares."""
@@ -114,7 +116,9 @@ class Audit:
             OutputError: If a file cannot be written or may not be replaced.
         """
         root = output_dir(Path(folder))
-        outputs = Outputs(folder=root, origin=self.origin, overwrite=overwrite)
+        said = {k: v for k, v in self.as_dict().items() if k not in ("cost", "runs")}
+        origin = self.origin or Origin.of_result("audit", said)
+        outputs = Outputs(folder=root, origin=origin, overwrite=overwrite)
         outputs.check(SURE)
         with temporary_folder(root, prefix=".new-") as fresh:
             write_report(self.as_dict(), fresh)
@@ -316,7 +320,7 @@ def audit(
             "clips": clips.identity,
             "data": data,
             "eps": eps,
-            "claim": claim or Claim(),
+            "claim": _claimed(claim or Claim()),
             "config": config.as_dict(),
         },
     )
@@ -366,6 +370,15 @@ def _identity(detector: Detector) -> dict[str, Any]:
         "class": type(detector).__qualname__,
         "settings": repr(getattr(detector, "settings", None)),
     }
+
+
+def _claimed(claim: Claim) -> dict[str, Any]:
+    """A claim as far as it can be told from others; an evaluation in code is like no other."""
+    plain = {f.name: getattr(claim, f.name) for f in fields(claim) if f.name != "perturb"}
+    if claim.perturb is None:
+        return plain
+    name = getattr(claim.perturb, "__qualname__", type(claim.perturb).__qualname__)
+    return {**plain, "perturb": f"{name} {secrets.token_hex(8)}"}
 
 
 def _standing(runs: AttackRuns) -> Standing:

@@ -178,7 +178,7 @@ class Detection:
         """
         outputs = Outputs(
             folder=Path(folder),
-            origin=self.origin or Origin(command="detect", inputs=(self.path,)),
+            origin=self.origin or self._own_origin,
             inputs=(self.path, *inputs),
             overwrite=overwrite,
         )
@@ -213,6 +213,11 @@ class Detection:
                 write_reframed(self, by_name[reframed], reframe, progress)
             words = {**words, "reframed.mp4": reframed}
         return {suffix: outputs.folder / name for suffix, name in {**files, **words}.items()}
+
+    @property
+    def _own_origin(self) -> Origin:
+        said = {k: v for k, v in self.as_dict().items() if k != "seconds"}
+        return Origin.of_result("detect", said, (self.path,))
 
     def attribute(self, words: Iterable[Word]) -> list[SpokenWord]:
         """Words of a transcript with the face that says each.

@@ -56,6 +56,22 @@ class Origin:
     inputs: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of_result(
+        cls, command: str, record: Mapping[str, Any], inputs: tuple[Path, ...] = ()
+    ) -> Origin:
+        """For a result of which nobody knows how it was asked for: what it says is what it is.
+
+        Examples:
+            >>> from pushpull.runtime.outputs import Origin
+            >>> one, other = (Origin.of_result("audit", {"left": x}) for x in (0.5, 0.6))
+            >>> one.key == other.key
+            False
+        """
+        text = json.dumps(plain(record), sort_keys=True)
+        content = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return cls(command=command, inputs=inputs, settings={"content": content})
+
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """Checksums of the inputs."""
