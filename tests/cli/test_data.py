@@ -83,8 +83,11 @@ def test_a_video_to_try_things_on_with_its_truth(pushpull, document, tmp_path) -
     table = read_table(truth)
     assert len(table) == 2 * 25
     assert 0 < table.speaking.sum() < 50
-    code, _, _ = pushpull("data", "video", path, "--seconds", 1, "--people", 1, "--truth", truth)
-    assert code == 0
+    other = ("data", "video", path, "--seconds", 1, "--people", 1, "--truth", truth)
+    code, _, err = pushpull(*other)
+    assert (code, len(read_table(truth))) == (2, 50)
+    assert "--overwrite" in err
+    assert pushpull(*other, "--overwrite")[0] == 0
     assert len(read_table(truth)) == 25
 
 

@@ -148,7 +148,7 @@ def reproduce(
         >>> results = reproduce(tiny, Path("out"), what="figure4", workers=1, device="cpu")
         >>> list(results["figure4"]["bars"]), results["figure4"]["rows"]
         (['bim', 'mim', 'pgd'], ['A'])
-        >>> sorted(path.name for path in Path("out").iterdir())
+        >>> sorted(path.name for path in Path("out").glob("[!.]*"))
         ['report.html', 'results.json', 'stages']
     """
     parts = parts_of(what)

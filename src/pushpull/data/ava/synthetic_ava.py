@@ -85,7 +85,7 @@ def write_synthetic_ava(
         >>> from pathlib import Path
         >>> from pushpull.data.ava import write_synthetic_ava
         >>> made = write_synthetic_ava(Path("ava"), videos=2, duration_s=0.5, size=(64, 48))
-        >>> sorted(path.name for path in Path("ava").iterdir())
+        >>> sorted(path.name for path in Path("ava").glob("[!.]*"))
         ['ava_activespeaker_train_v1.0', 'ava_activespeaker_val_v1.0', 'orig_videos']
     """
     if videos < 2:
