@@ -81,9 +81,12 @@ def seconds_wrong(turns, right):
 
 
 def turns_by_face(rttm: Path):
+    """Turns of each face; those of a voice off screen are no face's."""
     turns: dict[str, list[tuple[float, float]]] = {}
     for line in rttm.read_text().splitlines():
         fields = line.split()
+        if fields[7].endswith(":off-screen"):
+            continue
         start, length = float(fields[3]), float(fields[4])
         turns.setdefault(fields[7], []).append((start, start + length))
     return turns

@@ -15,6 +15,13 @@ from pushpull.media import Part, probe, read_waveform, write_wav
 from pushpull.schema import Track
 from pushpull.synthetic import Case, one_face_video
 
+TABLES = ("csv", "json", "labels.csv", "rttm", "srt", "vtt")
+
+
+def written(folder):
+    """Names of what a user sees there."""
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
 
 @pytest.fixture
 def run(pushpull, checkpoint):
@@ -30,7 +37,7 @@ def test_four_files_come_out_and_agree(run, talking, tmp_path):
     code, out, err = run(talking, "--out", tmp_path / "out", "--json")
     assert (code, err) == (0, "")
     (record,) = json.loads(out)["videos"]
-    assert set(record["outputs"]) == {"csv", "json", "rttm", "mp4"}
+    assert set(record["outputs"]) == {*TABLES, "mp4"}
     (track,) = record["tracks"]
     assert track["frames"] == 25
     table = read_table(record["outputs"]["csv"], need_score=True)
@@ -44,7 +51,7 @@ def test_four_files_come_out_and_agree(run, talking, tmp_path):
 def test_no_video_leaves_out_the_mp4(run, talking, tmp_path):
     code, out, _ = run(talking, "--out", tmp_path, "--no-video")
     assert code == 0
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".csv", ".json", ".rttm"]
+    assert written(tmp_path) == [f"talking.{kind}" for kind in TABLES]
     assert "speaking" in out
 
 
@@ -137,9 +144,7 @@ def test_a_bad_video_is_one_line_and_the_others_are_done(run, talking, tmp_path,
     assert bad.name in lines[0]
     assert message in lines[0]
     assert lines[1] == "1 of 2 videos failed"
-    assert sorted(p.name for p in out.iterdir()) == [
-        f"talking.{s}" for s in ("csv", "json", "rttm")
-    ]
+    assert written(out) == [f"talking.{kind}" for kind in TABLES]
 
 
 @pytest.mark.parametrize("n_frames", [25, 1])
@@ -151,9 +156,7 @@ def test_a_video_without_faces_is_a_result_without_rows(run, tmp_path, n_frames)
     assert f"no face was found by dlib in any of the {n_frames} frames" in err
     assert err.count("\n") == 1
     folder = tmp_path / "out"
-    assert sorted(p.name for p in folder.iterdir()) == [
-        f"grey.{s}" for s in ("csv", "json", "mp4", "rttm")
-    ]
+    assert written(folder) == sorted(f"grey.{kind}" for kind in (*TABLES, "mp4"))
     (header,) = (folder / "grey.csv").read_text().splitlines()
     assert header.startswith("video_id,frame_timestamp,")
     assert json.loads((folder / "grey.json").read_text())["tracks"] == []
@@ -206,8 +209,8 @@ def test_an_input_is_never_overwritten(run, talking, tmp_path):
     copy = Path(shutil.copy(talking, tmp_path / "talk.mp4"))
     before = copy.stat().st_mtime_ns
     code, _, err = run(copy, "--out", tmp_path)
-    assert code == 1
-    assert "would overwrite this input" in err
+    assert code == 2
+    assert "is an input" in err
     assert copy.stat().st_mtime_ns == before
     assert [p.name for p in tmp_path.iterdir()] == ["talk.mp4"]
 

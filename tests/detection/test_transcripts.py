@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import srt
 import webvtt
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pushpull.detection import (
@@ -91,9 +91,11 @@ def test_a_word_without_length_is_of_the_turn_that_it_lies_in():
     ]  # fmt: skip
 
 
-@given(st.lists(st.floats(0, 9), min_size=1, max_size=12), st.randoms())
+@given(st.lists(st.integers(0, 144), min_size=1, max_size=12), st.randoms())
 def test_who_speaks_follows_time_and_no_order_of_words_or_faces(starts, random):
-    words = [word(f"w{k}", a, a + 0.4, k) for k, a in enumerate(sorted(starts))]
+    words = [word(f"w{k}", a / 16, a / 16 + 0.375, k) for k, a in enumerate(sorted(starts))]
+    # A word in equal parts before and behind a change of turns is of either.
+    assume(all(abs(w.start_s + 0.1875 - edge_s) > 0.1 for w in words for edge_s in (0, 2, 4, 6, 8)))
     before = who(words, TURNS)
     moved = [face(0, [(10, 12), (16, 18)], length_s=20), face(3, [(12, 14)], length_s=20)]
     later = [word(w.text, w.start_s + 10, w.end_s + 10, w.segment) for w in words]

@@ -42,6 +42,13 @@ def test_a_voice_without_a_face_is_off_screen() -> None:
     assert found[-1].end_s < 7.4
 
 
+@pytest.mark.parametrize("hz", [(150,), (440,), (220, 440, 660), (1000,)])
+def test_a_tone_is_no_voice(hz) -> None:
+    times_s = np.arange(4 * 16_000) / 16_000
+    tone = sum(0.2 * np.sin(2 * np.pi * one * times_s) for one in hz)
+    assert off_screen_turns(tone.astype(np.float32), []) == []
+
+
 def test_noise_and_silence_are_no_voice() -> None:
     assert off_screen_turns(NOISE, []) == []
     assert off_screen_turns(np.zeros(16_000, np.float32), []) == []

@@ -23,7 +23,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     out = tmp_path_factory.mktemp("reproduce")
     # As in the processes of a run with several workers, so that results are equal bit for bit.
     torch.set_num_threads(1)
-    return out, reproduce(TINY, out, name="tiny", workers=1)
+    return out, reproduce(TINY, out, name="tiny", workers=1, overwrite=True)
 
 
 def test_every_part_is_there(done: tuple[Path, dict[str, Any]]) -> None:
@@ -60,7 +60,7 @@ def test_the_page_stands_alone(done: tuple[Path, dict[str, Any]]) -> None:
 @pytest.mark.parametrize("part", ["table1", "figure3", "figure4"])
 def test_one_part_alone(done: tuple[Path, dict[str, Any]], part: str) -> None:
     out, results = done
-    alone = reproduce(TINY, out, what=part, workers=1)
+    alone = reproduce(TINY, out, what=part, workers=1, overwrite=True)
     assert alone[part] == results[part]
     assert {p for p in ("table1", "figure3", "figure4") if p in alone} == {part}
     assert "data:image/png" in (out / "report.html").read_text() or part == "table1"
@@ -81,8 +81,8 @@ def test_again_does_nothing_and_more_does_only_what_is_new(
 ) -> None:
     out, results = done
     before = {p: p.stat().st_mtime_ns for p in (out / "stages").rglob("done.json")}
-    again = reproduce(TINY, out, name="tiny", workers=1)
-    more = reproduce(_with_rows("A", "B3", "D3", "D1"), out, workers=1)
+    again = reproduce(TINY, out, name="tiny", workers=1, overwrite=True)
+    more = reproduce(_with_rows("A", "B3", "D3", "D1"), out, workers=1, overwrite=True)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert again["table1"] == results["table1"]
     assert again["figure3"] == results["figure3"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +25,9 @@ SOON_S = 10.0
 """What a busy machine may need; a process gives itself two seconds."""
 
 COPIES = 40
+KEPT = (".lock", ".pushpull.json")
+"""Hidden files that belong where they are."""
+
 DETECTOR = ["-d", "random.safetensors", "--face-finder", "dlib"]
 SET = ["random.safetensors", "set", "--split", "train", "-o", "out"]
 LONG = {
@@ -60,15 +65,16 @@ class Started:
     """A command that shows its progress, with a folder and temporary files of its own."""
 
     def __init__(self, folder: Path, arguments: list[str], *, terminal: bool) -> None:
-        (folder / "tmp").mkdir()
         self.folder, self.text = folder, ""
+        # Short: sockets have names of at most 107 letters.
+        self.temporary = Path(tempfile.mkdtemp(prefix="pp-"))
         self.screen, theirs = pty.openpty()
         os.set_blocking(self.screen, False)
         self.process = subprocess.Popen(
             [sys.executable, *(["-c", IN_TERMINAL] if terminal else []), "-m", "pushpull",
              *arguments],
             cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-            env=os.environ | {"TMPDIR": str(folder / "tmp"), "TERM": "xterm", "COLUMNS": "200"},
+            env=os.environ | {"TMPDIR": str(self.temporary), "TERM": "xterm", "COLUMNS": "200"},
         )  # fmt: skip
         os.close(theirs)
 
@@ -95,8 +101,8 @@ class Started:
 
     def left(self) -> list[str]:
         """What should not be there: temporary files, and files that are not whole."""
-        hidden = [p.name for p in self.folder.glob("out/**/.*") if p.name != ".lock"]
-        temporary = [p.name for p in self.folder.glob("tmp/*") if "inductor" not in p.name]
+        hidden = [p.name for p in self.folder.glob("out/**/.*") if p.name not in KEPT]
+        temporary = [p.name for p in self.temporary.glob("*") if "inductor" not in p.name]
         return hidden + temporary
 
     def stop(self) -> None:
@@ -104,6 +110,7 @@ class Started:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         os.close(self.screen)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def until(there: Callable[[], object], limit_s: float = 180.0) -> bool:

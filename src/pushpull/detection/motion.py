@@ -24,6 +24,8 @@ SIZE_LOG_PER_S = 2.0
 LARGEST_SIZE_LOG = 0.9
 FAST_LOG_PER_S = 6.0
 """No face grows or shrinks faster, other than in a zoom."""
+ROUNDED_S = 2e-3
+"""Containers round times to a millisecond."""
 LOST_S = 0.3
 """A face unseen for longer is taken back only where it also looks the same."""
 SAME_LOOK = 0.45
@@ -149,7 +151,7 @@ def extrapolated(
     """A box beyond the first of some sightings, by the speed among the next ones."""
     box = boxes[0]
     k = 1
-    while k < len(times_s) - 1 and abs(times_s[k] - times_s[0]) < STEADY_S:
+    while k < len(times_s) - 1 and abs(times_s[k] - times_s[0]) < STEADY_S - ROUNDED_S:
         k += 1
     if k >= len(times_s):
         return box
@@ -216,7 +218,7 @@ def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> f
     most_grown = min(SIZE_LOG + SIZE_LOG_PER_S * gap_s, LARGEST_SIZE_LOG)
     if alike >= LIKELY:
         farthest *= 2
-    elif gap_s > LOST_S and alike < SAME_LOOK:
+    elif gap_s > LOST_S + ROUNDED_S and alike < SAME_LOOK:
         return None
     # What shakes turns back: it may be where it was as well as where it was going.
     places = [trail.predicted(time_s), trail.last]
@@ -226,7 +228,7 @@ def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> f
     apart = distance(box, seen.box)
     grown = abs(float(np.log((seen.box[3] - seen.box[1]) / (box[3] - box[1]))))
     # Of very large and of half faces, sizes are uncertain.
-    if gap_s <= LOST_S and alike >= SAME_LOOK and covered(box, seen.box) >= ONE_INSIDE:
+    if gap_s <= LOST_S + ROUNDED_S and alike >= SAME_LOOK and covered(box, seen.box) >= ONE_INSIDE:
         most_grown = LARGEST_SIZE_LOG
     if apart > farthest or grown > most_grown:
         return None

@@ -22,7 +22,7 @@ from pushpull.detection.appearance import Portrait, portrait
 from pushpull.detection.cuts import Glance, change, glance, kept_share, new_view
 from pushpull.detection.face_finders import FaceBoxes, FaceFinder
 from pushpull.detection.face_finders.finder import FINEST_FACE_PX, SMALLEST_FACE_PX, overlap
-from pushpull.detection.motion import Candidate, Trail, assigned, distance
+from pushpull.detection.motion import ROUNDED_S, Candidate, Trail, assigned, distance
 from pushpull.detection.paths import joined, whole_track
 from pushpull.media import Frame
 from pushpull.schema import Track
@@ -128,7 +128,7 @@ class Tracker:
             return
         blank = float(now.details.std()) < BLANK
         away_s = time_s - self.left.time_s
-        if away_s > (BLIND_S if self.left.blind else RETURN_S) + 1e-6:
+        if away_s > (BLIND_S if self.left.blind else RETURN_S) + ROUNDED_S:
             self.close(self.left.trails)
             self.left = None
         elif not blank and kept_share(self.left.last, now) >= SAME_SHARE:
@@ -177,7 +177,7 @@ class Tracker:
 
     def follow(self, frame: Frame, image: Picture) -> None:
         """Look where it is time to, or where something moves."""
-        scans = frame.time_s >= self.next_scan_s - 1e-6
+        scans = frame.time_s >= self.next_scan_s - ROUNDED_S
         wanted = [t for t in self.open if self.is_wanted(t, frame, image)]
         if not scans and not wanted:
             return
@@ -194,7 +194,7 @@ class Tracker:
         again: dict[Trail, Candidate | None] = {}
         for i, trail in enumerate(tuple(self.open)):
             seen = found[pairs[i]] if i in pairs else None
-            if seen is not None and trail.unseen_s(frame.time_s) > LONGEST_GAP_S:
+            if seen is not None and trail.unseen_s(frame.time_s) > LONGEST_GAP_S + ROUNDED_S:
                 new += self.rejoined(trail, frame, seen)
             elif seen is not None or (not trail.missed and (scans or trail in wanted)):
                 again[trail] = seen
@@ -220,11 +220,11 @@ class Tracker:
 
     def is_fresh(self, trail: Trail, frame: Frame) -> bool:
         """Whether a face was seen so lately that it is looked for where it should be."""
-        return trail.unseen_s(frame.time_s) <= LOST_LOOKS_S + 1e-6
+        return trail.unseen_s(frame.time_s) <= LOST_LOOKS_S + ROUNDED_S
 
     def scan(self, image: Picture, time_s: float) -> list[Candidate]:
         """Search the whole picture."""
-        fine = time_s >= self.next_fine_s - 1e-6
+        fine = time_s >= self.next_fine_s - ROUNDED_S
         if fine:
             self.next_fine_s = time_s + FINE_INTERVAL_S
         self.next_scan_s = time_s + self.face_finder.scan_interval_s
@@ -260,7 +260,7 @@ class Tracker:
         later = Trail()
         later.add(frame.index, frame.time_s, seen)
         self.trace_back(later)
-        if later.times_s[0] - trail.times_s[-1] > LONGEST_GAP_S + 1e-6:
+        if later.times_s[0] - trail.times_s[-1] > LONGEST_GAP_S + ROUNDED_S:
             self.close([trail])
             return [seen]
         trail.take(later)

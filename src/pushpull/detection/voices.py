@@ -31,6 +31,9 @@ MARGIN_S = 0.25
 SHORTEST_S = 0.6
 """Of a voice off screen: shorter ones are coughs, laughs and edges of turns."""
 
+LIVELY_DB = 3.0
+"""How much the level of speech goes up and down at least: tones and hums do not."""
+
 STRICT = 3
 """Of a voice that nobody on screen vouches for: noise and music must not pass for one."""
 
@@ -90,7 +93,21 @@ def off_screen_turns(
         Turn(start_s + STEP_S * first, min(start_s + STEP_S * stop, end_s))
         for first, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
     ]
-    return [turn for turn in found if turn.end_s - turn.start_s >= SHORTEST_S]
+    return [
+        turn
+        for turn in found
+        if turn.end_s - turn.start_s >= SHORTEST_S
+        and _liveliness_db(waveform, turn.start_s - start_s, turn.end_s - start_s) >= LIVELY_DB
+    ]
+
+
+def _liveliness_db(waveform: NDArray[np.float32], from_s: float, to_s: float) -> float:
+    """Standard deviation of the level of a part of the sound."""
+    step = round(STEP_S * SAMPLE_RATE_HZ)
+    part = waveform[round(from_s * SAMPLE_RATE_HZ) : round(to_s * SAMPLE_RATE_HZ)]
+    steps = part[: len(part) // step * step].astype(np.float64).reshape(-1, step)
+    power = np.maximum(np.square(steps).mean(1), 1e-10)
+    return float(np.std(10 * np.log10(power)))
 
 
 def _steps(waveform: NDArray[np.float32], aggressiveness: int, pause_s: float) -> NDArray[np.bool_]:

@@ -25,10 +25,10 @@ from pushpull.runtime.files import remove_unfinished
 
 __all__ = ["end_process", "ended_by_signals", "without_interrupts"]
 
-TIDY_S = 1.8
-"""What is not tidied up by then stays."""
+TIDY_S = 4.8
+"""What is not tidied up by then stays; where nothing else runs it takes a tenth of that."""
 
-CHILDREN_S = 1.2
+CHILDREN_S = 4.2
 """What the processes that were begun here have to tidy up, too, before they are killed."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -83,7 +83,7 @@ def _stand_still(number: int, frame: FrameType | None) -> None:
 
 
 def end_process(code: int, note: str = "") -> None:
-    """End this process within two seconds, from any thread.
+    """End this process soon, within five seconds at most, from any thread.
 
     Processes that it began are ended, files that are not whole are removed, and no other thread
     gets to complain of that.
