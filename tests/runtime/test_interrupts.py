@@ -143,21 +143,19 @@ def inputs(tmp_path_factory, talking, dataset, checkpoint) -> Path:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("name", LONG)
 def test_a_command_ends_soon_and_leaves_nothing(inputs, tmp_path, name):
-    """Two runs at a time: Ctrl-C is typed in a terminal, and SIGTERM is sent to one process."""
+    """Ctrl-C is typed in a terminal, or SIGTERM is sent to one process."""
     arguments, mark = LONG[name]
-    runs = {}
+    # One after the other: work that lasts takes a core, and whoever watches needs one.
     for way in ("typed", "sent"):
         folder = tmp_path / way
         folder.mkdir()
         for source in inputs.iterdir():
             (folder / source.name).symlink_to(source)
-        runs[way] = Started(folder, arguments, terminal=way == "typed")
-    try:
-        for way in ("sent", "typed"):
-            assert until(lambda run=runs[way]: run.has_begun(mark)), runs[way].said()
-            ends_soon_and_leaves_nothing(runs[way], way, name)
-    finally:
-        for run in runs.values():
+        run = Started(folder, arguments, terminal=way == "typed")
+        try:
+            assert until(lambda run=run: run.has_begun(mark)), run.said()
+            ends_soon_and_leaves_nothing(run, way, name)
+        finally:
             run.stop()
 
 

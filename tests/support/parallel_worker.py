@@ -42,3 +42,7 @@ if __name__ == "__main__":
             "gloo", init_method=f"file://{file}.init", rank=rank, world_size=world
         )
     torch.save(shares(rank, world, file), f"{file}.{rank}")
+    if world > 1:
+        # Who leaves while others still talk ends with an abort now and then.
+        dist.barrier()
+        dist.destroy_process_group()
