@@ -1,6 +1,8 @@
 """Fixtures that every test may use."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,13 @@ def pushpull(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return pushpull
+
+
+@pytest.fixture(autouse=True)
+def _at_usual_priority() -> Iterator[None]:
+    """Native code may raise its own; processes that are begun later would starve all else."""
+    yield
+    assert not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.fixture(autouse=True)

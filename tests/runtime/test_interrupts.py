@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -189,8 +189,9 @@ def listens(address: str) -> bool:
     return False
 
 
-def run_code(folder: Path, code: str) -> subprocess.Popen[str]:
-    """Code that ends on signals once it has made the file `began`."""
+@contextmanager
+def running(folder: Path, code: str) -> Iterator[subprocess.Popen[str]]:
+    """Code that ends on signals once it has made the file `began`; gone at the end of the block."""
     lines = (
         "import signal, sys, time",
         "from pathlib import Path",
@@ -201,27 +202,30 @@ def run_code(folder: Path, code: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", "\n".join(lines)], cwd=folder, stderr=subprocess.PIPE, text=True
     )
-    assert until((folder / "began").exists)
-    return process
+    try:
+        assert until((folder / "began").exists)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_native_code_is_not_waited_for(tmp_path, number):
-    """A matrix product of minutes hears no signal."""
+    """A hash of minutes hears no signal."""
     code = (
-        "import numpy as np\n"
-        "big = np.ones((5000, 5000), np.int64)\n"
+        "import hashlib\n"
         "with ended_by_signals('ended'), written_whole(Path('half')) as half:\n"
         "    half.write_text('x')\n"
         "    with temporary_folder('.') as folder:\n"
         "        (folder / 'draft').touch()\n"
         "        Path('began').touch()\n"
-        "        big @ big\n"
+        "        hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"
     )
-    process = run_code(tmp_path, code)
-    process.send_signal(number)
-    assert process.communicate(timeout=SOON_S)[1] == "ended\n"
-    assert process.returncode == 128 + number
+    with running(tmp_path, code) as process:
+        process.send_signal(number)
+        assert process.communicate(timeout=SOON_S)[1] == "ended\n"
+        assert process.returncode == 128 + number
     assert [path.name for path in tmp_path.iterdir()] == ["began"]
 
 
@@ -234,11 +238,11 @@ def test_what_raises_on_the_way_out_is_not_heard(tmp_path):
         "    Path('began').touch()\n"
         "    time.sleep(60)\n"
     )
-    process = run_code(tmp_path, code)
-    for number in (signal.SIGINT, signal.SIGCHLD, signal.SIGINT, signal.SIGCHLD):
-        process.send_signal(number)
-    assert process.communicate(timeout=SOON_S)[1] == "ended\n"
-    assert process.returncode == 130
+    with running(tmp_path, code) as process:
+        for number in (signal.SIGINT, signal.SIGCHLD, signal.SIGINT, signal.SIGCHLD):
+            process.send_signal(number)
+        assert process.communicate(timeout=SOON_S)[1] == "ended\n"
+        assert process.returncode == 130
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
@@ -249,11 +253,11 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
         "    Path('began').touch()\n"
         "    while not Path('enough').exists(): time.sleep(0.02)\n"
     )
-    process = run_code(tmp_path, code)
-    process.send_signal(signal.SIGINT)
-    (tmp_path / "enough").touch()
-    assert process.communicate(timeout=SOON_S)[1] == ""
-    assert process.returncode == 0
+    with running(tmp_path, code) as process:
+        process.send_signal(signal.SIGINT)
+        (tmp_path / "enough").touch()
+        assert process.communicate(timeout=SOON_S)[1] == ""
+        assert process.returncode == 0
 
 
 def test_after_the_block_all_is_as_it_was(tmp_path):
@@ -268,7 +272,7 @@ def test_after_the_block_all_is_as_it_was(tmp_path):
         "except KeyboardInterrupt:\n"
         "    sys.exit(7)\n"
     )
-    process = run_code(tmp_path, code)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=SOON_S)
-    assert process.returncode == 7
+    with running(tmp_path, code) as process:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SOON_S)
+        assert process.returncode == 7

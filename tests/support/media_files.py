@@ -4,6 +4,7 @@
 make a picture and a sound that mark the same instants, to measure alignment.
 """
 
+import os
 import struct
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -130,6 +131,9 @@ def make_video(
         # Streams interleaved by time, as muxers expect.
         for packet in sorted(packets, key=lambda p: float((p.dts or 0) * p.time_base)):
             container.mux(packet)
+    # As root, SVT-AV1 gives itself the highest real-time priority, and all that is begun later too.
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     if rotation or mirrored:
         set_rotation(path, rotation, mirrored)
     return path
