@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from pushpull.synthetic import one_face_video
 # How long an example takes says something of the machine, nothing of the law.
 settings.register_profile("pushpull", deadline=None)
 settings.load_profile("pushpull")
+
+# Ignored in the background of a script (`make test &`), and so by every process that tests begin.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
