@@ -6,7 +6,8 @@ make a picture and a sound that mark the same instants, to measure alignment.
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def make_video(
         tick = Fraction(1, 90_000)
     picture = picture or moving_gradient(size)
     end_s = timestamps_s[-1] + float(1 / rate)
-    with av.open(str(path), "w", container_options=container_options or {}) as container:
+    with (
+        usual_priority(),
+        av.open(str(path), "w", container_options=container_options or {}) as container,
+    ):
         video = container.add_stream(
             video_codec,
             rate=rate,
@@ -131,12 +135,22 @@ def make_video(
         # Streams interleaved by time, as muxers expect.
         for packet in sorted(packets, key=lambda p: float((p.dts or 0) * p.time_base)):
             container.mux(packet)
-    # As root, SVT-AV1 gives itself the highest real-time priority, and all that is begun later too.
-    if hasattr(os, "sched_setscheduler"):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     if rotation or mirrored:
         set_rotation(path, rotation, mirrored)
     return path
+
+
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """As root, SVT-AV1 takes the highest real-time priority, which others would inherit."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def frame_rate(fps: float | Fraction) -> Fraction:
