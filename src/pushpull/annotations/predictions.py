@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ __all__ = ["write_predictions", "write_truth"]
 
 
 def write_predictions(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     video_id: str | Sequence[str],
     entity_ids: Sequence[str],
@@ -67,7 +68,7 @@ def write_predictions(
         lengths = {name: len(values) for name, values in columns.items()}
         raise ShapeError(f"columns have {lengths} rows; expected {len(scores)} of each")
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *columns])
         writer.writerows(
@@ -77,7 +78,7 @@ def write_predictions(
 
 
 def write_truth(
-    path: Path,
+    path: str | os.PathLike[str],
     *,
     video_id: str | Sequence[str],
     entity_ids: Sequence[str],
@@ -113,7 +114,7 @@ def write_truth(
         vid,900.04,0.1,0.1,0.4,0.6,NOT_SPEAKING,vid:1
     """
     rows = _rows(video_id, entity_ids, timestamps_s, boxes, len(speaking))
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(

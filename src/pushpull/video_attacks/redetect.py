@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = ["redetect"]
 
 
 def redetect(
-    path: Path,
+    path: str | os.PathLike[str],
     detector: Detector,
     clean: Variant,
     *,

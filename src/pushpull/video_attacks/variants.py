@@ -78,6 +78,8 @@ class Variant:
         ((3, 120, 160), (120, 160))
         >>> [scored.scores.shape for scored in moved.scored]
         [(10,)]
+        >>> [len(curve) for curve in clean.curves], [len(curve) for curve in moved.curves]
+        ([0], [2])
     """
 
     name: str
@@ -109,7 +111,9 @@ class Variant:
 
     @property
     def curves(self) -> list[list[float]]:
-        """Mean loss per frame of each face at each evaluation."""
+        """Mean loss per frame of each face at each evaluation; none where nothing was searched."""
+        if not self.losses:
+            return [[] for _ in self.clips.tracks]
         return by_face(self.segments, [loss.double().T.tolist() for loss in self.losses])
 
     @property
