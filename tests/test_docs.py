@@ -51,6 +51,7 @@ MARKED = {
         ),
         ("pip install 'pushpull-asd[cluster]'", "cluster"),
     ],
+    "docs/guide/detect.md": [("pip install 'pushpull-asd[identities]'", "network")],
     "docs/guide/export.md": [("pip install 'pushpull-asd[export]'", "index")],
     "docs/guide/install.md": [
         ("pip install torch --index-url https://download.pytorch.org/whl/cpu", "index"),

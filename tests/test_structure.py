@@ -207,10 +207,7 @@ def takes_only_path(annotation: object) -> bool:
 
 @pytest.mark.parametrize(
     "room",
-    sorted(
-        {room_of(m) for m in public_modules()}
-        - {"cli", "annotations", "detection", "pushpull", "video_attacks"}
-    ),
+    sorted({room_of(m) for m in public_modules()}),
 )
 def test_a_path_may_be_text_or_any_path(room):
     """What a room shows takes `str | PathLike[str]`, never only `Path`."""

@@ -21,6 +21,7 @@ Every message says what was got, what was expected, where (path, line, field) an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ __all__ = [
     "PushPullError",
     "ShapeError",
     "UnknownName",
+    "foreseen",
 ]
 
 
@@ -286,3 +288,22 @@ def _restored(
     error = kind.__new__(kind, *arguments)
     vars(error).update(state)
     return error
+
+
+def foreseen(error: Exception, path: str | os.PathLike[str]) -> PushPullError:
+    """What went wrong with a file as an error of ours; what nobody foresaw is said to be that.
+
+    Examples:
+        >>> from pushpull.errors import MediaError, foreseen
+        >>> foreseen(MediaError("talk.mp4: no such file"), "talk.mp4")
+        MediaError('talk.mp4: no such file')
+        >>> print(foreseen(KeyError("fps"), "talk.mp4"))
+        talk.mp4: KeyError ('fps'), which nobody foresaw; please report it
+    """
+    if isinstance(error, PushPullError):
+        return error
+    if isinstance(error, MemoryError):
+        what = f"needs more memory than there is ({error}); do a part: --start, --end"
+    else:
+        what = f"{type(error).__name__} ({error}), which nobody foresaw; please report it"
+    return PushPullError(f"{os.fspath(path)}: {what}")

@@ -25,7 +25,7 @@ SOON_S = 10.0
 """What a busy machine may need; a process gives itself two seconds."""
 
 COPIES = 40
-KEPT = (".lock", ".pushpull.json")
+KEPT = (".lock", ".pushpull")
 """Hidden files that belong where they are."""
 
 DETECTOR = ["-d", "random.safetensors", "--face-finder", "dlib"]

@@ -1,6 +1,5 @@
 """Results that take nobody's place."""
 
-import json
 import os
 from pathlib import Path
 
@@ -147,10 +146,10 @@ def test_a_folder_of_new_files_takes_the_place_of_the_old_ones(tmp_path):
     assert there() == {"y": "3", "mine": "mine"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "outputs", "schema_version": 1}', "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"kind": "output", "schema_version": 2}', "\0"])
 def test_a_record_that_cannot_be_read_makes_every_file_a_stranger(tmp_path, text):
     write(tmp_path, "ours")
-    (tmp_path / RECORD).write_text(text)
+    (tmp_path / RECORD / "talk.csv.json").write_text(text)
     with pytest.raises(OutputExists, match="not made by this tool"):
         write(tmp_path, "ours")
 
@@ -160,8 +159,60 @@ def test_two_works_share_a_folder(tmp_path):
     write(tmp_path, "1", names=("b.csv",), origin=Origin(command="attack"))
     (tmp_path / "a.csv").unlink()
     write(tmp_path, "2", names=("b.csv",), origin=Origin(command="attack"))
-    record = json.loads((tmp_path / RECORD).read_text())
-    assert list(record["files"]) == ["b.csv"]
+    with pytest.raises(OutputExists, match="made by `attack`"):
+        write(tmp_path, "2", names=("b.csv",))
+
+
+@pytest.mark.parametrize("cut", range(7))
+@pytest.mark.parametrize("begun", ["empty", "made before"])
+def test_what_was_cut_off_is_ours(tmp_path, monkeypatch, cut, begun):
+    """At whichever move the process ends: the same work goes on, other work is told of it."""
+    names = ("a.csv", "b.csv", "c.csv")
+    if begun == "made before":
+        write(tmp_path, "1", names=names)
+    left, replace = [cut], Path.replace
+
+    def move(path, target):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", move)
+        if cut < 6:
+            with pytest.raises(KeyboardInterrupt):
+                write(tmp_path, "2", names=names)
+        else:
+            write(tmp_path, "2", names=names)
+    there = [n for n in names if (tmp_path / n).exists()]
+    assert len(there) == (3 if begun == "made before" else max(0, cut - 3))
+    if there:
+        with pytest.raises(OutputExists, match="made by `detect`"):
+            write(tmp_path, "3", names=names, origin=Origin(command="attack"))
+    write(tmp_path, "2", names=names)
+    assert all((tmp_path / n).read_text() == "2" for n in names)
+    (tmp_path / "a.csv").write_text("mine")
+    with pytest.raises(OutputExists, match="was changed since"):
+        write(tmp_path, "2", names=names)
+
+
+def test_a_name_as_long_as_a_disk_allows(tmp_path):
+    name = "é" * 120 + ".csv"  # 244 bytes; a temporary name adds ten
+    write(tmp_path, "1", names=(name,))
+    write(tmp_path, "2", names=(name,))
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputExists, match="was changed since"):
+        write(tmp_path, "2", names=(name,))
+
+
+def test_many_results_cost_each_no_more(tmp_path):
+    """The record of one work is all that is written for it."""
+    for k in range(30):
+        write(tmp_path, "1", names=(f"{k}.csv",), origin=Origin(command=f"{k}"))
+    sizes = [path.stat().st_size for path in (tmp_path / RECORD).iterdir()]
+    assert len(sizes) == 30
+    assert max(sizes) < 1.05 * min(sizes)
 
 
 def test_a_missing_input_is_named(tmp_path):

@@ -6,14 +6,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
-from pushpull.errors import PushPullError
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import as_json_text
 
-__all__ = ["Console", "complain", "decibels", "print_line", "reason_of"]
+__all__ = ["Console", "complain", "decibels", "print_line"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,25 +109,6 @@ def complain(message: object) -> None:
     """
     line = f"error: {' '.join(str(message).split())}"
     print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def reason_of(error: Exception, path: Path) -> str:
-    """What went wrong with a file, in one line; what nobody foresaw is said to be that.
-
-    Examples:
-        >>> from pathlib import Path
-        >>> from pushpull.cli.console import reason_of
-        >>> from pushpull.errors import MediaError
-        >>> reason_of(MediaError("talk.mp4: no such file"), Path("talk.mp4"))
-        'talk.mp4: no such file'
-        >>> reason_of(KeyError("fps"), Path("talk.mp4"))
-        "talk.mp4: KeyError ('fps'), which nobody foresaw; please report it"
-    """
-    if isinstance(error, PushPullError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"{path}: needs more memory than there is ({error}); do a part: --start, --end"
-    return f"{path}: {type(error).__name__} ({error}), which nobody foresaw; please report it"
 
 
 def _printable(text: str, stream: TextIO) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import Console, complain, decibels, reason_of
+from pushpull.cli.console import Console, complain, decibels
 from pushpull.cli.options import (
     AttackOption,
     AudioTrackOption,
@@ -19,6 +20,8 @@ from pushpull.cli.options import (
     DeviceChoice,
     DeviceOption,
     EndOption,
+    EngineChoice,
+    EngineOption,
     EpsOption,
     FaceFinderChoice,
     FaceFinderOption,
@@ -31,6 +34,7 @@ from pushpull.cli.options import (
     OutOption,
     OverwriteFlag,
     QuietFlag,
+    RayAddressOption,
     SeedOption,
     SpaceChoice,
     StartOption,
@@ -46,6 +50,7 @@ from pushpull.cli.options import (
     part_of,
     videos_in,
 )
+from pushpull.errors import foreseen
 from pushpull.report.tables import percent
 from pushpull.runtime.records import read_json
 
@@ -91,12 +96,24 @@ def detect(
         ),
     ] = None,
     names: Annotated[
-        str, typer.Option(help="What faces are called in the transcript, such as 0=Ada,1=Bob.")
+        str,
+        typer.Option(
+            help="What faces (or persons) are called in the transcript, such as 0=Ada,1=Bob."
+        ),
     ] = "",
+    identities: Annotated[
+        bool,
+        typer.Option(
+            "--identities", help="Tell which tracks are the same person, over cuts and returns."
+        ),
+    ] = False,
     reframe: Annotated[
         str, typer.Option(help="Also write a video of this shape, such as 9:16, of who speaks.")
     ] = "",
     video: VideoFlag = True,
+    workers: WorkersOption = 1,
+    engine: EngineOption = EngineChoice.local,
+    ray_address: RayAddressOption = None,
     allow_silent: Annotated[
         bool,
         typer.Option(
@@ -111,90 +128,70 @@ def detect(
 
     Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, and with
     --transcript .words.json, .words.srt and .words.vtt, with --reframe .reframed.mp4. A video that
-    cannot be done is reported, the others are done all the same, and the exit code is 1.
+    cannot be done is reported, the others are done all the same, and the exit code is 1. One that
+    is done already is not done again: run the same command again to go on.
     """
-    from pushpull.detection import TurnRules, origin_of, output_files, read_transcript
-    from pushpull.detection import detect as detect_video
+    from pushpull.detection import Saving, TurnRules, detect_many, read_transcript
     from pushpull.detection.reframe import aspect_of
-    from pushpull.detection.results import reframed_outputs, spoken_outputs, word_files
-    from pushpull.models.weights import resolve_detector
-    from pushpull.runtime.files import output_dir, readable
-    from pushpull.runtime.outputs import Outputs, output_names
+    from pushpull.runtime.files import readable
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
-    stems = output_names(videos, also=[".labels", ".words", ".reframed"])
-    called = names_of(names)
-    aspect = aspect_of(reframe) if reframe else None
     if transcript is not None:
         if len(videos) != 1:
             raise typer.BadParameter("is of one video; give one", param_hint="--transcript")
         # What cannot be read is said before minutes of work.
         read_transcript(transcript)
-    part = part_of(start, end)
-    rules = TurnRules(
-        threshold=threshold,
-        hysteresis=hysteresis,
-        shortest_s=shortest_turn,
-        longest_pause_s=longest_pause,
+    saving = Saving(
+        video=video,
+        overwrite=overwrite,
+        transcript=transcript,
+        names=names_of(names),
+        reframe=aspect_of(reframe) if reframe else None,
     )
-    model = resolve_detector(detector, device=device.value)
     asked: dict[str, Any] = {
         "face_finder": face_finder.value,
         "boxes": boxes,
         "crop": crop.value,
-        "part": part,
+        "part": part_of(start, end),
         "audio_track": audio_track,
-        "rules": rules,
+        "rules": TurnRules(
+            threshold=threshold,
+            hysteresis=hysteresis,
+            shortest_s=shortest_turn,
+            longest_pause_s=longest_pause,
+        ),
+        "identities": identities,
+        "allow_silent": allow_silent,
     }
-    inputs = [*videos, *(path for path in (boxes, transcript) if path is not None)]
-    for path, name in zip(videos, stems, strict=True):
-        # What may not be replaced is said before hours of work.
-        planned = Outputs(
-            folder=out,
-            origin=origin_of(path, model, name=name, **asked),
-            inputs=tuple(inputs),
-            overwrite=overwrite,
-        )
-        planned.check(output_files(name, video=video).values())
-        if transcript is not None:
-            spoken_outputs(planned, transcript, called).check(word_files(name).values())
-        if aspect is not None:
-            reframed_outputs(planned, aspect).check([f"{name}.reframed.mp4"])
-    output_dir(out)
-    records: list[dict[str, Any]] = []
-    failed = 0
-    for path, name in zip(videos, stems, strict=True):
-        try:
-            with console.progress(name) as report:
-                result = detect_video(
-                    path, model, name=name, **asked, allow_silent=allow_silent, progress=report
-                )
-                began = time.perf_counter()
-                outputs = result.save(
-                    out,
-                    video=video,
-                    overwrite=overwrite,
-                    inputs=inputs,
-                    transcript=transcript,
-                    names=called,
-                    reframe=aspect,
-                    progress=report,
-                )
-                outputs_s = round(time.perf_counter() - began, 3)
-        except Exception as e:  # one file never ends a batch, whatever is wrong with it
-            failed += 1
-            why = reason_of(e, path)
-            complain(why)
-            records.append({"video": readable(str(path)), "error": readable(why)})
-            continue
-        record = result.as_dict(frames=False) | {"outputs": {k: str(p) for k, p in outputs.items()}}
-        record["seconds"]["outputs"] = outputs_s
-        records.append(record)
-        console.say(*summary_lines(record))
-        for remark in record["notes"]:
-            console.note(f"{path}: {remark}")
-    console.result({"videos": records}, kind="detections")
+    records: list[tuple[int, dict[str, Any]]] = []
+    with console.progress(out.name) as report:
+        for done in detect_many(
+            videos,
+            out,
+            detector,
+            saving=saving,
+            inputs=[path for path in (boxes, transcript) if path is not None],
+            workers=workers,
+            engine=engine.value,
+            address=ray_address,
+            device=device.value,
+            progress=report,
+            **asked,
+        ):
+            place = videos.index(done.path)
+            if done.record is None:
+                complain(done.error)
+                why = readable(str(done.error))
+                records.append((place, {"video": readable(str(done.path)), "error": why}))
+                continue
+            records.append((place, done.record))
+            console.say(*summary_lines(done.record, kept=done.kept))
+            for remark in done.record["notes"]:
+                console.note(f"{done.path}: {remark}")
+    failed = sum("error" in record for _, record in records)
+    ordered = [record for _, record in sorted(records, key=itemgetter(0))]
+    console.result({"videos": ordered}, kind="detections")
     if failed:
         console.note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
@@ -303,7 +300,7 @@ def attack(
                 written = outputs["results.json"]
         except Exception as e:  # one file never ends a batch, whatever is wrong with it
             failed += 1
-            why = reason_of(e, path)
+            why = str(foreseen(e, path))
             complain(why)
             records.append({"video": readable(str(path)), "error": readable(why)})
             continue
@@ -379,18 +376,18 @@ def web_app(
     serve(config, opened=lambda url: console.result({"url": url}, kind="app", lines=[url]))
 
 
-def summary_lines(record: dict[str, Any]) -> Iterator[str]:
+def summary_lines(record: dict[str, Any], *, kept: bool = False) -> Iterator[str]:
     """The short form of one result for people."""
-    seconds = record["seconds"]
-    yield (
-        f"{record['video']}: {len(record['tracks'])} faces in {record['duration_s']:.1f} s of video"
-        f", done in {sum(seconds.values()):.1f} s"
-    )
+    when = "was done already" if kept else f"done in {sum(record['seconds'].values()):.1f} s"
+    start_s, end_s = record["part_s"] or (0.0, None)
+    length_s = min(end_s or math.inf, record["duration_s"]) - start_s
+    yield f"{record['video']}: {len(record['tracks'])} faces in {length_s:.1f} s of video, {when}"
     settings = record["settings"]
     yield f"  faces found by {settings['face_finder']} ({settings['face_finder_reason']})"
     for track in record["tracks"]:
+        who = f", person {track['person']}" if "person" in track else ""
         yield (
-            f"  {track['track_id']}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "
+            f"  {track['track_id']}{who}: {track['start_s']:.2f}-{track['end_s']:.2f} s, speaking "
             f"{100 * track['speaking_share']:.0f} % of frames, mean score {track['mean_score']:.2f}"
         )
     for path in record["outputs"].values():

@@ -2,6 +2,7 @@
 
 from pushpull.detection.crops import VideoClips, gathered, read_clips
 from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
+from pushpull.detection.many import DetectedVideo, Saving, detect_many
 from pushpull.detection.pipeline import (
     EncodedTrack,
     Footage,
@@ -30,12 +31,14 @@ from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths
 from pushpull.detection.voices import off_screen_turns, voiced
 
 __all__ = [
+    "DetectedVideo",
     "Detection",
     "EncodedTrack",
     "Footage",
     "GivenFace",
     "Label",
     "Overlay",
+    "Saving",
     "ScoredTrack",
     "SpokenWord",
     "Stopwatch",
@@ -47,6 +50,7 @@ __all__ = [
     "counted",
     "crop_of",
     "detect",
+    "detect_many",
     "encode_tracks",
     "find_faces",
     "frame_lengths_s",

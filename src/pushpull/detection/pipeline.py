@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from torch import Tensor
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
+from pushpull.detection.identities import identify
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
@@ -65,17 +67,18 @@ __all__ = [
 
 
 def detect(
-    video: str | Path,
+    video: str | os.PathLike[str],
     detector: DetectorSource = "light-asd-ava",
     *,
     name: str | None = None,
     face_finder: str = "auto",
-    boxes: str | Path | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     crop: str = "auto",
     device: str | None = None,
     part: Part = WHOLE,
     audio_track: int | None = None,
     rules: TurnRules = DEFAULT_RULES,
+    identities: bool = False,
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
     progress: Progress = no_progress,
@@ -97,6 +100,7 @@ def detect(
         audio_track: Number of the sound track that is heard, from 1; by default the one that
             players take, or the next where that one is silent.
         rules: What a decision and a turn are.
+        identities: Tell which tracks are the same person, over cuts and for those who come back.
         allow_silent: Score a video whose sound is silent instead of raising.
         waveform: Sound to use instead of the video's own (S,) in [-1, 1] at 16 kHz; it begins where
             the part does.
@@ -135,12 +139,22 @@ def detect(
         progress=progress,
         clock=clock,
     )
+    persons: dict[int, int] = {}
+    if identities:
+        with clock("identities"):
+            persons = identify(
+                footage.path,
+                footage.tracks,
+                part=part,
+                n_frames=footage.n_frames,
+                progress=progress,
+            )
     with clock("model"):
         encoded = encode_tracks(
             footage.path, footage.tracks, model, window, footage.n_frames, progress, part=part
         )
         scored = [
-            replace(one, rules=rules)
+            replace(one, rules=rules, person=persons.get(one.track.track_id))
             for one in score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
         ]
         off_screen = off_screen_turns(
@@ -178,22 +192,24 @@ def detect(
             part=part,
             audio_track=audio_track,
             rules=rules,
+            identities=identities,
             sound=waveform,
         ),
     )
 
 
 def origin_of(
-    video: str | Path,
+    video: str | os.PathLike[str],
     detector: Detector,
     *,
     name: str | None = None,
     face_finder: str = "auto",
-    boxes: str | Path | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     crop: str = "auto",
     part: Part = WHOLE,
     audio_track: int | None = None,
     rules: TurnRules = DEFAULT_RULES,
+    identities: bool = False,
     sound: NDArray[np.float32] | None = None,
 ) -> Origin:
     """What decides a detection, before it is made; arguments as for `detect`.
@@ -222,6 +238,7 @@ def origin_of(
             "audio_track": audio_track,
             "sound": None if sound is None else hashlib.sha256(sound.tobytes()).hexdigest(),
             **asdict(rules),
+            **({"identities": True} if identities else {}),
         },
     )
 
@@ -291,10 +308,10 @@ class Footage:
 
 
 def find_faces(
-    video: str | Path,
+    video: str | os.PathLike[str],
     *,
     face_finder: str = "auto",
-    boxes: str | Path | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     name: str | None = None,
     part: Part = WHOLE,
     audio_track: int | None = None,
@@ -411,7 +428,7 @@ class EncodedTrack:
 
 
 def encode_tracks(
-    path: Path,
+    path: str | os.PathLike[str],
     tracks: Sequence[Track],
     detector: Detector,
     window: Crop,
@@ -568,7 +585,8 @@ def counted(
         if done % 10 == 0:
             progress(stage, done, n_frames)
         yield frame
-    progress(stage, done, done)
+    if done % 10 or done != n_frames:
+        progress(stage, done, done)
 
 
 def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool) -> list[str]:

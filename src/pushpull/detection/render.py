@@ -127,9 +127,10 @@ class Overlay:
         placed: list[Label] = []
         for k, (scored, position) in enumerate(faces):
             number, speaking = scored.track.track_id, bool(scored.speaking[position])
+            shown = scored.speaker
             share = f"{scored.probabilities[position]:.2f}"
             word = "speaking" if speaking else "silent"
-            for text in (f"{number} {word} {share}", f"{number} {share}", f"{number}"):
+            for text in (f"{shown} {word} {share}", f"{shown} {share}", f"{shown}"):
                 spot = self._place(text, number, boxes, k, [label.box for label in placed])
                 if spot is not None:
                     placed.append(Label(track_id=number, text=text, speaking=speaking, box=spot))

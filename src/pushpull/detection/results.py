@@ -22,7 +22,6 @@ from pushpull.detection.transcripts import (
     SpokenWord,
     Word,
     attribute,
-    name_of,
     read_transcript,
     transcript_srt,
     transcript_vtt,
@@ -346,8 +345,9 @@ def write_words(
             "end_s": round(one.word.end_s, 4),
             "segment": one.word.segment,
             "track_id": None if one.track_id is None else f"{detection.name}:{one.track_id}",
-            "name": name_of(one.track_id, names),
+            "name": one.called(names),
             "covered": round(one.covered, 4),
+            **({} if one.person is None else {"person": one.person}),
         }
         for one in spoken
     ]
@@ -428,12 +428,19 @@ def summary_of(scored: ScoredTrack) -> dict[str, Any]:
         "speaking_share": float(scored.speaking.mean()),
         "turns": [[turn.start_s, turn.end_s] for turn in scored.turns],
         "agreements": [rounded(scored.agreement(turn)) for turn in scored.turns],
+        **({} if scored.person is None else {"person": scored.person}),
     }
 
 
 def rounded(value: float | None) -> float | None:
     """To what a file shows."""
     return None if value is None else round(value, 3)
+
+
+PER_FRAME = (
+    "frame_numbers", "timestamps_s", "boxes", "detected", "scores", "probabilities", "speaking",
+)  # fmt: skip
+"""What `frames_of` holds."""
 
 
 def frames_of(scored: ScoredTrack) -> dict[str, Any]:

@@ -28,7 +28,6 @@ __all__ = [
     "SpokenWord",
     "Word",
     "attribute",
-    "name_of",
     "read_transcript",
     "transcript_srt",
     "transcript_vtt",
@@ -81,6 +80,7 @@ class SpokenWord:
         word: What is said.
         track_id: Who says it; None for nobody on screen.
         covered: Share of the word in which that face has a turn.
+        person: Number of the person, where it is known.
 
     Examples:
         >>> from pushpull.detection import SpokenWord, Word
@@ -92,6 +92,19 @@ class SpokenWord:
     word: Word
     track_id: int | None
     covered: float
+    person: int | None = None
+
+    @property
+    def speaker(self) -> int | None:
+        """Number of the person where it is known, of the track otherwise."""
+        return self.track_id if self.person is None else self.person
+
+    def called(self, names: Mapping[int, str]) -> str:
+        """What the speaker is called: by `names`, or `face 3`, `person 1`, `off-screen`."""
+        if self.speaker is None:
+            return OFF_SCREEN
+        kind = "face" if self.person is None else "person"
+        return names.get(self.speaker, f"{kind} {self.speaker}")
 
 
 def read_transcript(path: str | os.PathLike[str]) -> list[Word]:
@@ -255,7 +268,8 @@ def attribute(words: Iterable[Word], tracks: Sequence[ScoredTrack]) -> list[Spok
     found = []
     for word in words:
         length_s = word.end_s - word.start_s
-        best: tuple[float, float, int] | None = None
+        best: tuple[float, float] | None = None
+        spoken = SpokenWord(word=word, track_id=None, covered=0.0)
         for face, of_face in zip(tracks, turns, strict=True):
             mean = _mean_score(face, word)
             if mean is None:
@@ -274,14 +288,15 @@ def attribute(words: Iterable[Word], tracks: Sequence[ScoredTrack]) -> list[Spok
                 rank = (0.0, mean)
             else:
                 continue
-            if best is None or rank > best[:2]:
-                best = (*rank, face.track.track_id)
-                covered = min(1.0, share)
-        found.append(
-            SpokenWord(word=word, track_id=None, covered=0.0)
-            if best is None
-            else SpokenWord(word=word, track_id=best[2], covered=covered)
-        )
+            if best is None or rank > best:
+                best = rank
+                spoken = SpokenWord(
+                    word=word,
+                    track_id=face.track.track_id,
+                    covered=min(1.0, share),
+                    person=face.person,
+                )
+        found.append(spoken)
     return found
 
 
@@ -316,7 +331,7 @@ def _cues(spoken: Sequence[SpokenWord], names: Mapping[int, str]) -> Iterator[_C
     for one in spoken:
         if (
             last is None
-            or one.track_id != last.track_id
+            or one.speaker != last.speaker
             or one.word.segment != last.word.segment
             or one.word.start_s - last.word.end_s > LONGEST_SILENCE_S
             or one.word.end_s - began_s > LONGEST_CUE_S
@@ -330,20 +345,9 @@ def _cues(spoken: Sequence[SpokenWord], names: Mapping[int, str]) -> Iterator[_C
         yield _Cue(
             start_s=words[0].word.start_s,
             end_s=max(one.word.end_s for one in words),
-            who=name_of(words[0].track_id, names),
+            who=words[0].called(names),
             text=text.strip(),
         )
-
-
-def name_of(track_id: int | None, names: Mapping[int, str]) -> str:
-    """What a face is called in subtitles.
-
-    Examples:
-        >>> from pushpull.detection.transcripts import name_of
-        >>> name_of(1, {1: "Ada"}), name_of(2, {}), name_of(None, {})
-        ('Ada', 'face 2', 'off-screen')
-    """
-    return OFF_SCREEN if track_id is None else names.get(track_id, f"face {track_id}")
 
 
 def transcript_srt(spoken: Sequence[SpokenWord], names: Mapping[int, str] | None = None) -> str:

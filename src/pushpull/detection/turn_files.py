@@ -11,13 +11,11 @@ __all__ = ["OFF_SCREEN", "rttm_lines", "srt_lines", "stamp", "vtt_lines"]
 OFF_SCREEN = "off-screen"
 """Whose turn it is where a voice is heard and no face speaks."""
 
-FACE = "face "
-
 
 def rttm_lines(
     name: str, tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()
 ) -> Iterator[str]:
-    """Speech turns in NIST's rich transcription time marks, one speaker per track, by time.
+    """Speech turns in NIST's rich transcription time marks, a speaker per track or person, by time.
 
     Args:
         name: Of the recording.
@@ -39,7 +37,7 @@ def rttm_lines(
     for turn, who in _by_time(tracks, off_screen):
         yield (
             f"SPEAKER {word} 1 {turn.start_s:.3f} {turn.end_s - turn.start_s:.3f} <NA> <NA> "
-            f"{word}:{who.removeprefix(FACE)} <NA> <NA>\n"
+            f"{word}:{who.removeprefix('face ').replace(' ', '-')} <NA> <NA>\n"
         )
 
 
@@ -82,7 +80,7 @@ def vtt_lines(tracks: Sequence[ScoredTrack], off_screen: Sequence[Turn] = ()) ->
 
 def _by_time(tracks: Iterable[ScoredTrack], off_screen: Iterable[Turn]) -> list[tuple[Turn, str]]:
     """All turns and whose they are."""
-    found = [(turn, f"{FACE}{one.track.track_id}") for one in tracks for turn in one.turns]
+    found = [(turn, one.called) for one in tracks for turn in one.turns]
     found += [(turn, OFF_SCREEN) for turn in off_screen]
     return sorted(found, key=lambda f: (f[0].start_s, f[0].end_s))
 

@@ -116,6 +116,7 @@ class ScoredTrack:
         elsewhen: The same with the sound moved by each of `pushpull.models.shifts.SHIFTS_S`
             (K, N), NaN where that was not done; None where the detector cannot.
         rules: What a decision and a turn are.
+        person: Number of the person, where that was asked for: one person may have many tracks.
 
     Examples:
         >>> from pushpull.detection import ScoredTrack
@@ -138,6 +139,17 @@ class ScoredTrack:
     scores: NDArray[np.float64]
     elsewhen: NDArray[np.float32] | None = None
     rules: TurnRules = DEFAULT_RULES
+    person: int | None = None
+
+    @property
+    def speaker(self) -> int:
+        """Number of the person where it is known, of the track otherwise."""
+        return self.track.track_id if self.person is None else self.person
+
+    @property
+    def called(self) -> str:
+        """What the speaker is called: `face 3`, or `person 1`."""
+        return f"{'face' if self.person is None else 'person'} {self.speaker}"
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

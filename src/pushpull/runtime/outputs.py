@@ -1,10 +1,14 @@
 """Results that take nobody's place.
 
-A folder of results keeps a record, `.pushpull.json`: for each file the checksum of its content, and
-what decided it (the command, its inputs by checksum, its settings). A file that is there is
+A folder of results keeps records in `.pushpull`, one for each file: the checksum of its content,
+and what decided it (the command, its inputs by checksum, its settings). A file that is there is
 replaced only if it was made by the same command of the same inputs with the same settings and is as
 it was left, or if that is asked for. An input is never replaced, by whatever name or link it is
 reached.
+
+A record is written before its file takes its name, and says what was there before: whenever the
+work is cut off, what it left is known as ours. One record a file, so that a folder of ten thousand
+results costs each of them no more than a folder of ten.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,11 +28,15 @@ from typing import Any
 from pushpull.errors import CheckpointError, OutputError, OutputExists
 from pushpull.runtime.files import output_dir, readable, sha256_of, written_whole
 from pushpull.runtime.records import plain, read_json, write_json
+from pushpull.runtime.version import __version__
 
 __all__ = ["RECORD", "Origin", "Outputs", "output_names"]
 
-RECORD = ".pushpull.json"
-"""Name of the record in a folder of results."""
+RECORD = ".pushpull"
+"""Name of the folder of records in a folder of results."""
+
+LONGEST_NAME = 240
+"""Bytes of a file name that leave room for the suffix of its record."""
 
 SHOWN = 3
 """Differences that a message names."""
@@ -93,6 +101,7 @@ class Origin:
         """For the record, so that a message can say what is different."""
         return {
             "key": self.key,
+            "version": __version__,
             "command": self.command,
             "inputs": [
                 {"name": readable(str(path)), "sha256": content}
@@ -139,13 +148,12 @@ class Outputs:
         Raises:
             OutputExists: If there is one.
         """
-        known = _recorded(self.folder)
-        wrong = [line for name in names if (line := self._wrong(name, known))]
+        wrong = [line for name in names if (line := self._wrong(name))]
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise OutputExists(f"{wrong[0]}{more}")
 
-    def _wrong(self, name: str, known: Mapping[str, Any]) -> str | None:
+    def _wrong(self, name: str) -> str | None:
         """Why a file may not be replaced; None if it may, or is not there."""
         path = self.folder / name
         if not os.path.lexists(path):
@@ -157,18 +165,27 @@ class Outputs:
         if self.overwrite:
             return None
         way_out = "choose another --out, or --overwrite"
-        entry = known.get(name)
-        if entry is None or path.is_symlink() or not path.is_file():
+        if not _is_known(self.folder, name) or path.is_symlink() or not path.is_file():
             return f"{path}: is there already and was not made by this tool; {way_out}"
-        if sha256_of(path) != entry.get("sha256"):
+        made = _origin_of(self.folder, name)
+        if made is None:
             return f"{path}: is there already and was changed since it was made; {way_out}"
-        made = entry.get("origin", {})
         if not all(source.is_file() for source in self.origin.inputs):
             # Nothing will come of it; the work itself says why, and better.
             return None
         if made.get("key") == self.origin.key:
             return None
         return f"{path}: is there already, made {_difference(made, self.origin)}; {way_out}"
+
+    def hold(self, names: Iterable[str]) -> bool:
+        """Whether all these files are there as this version made them, of the same work."""
+        # Inputs are read last: of ten thousand films that are new, none is read for this.
+        made = [_origin_of(self.folder, name) for name in names]
+        return (
+            all(one is not None and one.get("version") == __version__ for one in made)
+            and all(source.is_file() for source in self.origin.inputs)
+            and all(one is not None and one.get("key") == self.origin.key for one in made)
+        )
 
     @contextmanager
     def writing(self, names: Sequence[str]) -> Iterator[dict[str, Path]]:
@@ -183,7 +200,7 @@ class Outputs:
             locked = stack.enter_context(_Locked(self))
             whole = {n: stack.enter_context(written_whole(self.folder / n)) for n in names}
             yield whole
-            locked.take(names)
+            locked.take(whole)
 
     def take(self, fresh: Path) -> dict[str, Path]:
         """Move all files of a folder in, in place of what the same work left there before.
@@ -199,61 +216,59 @@ class Outputs:
         """
         made = sorted(path for path in fresh.iterdir() if path.is_file())
         with _Locked(self) as locked:
-            locked.take([path.name for path in made])
-            for name in locked.left_over():
+            names = {path.name: path for path in made}
+            locked.take(names)
+            for name in locked.left_over(names):
                 (self.folder / name).unlink(missing_ok=True)
-            return {path.name: path.replace(self.folder / path.name) for path in made}
+                _entry_path(self.folder, name).unlink(missing_ok=True)
+            return {name: path.replace(self.folder / name) for name, path in names.items()}
 
 
 class _Locked:
-    """A folder of results while its files change: one process at a time, the record at the end."""
+    """A folder of results while its files change: one process at a time."""
 
     def __init__(self, outputs: Outputs) -> None:
         self.outputs = outputs
-        self.taken: list[str] = []
         self.handle = -1
 
     def __enter__(self) -> _Locked:
         self.outputs.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def take(self, names: Sequence[str]) -> None:
-        """Wait for others, then say which names are about to be given."""
-        self.handle = os.open(self.outputs.folder, os.O_RDONLY)
+    def take(self, fresh: Mapping[str, Path]) -> None:
+        """Wait for others, then record which files are about to take these names."""
+        folder = self.outputs.folder
+        self.handle = os.open(folder, os.O_RDONLY)
         # Some network disks have no locks; then two runs at once are not kept apart.
         with suppress(OSError):
             fcntl.flock(self.handle, fcntl.LOCK_EX)
-        self.outputs.check(names)
-        self.taken = list(names)
+        self.outputs.check(fresh)
+        made = self.outputs.origin.as_dict()
+        output_dir(folder / RECORD)
+        for name, path in fresh.items():
+            entry: dict[str, Any] = {"sha256": sha256_of(path), "origin": made}
+            before = _origin_of(folder, name)
+            if before is not None:
+                entry["before"] = {"sha256": sha256_of(folder / name), "origin": before}
+            write_json(_entry_path(folder, name), {"file": name, **entry}, kind="output")
 
-    def left_over(self) -> list[str]:
+    def left_over(self, taken: Container[str]) -> list[str]:
         """Files of the same work, or with `overwrite` of any, that are made no more."""
         folder, key = self.outputs.folder, self.outputs.origin.key
-        return [
-            name
-            for name, entry in _recorded(folder).items()
-            if name not in self.taken
-            and (self.outputs.overwrite or entry.get("origin", {}).get("key") == key)
-            and not any(_is_same(folder / name, other) for other in self.outputs.inputs)
-            and (folder / name).is_file()
-            and sha256_of(folder / name) == entry.get("sha256")
-        ]
+        left = []
+        for path in (folder / RECORD).glob("*.json"):
+            name = _read_entry(path).get("file")
+            if not isinstance(name, str) or name in taken:
+                continue
+            made = _origin_of(folder, name)
+            ours = made is not None and (self.outputs.overwrite or made.get("key") == key)
+            if ours and not any(_is_same(folder / name, one) for one in self.outputs.inputs):
+                left.append(name)
+        return left
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        try:
-            if kind is None and self.taken:
-                self._record()
-        finally:
-            if self.handle >= 0:
-                os.close(self.handle)
-
-    def _record(self) -> None:
-        folder = self.outputs.folder
-        files = {n: e for n, e in _recorded(folder).items() if os.path.lexists(folder / n)}
-        made = self.outputs.origin.as_dict()
-        for name in self.taken:
-            files[name] = {"sha256": sha256_of(folder / name), "origin": made}
-        write_json(folder / RECORD, {"files": files}, kind="outputs")
+    def __exit__(self, *failure: object) -> None:
+        if self.handle >= 0:
+            os.close(self.handle)
 
 
 def output_names(inputs: Sequence[Path], *, also: Sequence[str] = ()) -> list[str]:
@@ -296,13 +311,38 @@ def _is_same(path: Path, other: Path) -> bool:
         return False
 
 
-def _recorded(folder: Path) -> dict[str, Any]:
-    """What is known of the files of a folder; nothing where there is no record that can be read."""
+def _entry_path(folder: Path, name: str) -> Path:
+    """Where the record of a file is; names that are no file names there are hashed."""
+    raw = os.fsencode(name)
+    plainly = len(raw) <= LONGEST_NAME and os.sep not in name
+    short = name if plainly else hashlib.sha256(raw).hexdigest()
+    return folder / RECORD / f"{short}.json"
+
+
+def _read_entry(path: Path) -> dict[str, Any]:
+    """A record; empty where there is none that can be read."""
     try:
-        files = read_json(folder / RECORD, kind="outputs")["files"]
-    except (OutputError, KeyError):
+        return read_json(path, kind="output")
+    except OutputError:
         return {}
-    return {name: entry for name, entry in dict(files).items() if isinstance(entry, dict)}
+
+
+def _is_known(folder: Path, name: str) -> bool:
+    return bool(_read_entry(_entry_path(folder, name)))
+
+
+def _origin_of(folder: Path, name: str) -> dict[str, Any] | None:
+    """What made a file; None if it is not there, is nobody's, or was changed since."""
+    path = folder / name
+    entry = _read_entry(_entry_path(folder, name))
+    if not entry or not path.is_file():
+        return None
+    content = sha256_of(path)
+    for made in (entry, entry.get("before", {})):
+        if isinstance(made, dict) and made.get("sha256") == content:
+            origin = made.get("origin", {})
+            return origin if isinstance(origin, dict) else {}
+    return None
 
 
 def _difference(made: Mapping[str, Any], origin: Origin) -> str:
