@@ -1,7 +1,11 @@
 """Windowed encoding against one pass over the whole clip."""
 
+from functools import cache
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pushpull.errors import ShapeError
 from pushpull.models import MODELS
@@ -57,3 +61,54 @@ def test_what_was_pushed_may_be_changed_afterwards():
 def test_an_empty_track_says_so():
     with pytest.raises(ShapeError, match="no faces were pushed"):
         VisualStream(MODELS["light_asd"]().eval()).finish()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), window=st.integers(1, 30))
+@settings(max_examples=12, deadline=None)
+def test_pieces_of_any_sizes_give_what_one_pass_gives(name, sizes, window):
+    detector = small(name)
+    faces = torch.rand(sum(sizes), 112, 112, dtype=torch.float64) * 255
+    with torch.no_grad():
+        whole = detector.visual_local(faces[None], torch.tensor([len(faces)]))
+    stream = VisualStream(detector, window=window)
+    for part in faces.split(sizes):
+        stream.push(part)
+    assert stream.finish().shape == whole.shape
+    torch.testing.assert_close(stream.finish(), whole, rtol=1e-9, atol=1e-9)
+
+
+@cache
+def small(name):
+    return MODELS[name]().eval().double()
+
+
+@pytest.mark.parametrize("name", ["light_asd", "lr_asd"])
+def test_nothing_is_encoded_twice(name):
+    """Frames that go through the encoder are those that were pushed."""
+    detector = MODELS[name]().eval()
+    seen = []
+    detector.visualEncoder.register_forward_pre_hook(lambda m, args: seen.append(args[0].shape[1]))
+    stream = VisualStream(detector)
+    stream.push(torch.zeros(150, 112, 112, dtype=torch.uint8))
+    assert stream.finish().shape[1] == 150
+    assert sum(seen) == 150
+
+
+def test_windows_of_others_overlap_by_a_tenth():
+    detector = MODELS["talknet"]().eval()
+    assert 2 * detector.visual_context <= 0.11 * VisualStream(detector).window + 1
+
+
+def test_a_model_that_encodes_otherwise_is_taken_at_its_word():
+    class Darker(MODELS["light_asd"]):
+        def visual_local(self, faces, n_frames):
+            return super().visual_local(faces / 2, n_frames)
+
+    detector = Darker().eval()
+    faces = 255 * torch.rand(40, 112, 112)
+    with torch.no_grad():
+        whole = detector.visual_local(faces[None], torch.tensor([40]))
+    stream = VisualStream(detector, window=10)
+    stream.push(faces)
+    assert torch.allclose(stream.finish(), whole, rtol=1e-4, atol=1e-4)

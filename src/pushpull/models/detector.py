@@ -204,6 +204,24 @@ class Detector(nn.Module, ABC):
     def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
         """The heavy visual part (B, T, D_local): a frame sees `visual_context` frames around it."""
 
+    def visual_in_pieces(self) -> Callable[[Tensor, bool], Tensor] | None:
+        """Encodes one clip that comes in pieces, where a model can without doing anything twice.
+
+        Returns:
+            A function of further faces (1, N, H, W), at least `2 visual_context + 1` of them or the
+            last, and whether they are the last, that gives further features (1, M, D_local): in all
+            as many as there are faces, and those of `visual_local`. None for other models.
+
+        Examples:
+            >>> from pushpull.models import build
+            >>> encode = build("light_asd").eval().visual_in_pieces()
+            >>> encode(torch.rand(1, 20, 112, 112), False).shape  # it sees six frames ahead
+            torch.Size([1, 14, 128])
+            >>> encode(torch.rand(1, 5, 112, 112), True).shape
+            torch.Size([1, 11, 128])
+        """
+        return None
+
     @abstractmethod
     def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
         """Visual embeddings e_v (B, T, D) from `visual_local`; light, may see the whole clip."""

@@ -117,8 +117,56 @@ def over_space(x: Tensor, conv: Conv, norm: BatchNorm, valid: Tensor | None) -> 
     return F.relu_(conv2d_bn(x, weight, norm, stride=stride, padding=padding))
 
 
-def over_time(x: Tensor, conv: Conv, norm: BatchNorm, clips: int, valid: Tensor | None) -> Tensor:
+class TimeMemory:
+    """What convolutions over time have seen of one clip that comes in pieces.
+
+    A piece gives as many frames as it has, later by what convolutions see ahead: the first gives
+    fewer, the last (`last`) more. Nothing is computed twice.
+
+    Examples:
+        >>> from pushpull.models.factorised import TimeMemory, conv_layer
+        >>> memory, conv = TimeMemory(), conv_layer(4, 4, 3, video=True, over="time")
+        >>> memory.extended(conv, torch.rand(1, 4, 10, 6), 1).shape  # a zero before the first
+        torch.Size([1, 4, 11, 6])
+        >>> memory.extended(conv, torch.rand(1, 4, 10, 6), 1).shape
+        torch.Size([1, 4, 12, 6])
+    """
+
+    def __init__(self) -> None:
+        self.last = False
+        self.seen: dict[nn.Module, Tensor] = {}
+
+    def extended(self, conv: nn.Module, x: Tensor, half: int, later: int = 0) -> Tensor:
+        """Further frames (1, C, T, H*W) of a convolution's input, with those that it sees too.
+
+        Args:
+            conv: The convolution.
+            x: The frames.
+            half: How many it sees before and after each.
+            later: How many are held back, so that it is as late as a wider one.
+        """
+        # Frame by frame in memory, as `time_view` has it: any other order would be copied back.
+        frames = x.permute(0, 2, 3, 1)
+        border = frames.new_zeros(1, half, *frames.shape[2:])
+        after = [border] if self.last else []
+        frames = torch.cat([self.seen.get(conv, border), frames, *after], 1)
+        self.seen[conv] = frames[:, -2 * half - later :].clone()
+        shown = frames if self.last or not later else frames[:, :-later]
+        return shown.permute(0, 3, 1, 2)
+
+
+def over_time(
+    x: Tensor,
+    conv: Conv,
+    norm: BatchNorm,
+    clips: int,
+    valid: Tensor | None,
+    memory: TimeMemory | None = None,
+    later: int = 0,
+) -> Tensor:
     """ReLU(norm(conv)) across the frames of each clip (B*T, C, H, W), for kernels of one pixel.
+
+    With a memory, of one clip that comes in pieces, so many frames later than need be.
 
     Examples:
         >>> from pushpull.models.factorised import batch_norm_layer, conv_layer, over_time
@@ -131,6 +179,8 @@ def over_time(x: Tensor, conv: Conv, norm: BatchNorm, clips: int, valid: Tensor 
     weight = conv.weight.squeeze(-1) if conv.weight.dim() == 5 else conv.weight.transpose(2, 3)
     padding = (weight.shape[2] // 2, 0)
     frames = time_view(keep_valid(x, valid), clips)
+    if memory is not None:
+        frames, padding = memory.extended(conv, frames, padding[0], later), (0, 0)
     if norm.training:
         y = frame_view(F.conv2d(frames, weight, None, 1, padding), x.shape[2])
         return F.relu(row_norm(y, norm, valid))
@@ -169,8 +219,10 @@ class Block(nn.Module):
         """A convolution and its norm by their published names."""
         return cast(Conv, self.get_submodule(conv)), cast(BatchNorm, self.get_submodule(norm))
 
-    def forward(self, x: Tensor, clips: int, valid: Tensor | None) -> Tensor:
-        """(B*T, C, H, W) -> (B*T, C', H', W')."""
+    def forward(
+        self, x: Tensor, clips: int, valid: Tensor | None, memory: TimeMemory | None = None
+    ) -> Tensor:
+        """(B*T, C, H, W) -> (B*T, C', H', W'); of a clip in pieces where a memory is given."""
         raise NotImplementedError
 
 
@@ -184,17 +236,17 @@ class VisualEncoder(nn.Module):
         self.block2 = block(c, d, video=True)
         self.block3 = block(e, f, video=True)
 
-    def forward(self, faces: Tensor, n_frames: Tensor) -> Tensor:
+    def forward(self, faces: Tensor, n_frames: Tensor, memory: TimeMemory | None = None) -> Tensor:
         """(B, T, H, W) -> (B, T, 128)."""
         b, t, h, w = faces.shape
         valid = valid_mask(n_frames, t)
         # A single channel has the strides of both layouts; these say that it is channels-last.
         x = normalise_faces(faces).reshape(b * t, h, w, 1).permute(0, 3, 1, 2)
-        x = F.max_pool2d(self.block1(x, b, valid), 3, 2, 1)
-        x = F.max_pool2d(self.block2(x, b, valid), 3, 2, 1)
-        x = self.block3(x, b, valid)
+        x = F.max_pool2d(self.block1(x, b, valid, memory), 3, 2, 1)
+        x = F.max_pool2d(self.block2(x, b, valid, memory), 3, 2, 1)
+        x = self.block3(x, b, valid, memory)
         maximum: Tensor = x.amax((2, 3))
-        return maximum.view(b, t, -1)
+        return maximum.view(b, t if memory is None else len(maximum), -1)
 
 
 class AudioEncoder(nn.Module):
@@ -267,6 +319,20 @@ class FactorisedDetector(Detector):
         """e_v (B, T, 128): the whole visual encoder is local in time."""
         e_v: Tensor = self.visualEncoder(faces, n_frames)
         return e_v
+
+    def visual_in_pieces(self) -> Callable[[Tensor, bool], Tensor] | None:
+        """`visual_local` of one clip that comes in pieces; None where it was replaced."""
+        if type(self).visual_local is not FactorisedDetector.visual_local:
+            return None
+        memory = TimeMemory()
+
+        def encode(faces: Tensor, last: bool) -> Tensor:
+            memory.last = last
+            n_frames = torch.tensor([faces.shape[1]], device=faces.device)
+            local: Tensor = self.visualEncoder(faces, n_frames, memory)
+            return local
+
+        return encode
 
     def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
         """e_v as it is."""

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from pushpull.models.factorised import (
     Block,
     FactorisedDetector,
+    TimeMemory,
     batch_norm_layer,
     conv_layer,
     over_space,
@@ -35,14 +36,20 @@ class TwoScaleBlock(Block):
         self.last = conv_layer(width, width, 1, video=video, over="space")
         self.bn_last = batch_norm_layer(width, video=video)
 
-    def branch(self, x: Tensor, k: int, clips: int, valid: Tensor | None) -> Tensor:
+    def branch(
+        self, x: Tensor, k: int, clips: int, valid: Tensor | None, memory: TimeMemory | None
+    ) -> Tensor:
         """The branch of kernel size k."""
         x = over_space(x, *self.pair(f"{self.space}_{k}", f"bn_{self.space}_{k}"), valid)
-        return over_time(x, *self.pair(f"t_{k}", f"bn_t_{k}"), clips, valid)
+        # Both branches give the same frames of a piece: those that the wider one knows.
+        later = 2 - k // 2
+        return over_time(x, *self.pair(f"t_{k}", f"bn_t_{k}"), clips, valid, memory, later)
 
-    def forward(self, x: Tensor, clips: int, valid: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, clips: int, valid: Tensor | None, memory: TimeMemory | None = None
+    ) -> Tensor:
         """(B*T, C, H, W) -> (B*T, C', H', W')."""
-        x = self.branch(x, 3, clips, valid) + self.branch(x, 5, clips, valid)
+        x = self.branch(x, 3, clips, valid, memory) + self.branch(x, 5, clips, valid, memory)
         return over_space(x, self.last, self.bn_last, valid)
 
 

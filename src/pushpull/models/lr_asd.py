@@ -9,6 +9,7 @@ from pushpull.models.blocks import batch_norm, valid_mask
 from pushpull.models.factorised import (
     Block,
     FactorisedDetector,
+    TimeMemory,
     batch_norm_layer,
     conv_layer,
     over_space,
@@ -39,12 +40,14 @@ class ChainBlock(Block):
         self.t_2 = conv_layer(width, width, 3, video=video, over="time")
         self.t_norm_2 = batch_norm_layer(width, video=video)
 
-    def forward(self, x: Tensor, clips: int, valid: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, clips: int, valid: Tensor | None, memory: TimeMemory | None = None
+    ) -> Tensor:
         """(B*T, C, H, W) -> (B*T, C', H', W')."""
         for i in (1, 2):
             x = over_space(x, *self.pair(f"{self.space}_{i}", f"{self.space}_norm_{i}"), valid)
-        x = over_time(x, self.t_1, self.t_norm_1, clips, valid)
-        return over_time(x, self.t_2, self.t_norm_2, clips, valid)
+        x = over_time(x, self.t_1, self.t_norm_1, clips, valid, memory)
+        return over_time(x, self.t_2, self.t_norm_2, clips, valid, memory)
 
 
 class Gate(nn.Module):

@@ -1,12 +1,17 @@
 """Long tracks in bounded memory: the heavy encoders window by window.
 
 `visual_local` of a frame depends on `visual_context` frames around it, so windows that overlap by
-that much give what one pass over the whole clip gives; and so `encode_audio` with `audio_context`,
-where a model has one. What sees the whole clip (`visual_global`, `fuse`, TalkNet's audio encoder,
+that much give what one pass over the whole clip gives; where a model can go on from what it has
+seen (`visual_in_pieces`), they need not overlap. So does `encode_audio` with `audio_context`, where
+a model has one. What sees the whole clip (`visual_global`, `fuse`, TalkNet's audio encoder,
 whose squeeze-and-excitation averages over it) is light and runs once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,11 +21,38 @@ from pushpull.models.detector import Detector
 from pushpull.models.features import ROWS_PER_FRAME
 from pushpull.schema import Clip, Output
 
-__all__ = ["VisualStream", "detect_clip", "score_track"]
+__all__ = ["Result", "VisualStream", "detect_clip", "score_track"]
 
-WINDOW_FRAMES = 50
+WINDOW_FRAMES = 32
+WINDOW_CONTEXTS = 20
+"""A window that overlaps with the next has so many times the context on each side: then a tenth of
+what is encoded is encoded twice."""
 # Audio is so light that only the overlap costs.
 AUDIO_WINDOW_FRAMES = 500
+
+
+class Result(Protocol):
+    """What will be a window's features; `concurrent.futures.Future` is one.
+
+    Examples:
+        >>> from concurrent.futures import Future
+        >>> from pushpull.models.streaming import Result
+        >>> window: Result = Future()
+    """
+
+    def result(self) -> Tensor:
+        """Wait for it."""
+
+
+class Done:
+    """A result that is there."""
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self.made = make()
+
+    def result(self) -> Tensor:
+        """What was made."""
+        return self.made
 
 
 class VisualStream:
@@ -28,7 +60,10 @@ class VisualStream:
 
     Args:
         detector: In eval mode; its device and type are used.
-        window: Frames encoded at once besides their context. Memory grows with it.
+        window: Frames encoded at once; by default 32, or more where windows overlap. Memory grows
+            with it.
+        run: Called with what encodes a window; gives what gives the result. By default windows are
+            encoded at once; a pool's `submit` encodes them beside whatever pushes.
 
     Examples:
         >>> from pushpull.models import build
@@ -40,14 +75,30 @@ class VisualStream:
         torch.Size([1, 15, 128])
     """
 
-    def __init__(self, detector: Detector, *, window: int = WINDOW_FRAMES) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        window: int | None = None,
+        run: Callable[[Callable[[], Tensor]], Result] | None = None,
+    ) -> None:
         self.detector = detector
-        self.window = window
+        self.run = run or Done
+        self.pieces = detector.visual_in_pieces()
+        context = detector.visual_context
+        if self.pieces is not None:
+            self.window, self.after = window or WINDOW_FRAMES, 0
+            # Enough for some frame to be known.
+            self.next = max(self.window, 2 * context + 1)
+        else:
+            self.window = window or max(WINDOW_FRAMES, WINDOW_CONTEXTS * context)
+            self.next, self.after = self.window, context
         self.waiting: list[Tensor] = []
         self.n_waiting = 0
-        self.encoded: list[Tensor] = []
+        self.encoded: list[Result] = []
         # Frames before the first waiting one that are kept for context only.
         self.before = 0
+        self.ended = False
 
     def push(self, faces: Tensor) -> None:
         """Take further faces (n, 112, 112), uint8 or float 0..255, which may be any number.
@@ -60,7 +111,8 @@ class VisualStream:
         # A copy, since callers reuse or drop what they pushed.
         self.waiting.append(faces.clone())
         self.n_waiting += len(faces)
-        while self.n_waiting >= self.before + self.window + self.detector.visual_context:
+        # One more, so that the last piece is never empty.
+        while self.n_waiting > self.before + self.next + self.after:
             self._encode(last=False)
 
     def finish(self) -> Tensor:
@@ -69,27 +121,55 @@ class VisualStream:
         Raises:
             ShapeError: If no faces were pushed.
         """
-        if self.n_waiting > self.before:
+        if self.n_waiting > self.before and not self.ended:
             self._encode(last=True)
+            self.ended = True
         if not self.encoded:
             raise ShapeError("no faces were pushed; expected at least one frame")
-        return torch.cat(self.encoded, 1)
+        return torch.cat([window.result() for window in self.encoded], 1)
 
     def _encode(self, *, last: bool) -> None:
         faces = torch.cat(self.waiting)
-        context = self.detector.visual_context
-        stop = len(faces) if last else self.before + self.window
-        part = faces[: stop + context].to(self.detector.device, self.detector.dtype)[None]
-        with torch.inference_mode():
-            local = self.detector.visual_local(
-                part, torch.tensor([part.shape[1]], device=part.device)
-            )
-        # Frames before and after the window saw an end that is not the clip's.
-        self.encoded.append(local[:, self.before : stop].clone())
-        keep = max(0, stop - context)
+        stop = len(faces) if last else self.before + self.next
+        self.next = self.window
+        if self.pieces is not None:
+            # Pieces come one after the other, whoever encodes them.
+            earlier = self.encoded[-1] if self.encoded else None
+            encode = partial(_piece, self.detector, self.pieces, faces[:stop], last, earlier)
+            self.encoded.append(self.run(encode))
+            keep = stop
+        else:
+            # Frames before and after the window saw an end that is not the clip's.
+            here = slice(self.before, stop)
+            part = faces[: stop + self.after]
+            self.encoded.append(self.run(partial(_local, self.detector, part, here)))
+            keep = max(0, stop - self.after)
         self.waiting = [faces[keep:].clone()]
         self.n_waiting = len(faces) - keep
         self.before = stop - keep
+
+
+def _piece(
+    detector: Detector,
+    encode: Callable[[Tensor, bool], Tensor],
+    faces: Tensor,
+    last: bool,
+    earlier: Result | None,
+) -> Tensor:
+    """Further features (1, M, D) after an earlier piece's, of faces (N, H, W)."""
+    if earlier is not None:
+        earlier.result()
+    with torch.inference_mode():
+        local = encode(faces.to(detector.device, detector.dtype)[None], last)
+    return local.clone()
+
+
+def _local(detector: Detector, faces: Tensor, kept: slice) -> Tensor:
+    """Local visual features (1, T, D) of a part of some faces (N, H, W)."""
+    batch = faces.to(detector.device, detector.dtype)[None]
+    with torch.inference_mode():
+        local = detector.visual_local(batch, torch.tensor([len(faces)], device=batch.device))
+    return local[:, kept].clone()
 
 
 def score_track(
@@ -167,6 +247,6 @@ def detect_clip(detector: Detector, clip: Clip) -> Output:
         torch.Size([1, 5])
     """
     stream = VisualStream(detector)
-    for faces in torch.split(clip.faces, WINDOW_FRAMES):
+    for faces in torch.split(clip.faces, stream.window):
         stream.push(faces)
     return score_track(detector, clip.waveform, stream.finish(), fps=clip.fps)
