@@ -1,9 +1,11 @@
 """All benchmarks, and docs/measurements/benchmarks.md from their results.
 
     python benchmarks/run.py --peers DIR [--only models score detect attacks] [--out DIR]
+    python benchmarks/run.py --clips CLIPS --before CHECKOUT --only cost
 
-DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD. Results are kept as
-JSON in OUT; the document is written from what is there.
+DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD; CLIPS real clips,
+CHECKOUT an earlier commit: see `bench_cost.py`. Results are kept as JSON in OUT; the document is
+written from what is there.
 """
 
 from __future__ import annotations
@@ -18,20 +20,31 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "measurements" / "benchmarks.md"
-PARTS = ("models", "score", "detect", "attacks", "synth", "training", "storage", "ava", "app")
+PARTS = (
+    "models", "score", "detect", "cost", "attacks", "synth", "training", "storage", "ava", "app",
+)  # fmt: skip
 
 
 def main() -> None:
     """Run what is asked for, then write the document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path)
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("--times", type=int, default=3, help="runs of each kind of cost")
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for part in args.only:
+    parts = [p for p in PARTS if p != "cost" or args.clips] if args.only is None else args.only
+    for part in parts:
         command = [sys.executable, str(HERE / f"bench_{part}.py"), *peer_options(part, args.peers)]
+        if part == "cost":
+            if args.clips is None:
+                parser.error("cost needs --clips")
+            command += [str(args.clips), "--times", str(args.times)]
+            command += [] if args.before is None else ["--before", str(args.before)]
         subprocess.run([*command, "--json", str(args.out / f"{part}.json")], check=True)
         stamp(args.out / f"{part}.json")
     results = {
@@ -94,6 +107,7 @@ def document(results: dict[str, Any]) -> str:
         "models": model_lines,
         "score": score_lines,
         "detect": detect_lines,
+        "cost": cost_lines,
         "attacks": attack_lines,
         "synth": synth_lines,
         "training": training_lines,
@@ -172,6 +186,52 @@ def detect_lines(result: dict[str, Any]) -> list[str]:
             f"{run['peak_mib']:.0f} MiB | {stages} |"
         )
     return [*lines, "", f"Peak memory, long against short: {result['memory_ratio']:.2f}."]
+
+
+FILMS = {
+    "three": "three real people side by side, 24 s",
+    "synthetic": "three synthetic people side by side, 24 s",
+    "one": "one real person, 60 s",
+    "long": "two real people of 1920 x 1080, 600 s",
+}
+
+
+def cost_lines(result: dict[str, Any]) -> list[str]:
+    """What detection costs."""
+    lines = [
+        "## What `pushpull detect` costs",
+        "",
+        f"1280 x 720, 25 fps, {result['detector']}, faces by {result['face_finder']}; the whole "
+        "command, start and all files included; the least of a few runs, both sides in turn. "
+        "Before: the commit before detection became one pass.",
+        "",
+        "| film | threads | drawn video | processor s before | now | ratio | wall s before | now | "
+        "wall of processor | times real time | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    none = {"cpu_s": float("nan"), "wall_s": float("nan")}
+    for film, text in FILMS.items():
+        for run in result.get(film, {}).get("runs", []):
+            before, after = run.get("before", none), run["after"]
+            lines.append(
+                f"| {text} | {run['threads']} | {'yes' if run['drawn'] else 'no'} | "
+                f"{before['cpu_s']:.1f} | {after['cpu_s']:.1f} | "
+                f"{after['cpu_s'] / before['cpu_s']:.2f} | {before['wall_s']:.1f} | "
+                f"{after['wall_s']:.1f} | {run['wall_of_cpu']:.2f} | "
+                f"{run['times_real_time']:.2f} | {after['peak_mib']} MiB |"
+            )
+    for film, text in FILMS.items():
+        same = result.get(film, {}).get("agreement")
+        if same:
+            frames = same["face_frames"]
+            lines += [
+                "",
+                f"{text[0].upper()}{text[1:]}: faces in {frames['before']} frames before, in "
+                f"{frames['after']} now, in {frames['both']} of them the same; of these "
+                f"{100 * same['same_decisions']:.1f} % are judged alike, median difference of "
+                f"scores {same['median_score_difference']:.2f}.",
+            ]
+    return lines
 
 
 def ava_lines(result: dict[str, Any]) -> list[str]:

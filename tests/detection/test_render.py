@@ -136,3 +136,28 @@ def test_every_frame_has_its_own_boxes_and_others_have_none():
     overlay = Overlay([face(0, [[10.0, 50, 60, 100]] * 2)], width=320, height=240)
     assert (overlay.draw(grey(320, 240), 2) == 128).all()
     assert (overlay.draw(grey(320, 240), 1) != 128).any()
+
+
+@pytest.mark.parametrize("matrix", [1, 6])
+@pytest.mark.parametrize("score", [3.0, -3.0])
+def test_drawing_on_stored_colours_looks_like_drawing_on_rgb(matrix, score):
+    """Boxes and labels in the same places and colours; halved colour is softer at edges."""
+    from av import VideoFrame
+    from av.video.reformatter import ColorRange
+
+    faces = [face(0, [[40.0, 60, 120, 160]], score), face(1, [[200.0, 80, 280, 190]], -score)]
+    rgb = Overlay(faces, width=320, height=240).draw(grey(320, 240), 0)
+    level = round(16 + 219 * 128 / 255)
+    packed = np.full((360, 320), 128, np.uint8)
+    packed[:240] = level
+    drawn = Overlay(faces, width=320, height=240).draw_yuv(packed, 0, matrix)
+    frame = VideoFrame.from_ndarray(drawn, format="yuv420p")
+    frame.colorspace, frame.color_range = matrix, ColorRange.MPEG
+    seen = frame.reformat(format="rgb24", dst_color_range=ColorRange.JPEG).to_ndarray()
+    difference = np.abs(seen.astype(int) - rgb).max(2)
+    assert np.median(difference) <= 1
+    assert (difference > 60).mean() < 0.02
+    # Inside a label, beside its letters, and on the middle of a line.
+    for label in Overlay(faces, width=320, height=240).labels(0):
+        x1, y1, x2, _ = label.box
+        assert difference[y1 + 1, x1 + 2 : x2 - 4].max() <= 12, label

@@ -21,7 +21,7 @@ class Discs:
 
     name = "discs"
     scan_interval_s = 0.6
-    sure = 0.5
+    sure = sure_large = 0.5
 
     def detect(self, image, *, smallest_px=40.0):
         boxes = []
@@ -210,6 +210,44 @@ def test_what_is_seen_for_less_than_a_quarter_of_a_second_is_dropped():
     assert find_tracks(scene(60, discs), EveryTime()) == []
     discs = {"red": lambda i: (100, 120, 30) if 20 <= i < 28 else None}
     assert len(find_tracks(scene(60, discs), EveryTime())) == 1
+
+
+class Unsure(EveryTime):
+    """Half sure of discs whose diameter is 60 pixels or more."""
+
+    sure_large = 0.6
+
+    def detect(self, image, *, smallest_px=40.0):
+        found = super().detect(image)
+        return FaceBoxes(found.boxes, np.full(len(found), 0.55))
+
+
+@pytest.mark.parametrize(("radius", "expected"), [(24, 1), (29, 1), (32, 0), (50, 0)])
+def test_a_large_face_must_be_clearer(radius, expected):
+    """Hands near the camera are taken for faces, but never clearly."""
+    discs = {"red": lambda i: (100, 120, radius)}
+    assert len(find_tracks(scene(60, discs), Unsure())) == expected
+
+
+class Halves(EveryTime):
+    """Loses a face now and then and sees its lower half instead."""
+
+    def detect(self, image, *, smallest_px=40.0):
+        self.n = getattr(self, "n", 0) + 1
+        boxes = super().detect(image).boxes
+        if 40 <= self.n < 75:
+            boxes[:, 1] = (boxes[:, 1] + boxes[:, 3]) / 2 + 4
+        return FaceBoxes(boxes, np.ones(len(boxes)))
+
+    def detect_near(self, image, box):
+        return FaceBoxes(np.zeros((0, 4)), np.zeros(0))
+
+
+def test_half_a_face_is_no_other_face():
+    tracks = find_tracks(scene(120, {"red": lambda i: (100, 120, 40)}), Halves())
+    for k, one in enumerate(tracks):
+        for other in tracks[k + 1 :]:
+            assert not np.intersect1d(one.frames, other.frames).size
 
 
 def test_the_reason_why_nothing_was_found_is_told():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.media_files import DEFAULT_CODECS, frame_rate, make_video
 
 from pushpull.errors import ConfigError, MediaError
-from pushpull.media import Frame, Part, probe, read_frames
+from pushpull.media import Frame, Part, VideoWriter, planes_of, probe, read_frames
 from pushpull.media.clock import Clock
 
 SIZE = (64, 48)
@@ -364,3 +364,44 @@ def test_times_always_increase_from_zero(stamps, period_s):
 def test_times_that_increase_are_kept_exactly(steps, start):
     stamps = np.cumsum([start, *steps]).tolist()
     assert clocked(stamps) == [(stamp - start) / 1000 for stamp in stamps]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_stored_colours_are_upright_and_survive_being_written(tmp_path, rotation, mirrored):
+    """What `yuv` gives is the picture that `rgb` gives, and a video of it shows the same."""
+    path = make_video(
+        tmp_path / "turned.mp4",
+        size=SIZE,
+        n_frames=2,
+        picture=corners,
+        rotation=rotation,
+        mirrored=mirrored,
+    )
+    first = next(read_frames(path))
+    info, rgb = probe(path), first.rgb()
+    with VideoWriter(
+        tmp_path / "copy.mp4",
+        width=first.width,
+        height=first.height,
+        fps=25,
+        crf=4,
+        matrix=info.matrix,
+    ) as video:
+        for frame in read_frames(path):
+            video.write(frame.yuv())
+    luma, blue, red = planes_of(first.yuv())
+    assert luma.shape == (first.height, first.width)
+    assert blue.shape == red.shape == (first.height // 2, first.width // 2)
+    copied = next(read_frames(tmp_path / "copy.mp4")).rgb()
+    assert np.abs(copied.astype(int) - rgb).mean() < 3
+
+
+def test_odd_sizes_have_no_halved_colour():
+    assert Frame.from_rgb(0, 0.0, np.zeros((48, 63, 3), np.uint8)).yuv() is None
+    assert Frame.from_rgb(0, 0.0, np.zeros((47, 64, 3), np.uint8)).yuv() is None
+
+
+def test_grey_levels_are_made_once():
+    frame = Frame.from_rgb(0, 0.0, np.full((48, 64, 3), 90, np.uint8))
+    assert frame.gray() is frame.gray()

@@ -16,9 +16,11 @@ import typer
 
 from pushpull.cli import data, detectors, videos
 from pushpull.cli.console import complain, print_line
+from pushpull.cli.live import live
 from pushpull.errors import OutputExists, PushPullError
 from pushpull.runtime.interrupts import ended_by_signals
 from pushpull.runtime.malloc import keep_freed_memory
+from pushpull.runtime.threads import wait_asleep
 
 __all__ = ["app", "main"]
 
@@ -43,6 +45,7 @@ STOPPED = "stopped; what is finished is kept"
 def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1, a refusal 2."""
     keep_freed_memory()
+    wait_asleep()
     with ended_by_signals(STOPPED):
         try:
             app()
@@ -74,7 +77,7 @@ def about(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    videos.detect, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
+    videos.detect, live, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
     detectors.audit, detectors.reproduce, detectors.score, detectors.weights, detectors.export,
     videos.demo,
 )  # fmt: skip

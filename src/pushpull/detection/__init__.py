@@ -2,6 +2,7 @@
 
 from pushpull.detection.crops import VideoClips, gathered, read_clips
 from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
+from pushpull.detection.live import FaceScore, Live
 from pushpull.detection.many import DetectedVideo, Saving, detect_many
 from pushpull.detection.pipeline import (
     EncodedTrack,
@@ -34,9 +35,11 @@ __all__ = [
     "DetectedVideo",
     "Detection",
     "EncodedTrack",
+    "FaceScore",
     "Footage",
     "GivenFace",
     "Label",
+    "Live",
     "Overlay",
     "Saving",
     "ScoredTrack",

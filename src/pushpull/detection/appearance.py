@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.detection.face_finders.finder import shrunk
+
 __all__ = ["Portrait", "likeness", "portrait"]
 
 Portrait = NDArray[np.uint8]
@@ -37,8 +39,7 @@ def portrait(image: NDArray[np.uint8], box: NDArray[np.float64]) -> Portrait:
     # The part inside, shrunk over whole pixels, then set where it belongs.
     scale = SIDE / side
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    part = cv2.resize(image[top:bottom, left:right], size, interpolation=mode)
+    part = shrunk(image[top:bottom, left:right], size)
     column = int(np.clip(round((left - x) * scale), 0, SIDE - 1))
     row = int(np.clip(round((top - y) * scale), 0, SIDE - 1))
     part = part[: SIDE - row, : SIDE - column]

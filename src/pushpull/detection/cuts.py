@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pushpull.detection.face_finders.finder import shrunk
+
 __all__ = ["Glance", "View", "change", "glance", "kept_share", "new_view"]
 
 WIDE = 96
@@ -56,7 +58,7 @@ def glance(image: NDArray[np.uint8]) -> Glance:
 
     scale = WIDE / max(image.shape[:2])
     size = (max(TILE, round(image.shape[1] * scale)), max(TILE, round(image.shape[0] * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, size)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     colours = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.uint8, copy=False)
     return Glance(colours, grey, details_of(grey))
@@ -165,16 +167,16 @@ def new_view(before: Glance, after: Glance) -> View | None:
     alike, x, y = place_of(inner, before.details)
     best = alike, View(scale=1.0, x=(margin_x - x) / columns, y=(margin_y - y) / rows)
     for factor in FACTORS:
-        alike, x, y = place_of(details_of(shrunk(after.grey, factor)), before.details)
+        alike, x, y = place_of(details_of(smaller(after.grey, factor)), before.details)
         if alike > best[0]:
             best = alike, View(scale=factor, x=-x * factor / columns, y=-y * factor / rows)
-        alike, x, y = place_of(details_of(shrunk(before.grey, factor)), after.details)
+        alike, x, y = place_of(details_of(smaller(before.grey, factor)), after.details)
         if alike > best[0]:
             best = alike, View(scale=1 / factor, x=x / columns, y=y / rows)
     return best[1] if best[0] >= SAME_PLACE else None
 
 
-def shrunk(grey: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+def smaller(grey: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
     """A picture (H, W) at 1 / factor of its size."""
     import cv2
 

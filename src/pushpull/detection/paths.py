@@ -11,7 +11,7 @@ from pushpull.detection.appearance import likeness
 from pushpull.detection.motion import Trail, distance
 from pushpull.schema import Track
 
-__all__ = ["joined", "whole_track"]
+__all__ = ["LOOKAHEAD_S", "joined", "whole_track"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +23,10 @@ MOVEMENT_HEIGHTS = 0.06
 """What the calm Gaussian would take away, in heights: below the first it is jitter, above the
 second movement; in between a mixture."""
 SPIKE_HEIGHTS = 0.3
+LOOKAHEAD_S = 6 * CALM_S + 0.06
+"""A box is smoothed over sightings up to so long before and after it, and one more."""
+ALMOST_FRAMES = 0.004
+"""At 50 frames a second a reach lies half way between two numbers of frames: not by chance."""
 
 REACHED_HEIGHTS = 1.2
 """A piece may begin this far from where the one before it was going, in heights of the face."""
@@ -161,7 +165,8 @@ def gaussian(values: Array, time_s: Array, width_s: float) -> Array:
     n = values.shape[1]
     if n < 3:
         return values
-    reach = max(1, round(3 * width_s * (n - 1) / max(time_s[-1] - time_s[0], 1e-9)))
+    rate = (n - 1) / max(time_s[-1] - time_s[0], 1e-9)
+    reach = max(1, round(3 * width_s * rate - ALMOST_FRAMES))
     reach = min(reach, n - 1)
     # Reflected through the end points: a straight movement goes on straight.
     head = 2 * values[:, :1] - values[:, reach:0:-1]

@@ -1,8 +1,9 @@
 """From a video file to a score for every face and frame.
 
-The video is decoded twice: once to find and follow faces, once to cut them out. Crops go straight
-into the visual encoder, window by window, so that memory does not grow with pictures; what is kept
-per frame is an embedding. Only then, with the whole track encoded, both modalities are fused.
+The video is decoded once: while faces are followed, those that are known by now are cut out and
+go straight into the visual encoder, window by window, beside the search for faces. Memory does not
+grow with pictures; what is kept per frame is an embedding. What turns out otherwise in the end is
+cut out and encoded again. Only then, with the whole track encoded, both modalities are fused.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pushpull.detection.ahead import Ahead, Encoders, Known, Left, missing_spans, nearby, prefetched
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.face_finders import choose_face_finder
 from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
 from pushpull.detection.identities import identify
 from pushpull.detection.results import Detection
-from pushpull.detection.tracking import find_tracks
+from pushpull.detection.tracking import Watcher, find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
 from pushpull.detection.voices import off_screen_turns
 from pushpull.errors import MediaError, UnknownName
@@ -127,18 +129,34 @@ def detect(
     with clock("load"):
         model = resolve_detector(detector, device=device)
         window = crop_of(crop, model)
-    footage = find_faces(
-        video,
-        face_finder=face_finder,
-        boxes=boxes,
-        name=name,
-        part=part,
-        audio_track=audio_track,
-        allow_silent=allow_silent,
-        waveform=waveform,
-        progress=progress,
-        clock=clock,
-    )
+    with Encoders.beside(model) as encoders:
+        ahead = Ahead(model, window, encoders)
+        footage = find_faces(
+            video,
+            face_finder=face_finder,
+            boxes=boxes,
+            name=name,
+            part=part,
+            audio_track=audio_track,
+            allow_silent=allow_silent,
+            waveform=waveform,
+            watcher=ahead,
+            prefetch=encoders.workers > 0,
+            progress=progress,
+            clock=clock,
+        )
+        with clock("model"):
+            encoded = encode_tracks(
+                footage.path,
+                footage.tracks,
+                model,
+                window,
+                footage.n_frames,
+                progress,
+                part=part,
+                encoders=encoders,
+                ahead=ahead,
+            )
     persons: dict[int, int] = {}
     if identities:
         with clock("identities"):
@@ -150,9 +168,6 @@ def detect(
                 progress=progress,
             )
     with clock("model"):
-        encoded = encode_tracks(
-            footage.path, footage.tracks, model, window, footage.n_frames, progress, part=part
-        )
         scored = [
             replace(one, rules=rules, person=persons.get(one.track.track_id))
             for one in score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
@@ -317,10 +332,15 @@ def find_faces(
     audio_track: int | None = None,
     allow_silent: bool = False,
     waveform: NDArray[np.float32] | None = None,
+    watcher: Watcher | None = None,
+    prefetch: bool = False,
     progress: Progress = no_progress,
     clock: Stopwatch | None = None,
 ) -> Footage:
     """Read the sound of a video and follow its faces; arguments and errors as for `detect`.
+
+    A watcher looks on while faces are followed, where they are not given; pictures are decoded in a
+    thread of their own if they are prefetched.
 
     Examples:
         >>> from pushpull.detection import find_faces
@@ -337,7 +357,7 @@ def find_faces(
         with clock("load"):
             chosen = choose_face_finder(face_finder)
             notes += chosen.notes
-            follow = partial(find_tracks, face_finder=chosen.finder)
+            follow = partial(find_tracks, face_finder=chosen.finder, watcher=watcher)
             finder, reason = chosen.finder.name, chosen.reason
     else:
         finder, reason = "boxes", f"given in {readable(Path(boxes).name)}"
@@ -371,6 +391,8 @@ def find_faces(
     )
     with clock("faces"):
         frames = read_frames(path, part=part, on_damage=notes.append)
+        if prefetch:
+            frames = prefetched(frames)
         faceless: list[str] = []
         tracks = follow(
             counted(frames, "faces", footage.n_frames, progress), on_nothing=faceless.append
@@ -436,8 +458,10 @@ def encode_tracks(
     progress: Progress = no_progress,
     *,
     part: Part = WHOLE,
+    encoders: Encoders | None = None,
+    ahead: Ahead | None = None,
 ) -> list[EncodedTrack]:
-    """Cut all faces out of a video in one pass and encode them window by window.
+    """Cut faces out of a video in one pass and encode them window by window.
 
     Where the recording has a hole of more than a second, a track becomes several.
 
@@ -449,6 +473,8 @@ def encode_tracks(
         n_frames: Expected number of frames, for progress.
         progress: Called with the stage, frames done and frames expected.
         part: Which part of the video the tracks were found in.
+        encoders: Where windows are encoded; here by default.
+        ahead: What has been encoded while the tracks were found.
 
     Examples:
         >>> import pushpull as pp
@@ -463,18 +489,35 @@ def encode_tracks(
         torch.Size([1, 10])
     """
     parts = [one for track in tracks for one in unbroken(track)]
-    streams = [VisualStream(detector) for _ in parts]
-    repeats = [np.bincount(grid.frame_of_grid, minlength=len(track)) for track, grid in parts]
-    numbered = [replace(track, track_id=i) for i, (track, _) in enumerate(parts)]
-    frames = read_frames(path, part=part, on_damage=lambda line: None)
-    seen = counted(frames, "model", n_frames, progress)
-    for i, frame, face in crop_tracks(seen, numbered, window):
-        times = int(repeats[i][frame - int(numbered[i].frames[0])])
-        if times:
-            streams[i].push(torch.from_numpy(face).expand(times, *face.shape))
+    known = [Known.nothing(grid) for _, grid in parts] if ahead is None else ahead.finish(parts)
+    run = None if encoders is None else encoders.run
+    left = [
+        Left(track, grid, span, of=i, context=detector.visual_context)
+        for i, (track, grid) in enumerate(parts)
+        for span in missing_spans(known[i].good, detector.visual_context)
+    ]
+    streams = [VisualStream(detector, run=run) for _ in left]
+    for group in nearby(left):
+        shown = [replace(left[k].shown, track_id=k) for k in group]
+        first_s = min(float(track.timestamps_s[0]) for track in shown)
+        last_s = max(float(track.timestamps_s[-1]) for track in shown)
+        here = Part(max(part.start_s, first_s), math.nextafter(last_s, math.inf))
+        frames = read_frames(path, part=here, on_damage=lambda line: None)
+        repeats = {
+            k: np.bincount(left[k].places - left[k].places[0], minlength=len(track))
+            for k, track in zip(group, shown, strict=True)
+        }
+        begins = {track.track_id: int(track.frames[0]) for track in shown}
+        seen = counted(frames, "model", n_frames, progress)
+        for k, frame, face in crop_tracks(seen, shown, window):
+            times = int(repeats[k][frame - begins[k]])
+            if times:
+                streams[k].push(torch.from_numpy(face).expand(times, *face.shape))
+    for one, stream in zip(left, streams, strict=True):
+        known[one.of] = known[one.of].with_span(one.span, stream.finish()[:, one.kept])
     return [
-        EncodedTrack(track=track, grid=grid, local=stream.finish())
-        for (track, grid), stream in zip(parts, streams, strict=True)
+        EncodedTrack(track=track, grid=grid, local=have.features)
+        for (track, grid), have in zip(parts, known, strict=True)
     ]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.detection.turns import ScoredTrack
+from pushpull.media import planes_of
 
 __all__ = ["Label", "Overlay"]
 
@@ -24,7 +25,12 @@ LEAST_LETTERS = 0.45
 OVER_OTHERS, OVER_OWN, AWAY, ELSEWHERE = 4.0, 1.0, 2.0, 0.5
 """What a place for a label costs: shares of it over faces, heights away from its box, a change."""
 
+BT709 = 1
+BT709_SHARES, BT601_SHARES = (0.2126, 0.0722), (0.299, 0.114)
+"""Of red and blue in luma."""
+
 Box = tuple[int, int, int, int]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,31 +100,57 @@ class Overlay:
 
     def draw(self, image: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
         """A copy of an RGB picture (H, W, 3) with the boxes of this frame."""
+        image = image.copy()
+        same = {state: state for state in (SPEAKING_RGB, SILENT_RGB)}
+        self._paint(image, frame, self.labels(frame), same, INK_RGB)
+        return image
+
+    def draw_yuv(self, packed: NDArray[np.uint8], frame: int, matrix: int) -> NDArray[np.uint8]:
+        """The same on what `Frame.yuv` gives (3 H / 2, W), in place.
+
+        Args:
+            packed: Luma and halved colour.
+            frame: Number of the frame.
+            matrix: `VideoInfo.matrix` of the video.
+        """
+        labels = self.labels(frame)
+        for plane, (layer, shrink) in enumerate(zip(planes_of(packed), (1, 2, 2), strict=True)):
+            colours = {rgb: (stored(rgb, matrix)[plane],) for rgb in (SPEAKING_RGB, SILENT_RGB)}
+            # Letters are dark: that is luma.
+            ink = (stored(INK_RGB, matrix)[0],) if plane == 0 else None
+            self._paint(layer, frame, labels, colours, ink, shrink)
+        return packed
+
+    def _paint(
+        self,
+        layer: NDArray[np.uint8],
+        frame: int,
+        labels: Sequence[Label],
+        colours: Mapping[Colour, Sequence[int]],
+        ink: Sequence[int] | None,
+        shrink: int = 1,
+    ) -> None:
+        """Boxes and labels on a picture or a plane of it, which may be smaller by a factor."""
         import cv2
 
-        image = image.copy()
         for scored, position in self.by_frame.get(frame, []):
             speaking = bool(scored.speaking[position])
-            x1, y1, x2, y2 = _rounded(scored.track.boxes[position])
+            x1, y1, x2, y2 = (v // shrink for v in _rounded(scored.track.boxes[position]))
             thickness = self.line + speaking * max(1, self.line // 2)
-            colour = SPEAKING_RGB if speaking else SILENT_RGB
-            cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
-        for label in self.labels(frame):
-            x1, y1, x2, y2 = label.box
-            colour = SPEAKING_RGB if label.speaking else SILENT_RGB
-            cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
-            base = self._size(label.text)[2]
-            cv2.putText(
-                image,
-                label.text,
-                (x1 + self.pad, y2 - self.pad - base),
-                cv2.FONT_HERSHEY_SIMPLEX,
-                self.letters,
-                INK_RGB,
-                self.weight,
-                cv2.LINE_AA,
-            )
-        return image
+            colour = colours[SPEAKING_RGB if speaking else SILENT_RGB]
+            weight = max(1, round(thickness / shrink))
+            cv2.rectangle(layer, (x1, y1), (x2, y2), colour, weight, cv2.LINE_AA)
+        for label in labels:
+            x1, y1, x2, y2 = (v // shrink for v in label.box)
+            colour = colours[SPEAKING_RGB if label.speaking else SILENT_RGB]
+            cv2.rectangle(layer, (x1, y1), (x2 - 1, y2 - 1), colour, cv2.FILLED)
+            if ink is not None:
+                base = self._size(label.text)[2]
+                place = (x1 + self.pad, y2 - self.pad - base)
+                font = cv2.FONT_HERSHEY_SIMPLEX
+                cv2.putText(
+                    layer, label.text, place, font, self.letters, ink, self.weight, cv2.LINE_AA
+                )
 
     def labels(self, frame: int) -> list[Label]:
         """What is written in a frame, and where."""
@@ -170,6 +202,24 @@ class Overlay:
         self._kept[number] = best
         x1, y1, x2, y2 = spots[best].tolist()
         return x1, y1, x2, y2
+
+
+def stored(rgb: Colour, matrix: int) -> tuple[int, int, int]:
+    """A colour as luma and colour of limited range (ITU-R BT.709 3.5; BT.601 for other matrices).
+
+    Examples:
+        >>> from pushpull.detection.render import stored
+        >>> stored((255, 255, 255), 1), stored((0, 0, 0), 1)
+        ((235, 128, 128), (16, 128, 128))
+    """
+    red, green, blue = (v / 255 for v in rgb)
+    of_red, of_blue = BT709_SHARES if matrix == BT709 else BT601_SHARES
+    luma = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
+    return (
+        round(16 + 219 * luma),
+        round(128 + 112 * (blue - luma) / (1 - of_blue)),
+        round(128 + 112 * (red - luma) / (1 - of_red)),
+    )
 
 
 def _rounded(box: NDArray[np.float64]) -> list[int]:

@@ -5,7 +5,7 @@ from pushpull.media.clock import WHOLE, Part
 from pushpull.media.encode import VideoWriter, write_sound
 from pushpull.media.probe import Orientation, VideoInfo, probe
 from pushpull.media.streams import SoundTrack
-from pushpull.media.video import Frame, read_frames, rgb_of
+from pushpull.media.video import Frame, planes_of, read_frames, rgb_of
 
 __all__ = [
     "WHOLE",
@@ -16,6 +16,7 @@ __all__ = [
     "SoundTrack",
     "VideoInfo",
     "VideoWriter",
+    "planes_of",
     "probe",
     "read_frames",
     "read_sound",

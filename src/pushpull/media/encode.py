@@ -37,6 +37,8 @@ H264_ENCODERS = {
     "libx264": {"preset": "superfast"},
     "libopenh264": {"b": "4M"},
 }
+LARGE_PIXELS = 900_000
+"""From 1280 x 720 on: there the next faster preset saves a third of the time."""
 SUFFIXES = {"h264": (".mp4", ".mov", ".mkv"), "ffv1": (".mkv",), "ffv1-colour": (".mkv",)}
 LOSSLESS_FORMATS = {"ffv1": "gray", "ffv1-colour": "yuv444p"}
 # As FFmpeg numbers them.
@@ -74,6 +76,7 @@ class VideoWriter:
         codec: `h264`; or `ffv1`, which keeps grey pictures and a waveform's int16 samples exactly;
             or `ffv1-colour`, which keeps what `Frame.ycc` gives.
         crf: Quality of H.264, from 0 (best) to 51.
+        hurry: Whether large pictures are encoded faster, into files that are larger.
         matrix: `VideoInfo.matrix` of the video that luma and colour are from; colours are turned
             into it. Players are told.
 
@@ -106,6 +109,7 @@ class VideoWriter:
         audio_rate_hz: int = SAMPLE_RATE_HZ,
         codec: Literal["h264", "ffv1", "ffv1-colour"] = "h264",
         crf: int = 20,
+        hurry: bool = False,
         matrix: int = BT709,
     ) -> None:
         from av.video.reformatter import VideoReformatter
@@ -117,6 +121,7 @@ class VideoWriter:
         self.path = Path(path)
         self.shape = (height, width)
         self.codec, self.crf, self.matrix = codec, crf, matrix
+        self.hurry = hurry and width * height >= LARGE_PIXELS
         self.period_s = 1 / fps
         self.last_pts: int | None = None
         self.reformatter = VideoReformatter()
@@ -169,7 +174,8 @@ class VideoWriter:
         """Add a picture.
 
         Args:
-            image: RGB (H, W, 3), grey (H, W) or full-range luma and colour (3, H, W) uint8.
+            image: RGB (H, W, 3), grey (H, W), full-range luma and colour (3, H, W), or what
+                `Frame.yuv` gives (3 H / 2, W); uint8.
             time_s: When it is shown; one period after the one before by default. Must increase.
 
         Raises:
@@ -189,11 +195,13 @@ class VideoWriter:
         from av import VideoFrame
 
         height, width = self.shape
-        formats = {
+        formats: dict[tuple[int, ...], str] = {
             (height, width, 3): "rgb24",
             (height, width): "gray",
             (3, height, width): "yuv444p",
         }
+        if height % 2 == 0 and width % 2 == 0 and self.codec == "h264":
+            formats[height * 3 // 2, width] = "yuv420p"
         if image.shape not in formats or image.dtype != np.uint8:
             raise ShapeError(
                 f"picture is {image.dtype} {image.shape}; expected uint8 of "
@@ -212,10 +220,14 @@ class VideoWriter:
         self.last_pts = pts
         pixel_format = formats[image.shape]
         with self.writing():
-            frame = VideoFrame.from_ndarray(self.padded(image), format=pixel_format)
-            if pixel_format == "yuv444p":
-                frame.color_range = FULL_RANGE
-            frame = self.encodable(frame)
+            if pixel_format == "yuv420p":
+                frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format=pixel_format)
+                frame.color_range = LIMITED_RANGE
+            else:
+                frame = VideoFrame.from_ndarray(self.padded(image), format=pixel_format)
+                if pixel_format == "yuv444p":
+                    frame.color_range = FULL_RANGE
+                frame = self.encodable(frame)
             frame.pts, frame.time_base = pts, TICK
             self.container.mux(self.video.encode(frame))
             self.mux_sound(until_s=time_s)
@@ -280,6 +292,8 @@ class VideoWriter:
             options = dict(H264_ENCODERS[name])
             if name == "libx264":
                 options["crf"] = str(self.crf)
+                if self.hurry:
+                    options["preset"] = "ultrafast"
             stream = self.container.add_stream(name, rate=rate, options=options)
             stream.pix_fmt = "yuv420p"
             width, height = width + width % 2, height + height % 2

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
     from av.container import InputContainer
 
-__all__ = ["Frame", "read_frames", "rgb_of"]
+__all__ = ["Frame", "planes_of", "read_frames", "rgb_of"]
 
 Picture = NDArray[np.uint8]
 
@@ -91,7 +91,10 @@ class Frame:
         return self.convert("bgr24")
 
     def gray(self) -> Picture:
-        """Luma (H, W) uint8 in 0..255: what the published pipelines get through jpeg and OpenCV."""
+        """Luma (H, W) uint8 in 0..255: what the published pipelines get through jpeg and OpenCV.
+
+        The same array each time: not to be written to.
+        """
         return self.convert("gray")
 
     def ycc(self) -> Picture:
@@ -102,6 +105,16 @@ class Frame:
         planes = self.convert("yuv444p")
         planes[0] = self.gray()
         return planes
+
+    def yuv(self) -> Picture | None:
+        """Luma and halved colour as H.264 has them (3 H / 2, W) uint8, 16..235, as stored.
+
+        First the rows of luma, then both planes of colour one after the other: `planes_of`. None
+        where a side is odd, since halves are whole then.
+        """
+        if self.width % 2 or self.height % 2:
+            return None
+        return self.convert("yuv420p")
 
     @classmethod
     def from_rgb(cls, index: int, time_s: float, image: Picture) -> Frame:
@@ -233,6 +246,19 @@ def _starts_anew(path: Path, part: Part) -> bool:
     return False
 
 
+def planes_of(packed: Picture) -> tuple[Picture, Picture, Picture]:
+    """Luma (H, W) and colour (H / 2, W / 2) of `Frame.yuv`, which share its memory.
+
+    Examples:
+        >>> from pushpull.media import planes_of
+        >>> [plane.shape for plane in planes_of(np.zeros((72, 64), np.uint8))]
+        [(48, 64), (24, 32), (24, 32)]
+    """
+    height, width = packed.shape[0] * 2 // 3, packed.shape[1]
+    colour = packed[height:].reshape(2, height // 2, width // 2)
+    return packed[:height], colour[0], colour[1]
+
+
 def rgb_of(planes: Picture, matrix: int) -> Picture:
     """Colours (H, W, 3) uint8 of full-range luma and colour (3, H, W), as `Frame.ycc` gives them.
 
@@ -268,18 +294,27 @@ class Converter:
         self.orientation: Orientation = orientation_of(first)
         self.upright = self.orientation.size(*self.square)
         self.reformatter = VideoReformatter()
-        self.full_range, self.one_matrix = ColorRange.JPEG, Colorspace.ITU601
+        self.full_range, self.limited_range = ColorRange.JPEG, ColorRange.MPEG
+        self.one_matrix = Colorspace.ITU601
 
     def frame(self, index: int, time_s: float, picture: VideoFrame) -> Frame:
+        grey: list[Picture] = []
+
         def convert(pixel_format: str) -> Picture:
-            return self.pixels(picture, pixel_format)
+            if pixel_format != "gray":
+                return self.pixels(picture, pixel_format)
+            # Those who follow faces and those who cut them out both want it.
+            if not grey:
+                grey.append(self.pixels(picture, pixel_format))
+            return grey[0]
 
         return Frame(index, time_s, *self.upright, convert)
 
     def pixels(self, picture: VideoFrame, pixel_format: str) -> Picture:
         width, height = self.square
         # Luma and colour are taken as stored; FFmpeg would turn those of HD into those of SD.
-        matrix = self.one_matrix if pixel_format in ("gray", "yuv444p") else None
+        stored = pixel_format in ("gray", "yuv444p", "yuv420p")
+        matrix = self.one_matrix if stored else None
         # One context for all frames, since making one costs more than converting a small frame.
         converted = self.reformatter.reformat(
             picture,
@@ -288,11 +323,17 @@ class Converter:
             format=pixel_format,
             src_colorspace=matrix,
             dst_colorspace=matrix,
-            dst_color_range=self.full_range,
+            dst_color_range=self.limited_range if pixel_format == "yuv420p" else self.full_range,
             # Several threads cost more than they save on pictures of this size.
             threads=1,
         )
         image: Any = converted.to_ndarray()
         if pixel_format == "yuv444p":
             return np.stack([self.orientation.apply(plane) for plane in image])
+        if pixel_format == "yuv420p":
+            if self.orientation == Orientation():
+                return np.asarray(image, np.uint8)
+            turned = [self.orientation.apply(plane) for plane in planes_of(image)]
+            width = turned[0].shape[1]
+            return np.concatenate([plane.ravel() for plane in turned]).reshape(-1, width)
         return self.orientation.apply(image)

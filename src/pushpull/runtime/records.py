@@ -38,6 +38,7 @@ SCHEMA_VERSIONS = {
     "evaluation": 1,
     "export": 1,
     "faults": 1,
+    "live": 1,
     "output": 1,
     "reproduction": 1,
     "score": 1,

@@ -46,7 +46,7 @@ class DlibHog:
 
     name = "dlib"
     scan_interval_s = 0.6
-    sure = 0.35
+    sure = sure_large = 0.35
 
     def __init__(self) -> None:
         import dlib

@@ -16,6 +16,9 @@ SMALLEST_FACE_PX = 40.0
 FINEST_FACE_PX = 20.0
 """Height of the smallest face that a second look, at larger scale, is for."""
 
+LARGE_FACE_PX = 60.0
+"""Height from which a face is large."""
+
 LEAST_INSIDE = 0.35
 """Share of a box that must lie in the picture: what is beyond it is mirrored, faces too."""
 
@@ -48,7 +51,7 @@ class FaceFinder(Protocol):
     Examples:
         >>> from pushpull.detection.face_finders import FaceBoxes
         >>> class Nobody:  # satisfies it
-        ...     name, scan_interval_s, sure = "nobody", 1.0, 0.5
+        ...     name, scan_interval_s, sure, sure_large = "nobody", 1.0, 0.5, 0.5
         ...     def detect(self, image, *, smallest_px=40.0):
         ...         return FaceBoxes(np.zeros((0, 4)), np.zeros(0))
         ...     def detect_near(self, image, box):
@@ -74,6 +77,10 @@ class FaceFinder(Protocol):
     @property
     def sure(self) -> float:
         """Score from which a face is one without further evidence."""
+
+    @property
+    def sure_large(self) -> float:
+        """The same for faces of `LARGE_FACE_PX` and more, which are seen more clearly."""
 
 
 def overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,16 +135,31 @@ def around(
     rows, columns = image.shape[:2]
     x, y = min(max(x, -side + 1), columns - 1), min(max(y, -side + 1), rows - 1)
     inner = image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    patch = cv2.copyMakeBorder(
-        inner,
-        max(-y, 0),
-        max(y + side - rows, 0),
-        max(-x, 0),
-        max(x + side - columns, 0),
-        cv2.BORDER_REFLECT,
-    )
+    beyond = (max(-y, 0), max(y + side - rows, 0), max(-x, 0), max(x + side - columns, 0))
+    patch = cv2.copyMakeBorder(inner, *beyond, cv2.BORDER_REFLECT) if any(beyond) else inner
     scale = face_px / height
     pixels = max(2, round(side * scale))
-    mode = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(patch, (pixels, pixels), interpolation=mode)
-    return resized.astype(np.uint8, copy=False), pixels / side, np.array([x, y], float)
+    return shrunk(patch, (pixels, pixels)), pixels / side, np.array([x, y], float)
+
+
+def shrunk(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture at another size (width, height), averaged over pixels where that is smaller.
+
+    By halves as far as they go, which takes less than half the time of one step.
+
+    Examples:
+        >>> from pushpull.detection.face_finders.finder import shrunk
+        >>> shrunk(np.full((120, 160, 3), 7, np.uint8), (30, 20)).shape
+        (20, 30, 3)
+    """
+    import cv2
+
+    width, height = size
+    while image.shape[1] >= 2 * width and image.shape[0] >= 2 * height:
+        half = (image.shape[1] // 2, image.shape[0] // 2)
+        # An odd last row or column is left out: only exact halves are fast.
+        even = image[: 2 * half[1], : 2 * half[0]]
+        image = cv2.resize(even, half, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    smaller = width < image.shape[1] and height < image.shape[0]
+    mode = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size, interpolation=mode), np.uint8)

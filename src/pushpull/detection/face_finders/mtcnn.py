@@ -37,7 +37,7 @@ class MTCNN:
 
     name = "mtcnn-runtime"
     scan_interval_s = 0.2
-    sure = 0.95
+    sure = sure_large = 0.95
 
     def __init__(self) -> None:
         from mtcnnruntime import MTCNN as Networks

@@ -1,0 +1,161 @@
+"""The command on what is going on now: live."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pushpull.cli.console import Console, print_line
+from pushpull.cli.options import (
+    CropChoice,
+    CropOption,
+    DetectorOption,
+    DeviceChoice,
+    DeviceOption,
+    EndOption,
+    FaceFinderChoice,
+    FaceFinderOption,
+    JsonFlag,
+    QuietFlag,
+)
+
+if TYPE_CHECKING:
+    from pushpull.detection import FaceScore
+
+__all__ = ["live"]
+
+SHORTEST_S = 0.2
+"""A change of who speaks is said when it has lasted so long."""
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A file, a camera's number (0), a url (rtsp://...), or - for the standard input.",
+    ),
+]
+
+
+def live(
+    source: SourceArgument,
+    detector: DetectorOption = "light-asd-ava",
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    crop: CropOption = CropChoice.auto,
+    lookahead: Annotated[
+        float, typer.Option("--lookahead", min=0, max=3, help="Seconds that a score waits for.")
+    ] = 0.5,
+    paced: Annotated[
+        bool, typer.Option("--paced/--unpaced", help="Read a file as a player shows it.")
+    ] = True,
+    end: EndOption = None,
+    device: DeviceOption = DeviceChoice.auto,
+    lines: Annotated[
+        bool, typer.Option("--json-lines", help="One JSON object a line for each final score.")
+    ] = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Say who is speaking while it happens.
+
+    A line when somebody begins or stops. Pictures for which there is no time are left out, and it
+    is said how many.
+    """
+    from pushpull.detection import Live
+    from pushpull.media.live_source import LiveSource
+
+    console = Console(as_json=as_json, quiet=quiet)
+    engine = Live(
+        detector,
+        face_finder=face_finder.value,
+        crop=crop.value,
+        device=device.value,
+        lookahead_s=lookahead,
+    )
+    teller = Teller(lines=lines, quiet=as_json)
+    with LiveSource(source, paced=paced) as pieces:
+        if not pieces.has_sound:
+            console.note(f"{source}: has no sound, so nobody can be heard speaking")
+        for piece in pieces:
+            if end is not None and piece.time_s >= end:
+                break
+            if piece.image is not None:
+                found = engine.push_video(piece.image, piece.time_s)
+            elif piece.samples is not None:
+                found = engine.push_audio(piece.samples, piece.time_s)
+            teller.tell(found, begun_s=piece.came_s - piece.time_s)
+    teller.tell(engine.close(), begun_s=None)
+    summary = teller.summary(pieces.left_out)
+    said = (
+        f"{summary['faces']} faces, {summary['scores']} scores, "
+        f"{100 * summary['within_1_s']:.1f} % of them within a second; "
+        f"{summary['pictures_left_out']} pictures left out"
+    )
+    if as_json or not lines:
+        console.result({"source": source, **summary}, kind="live", lines=[said])
+    else:
+        console.note(said)
+
+
+class Teller:
+    """Tells scores as they come, and how late they came."""
+
+    def __init__(self, *, lines: bool, quiet: bool) -> None:
+        self.lines, self.quiet = lines and not quiet, quiet
+        self.speaking: dict[int, bool] = {}
+        self.since_s: dict[int, float] = {}
+        self.n_final = self.n_first = self.n_in_time = 0
+        self.told: dict[int, float] = {}
+
+    def tell(self, found: list[FaceScore], *, begun_s: float | None) -> None:
+        """Say what is new; `begun_s` is when second 0 of the source was, by `time.monotonic`."""
+        now_s = time.monotonic()
+        for one in found:
+            if one.time_s > self.told.get(one.face, -1.0):
+                self.told[one.face] = one.time_s
+                self.n_first += 1
+                late_s = 0.0 if begun_s is None else now_s - begun_s - one.time_s
+                self.n_in_time += late_s <= 1
+            if not one.final:
+                continue
+            self.n_final += 1
+            if self.lines:
+                print_line(
+                    json.dumps(
+                        {
+                            "face": one.face,
+                            "time_s": round(one.time_s, 3),
+                            "box": [round(v, 1) for v in one.box],
+                            "score": round(one.score, 4),
+                            "probability": round(one.probability, 4),
+                            "speaking": one.speaking,
+                        }
+                    )
+                )
+            elif not self.quiet:
+                self.say(one)
+
+    def say(self, one: FaceScore) -> None:
+        """A line where somebody has begun or stopped for long enough."""
+        before = self.speaking.get(one.face, False)
+        if one.speaking == before:
+            self.since_s.pop(one.face, None)
+            return
+        since_s = self.since_s.setdefault(one.face, one.time_s)
+        if one.time_s - since_s >= SHORTEST_S:
+            self.speaking[one.face] = one.speaking
+            self.since_s.pop(one.face)
+            print_line(
+                f"{since_s:8.2f} s  face {one.face} {'speaks' if one.speaking else 'is silent'}"
+            )
+
+    def summary(self, left_out: int) -> dict[str, float]:
+        """In numbers."""
+        return {
+            "faces": len(self.told),
+            "scores": self.n_final,
+            "within_1_s": self.n_in_time / self.n_first if self.n_first else 1.0,
+            "pictures_left_out": left_out,
+        }

@@ -1,0 +1,185 @@
+"""Pictures and sound of a file, a camera, a stream or a pipe, as they come."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pushpull.errors import MediaError
+from pushpull.media.container import reason
+from pushpull.schema import SAMPLE_RATE_HZ
+
+__all__ = ["LiveSource", "Piece"]
+
+BEHIND, WAITING = 12, 64
+"""Pieces that wait for whoever takes them: from the first on pictures are left out, up to the
+second there is room for sound."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A picture or some sound.
+
+    Attributes:
+        time_s: On the source's clock, from its first piece.
+        came_s: When it came, by `time.monotonic`.
+        image: RGB (H, W, 3) uint8, or None.
+        samples: (N,) float32 in [-1, 1] at 16 kHz, or None.
+
+    Examples:
+        >>> from pushpull.media.live_source import Piece
+        >>> Piece(time_s=0.0, came_s=1.0, samples=np.zeros(160, np.float32)).image is None
+        True
+    """
+
+    time_s: float
+    came_s: float
+    image: NDArray[np.uint8] | None = None
+    samples: NDArray[np.float32] | None = None
+
+
+class LiveSource:
+    """Reads in a thread of its own and never waits for a slow taker of pictures.
+
+    A context manager.
+
+    Args:
+        source: A file; `0`, `1`, ... for a camera (Linux); a url (rtsp://, http://, ...); `-` for
+            the standard input.
+        paced: Whether pieces of a file come as a player shows them, not as fast as they can be
+            read; other sources come as they come.
+
+    Attributes:
+        has_sound: Whether there is any sound.
+        left_out: Pictures that nobody took in time.
+
+    Raises:
+        MediaError: If it cannot be opened or has no pictures.
+
+    Examples:
+        >>> from pushpull.media import VideoWriter
+        >>> from pushpull.media.live_source import LiveSource
+        >>> with VideoWriter("clip.mp4", width=64, height=48, fps=25) as video:
+        ...     for _ in range(5):
+        ...         video.write(np.zeros((48, 64, 3), np.uint8))
+        >>> with LiveSource("clip.mp4", paced=False) as source:
+        ...     [piece.time_s for piece in source]
+        [0.0, 0.04, 0.08, 0.12, 0.16]
+    """
+
+    def __init__(self, source: str, *, paced: bool = True) -> None:
+        self.source = source
+        self.is_file = Path(source).is_file()
+        self.paced = paced
+        self.left_out = 0
+        self.queue: Queue[Piece | MediaError | None] = Queue(WAITING)
+        self.stopped = threading.Event()
+        self.container = self._opened()
+        self.has_sound = bool(self.container.streams.audio)
+        self.thread = threading.Thread(target=self._read, name="live-source", daemon=True)
+
+    def _opened(self) -> Any:
+        import av
+
+        where: Any = self.source
+        options: dict[str, Any] = {}
+        if self.source == "-":
+            where = sys.stdin.buffer
+        elif self.source.isdecimal():
+            where, options["format"] = f"/dev/video{self.source}", "v4l2"
+        elif self.source.startswith("rtsp://"):
+            options["options"] = {"rtsp_transport": "tcp"}
+        try:
+            container = av.open(where, **options)
+        except (OSError, av.error.FFmpegError, ValueError) as e:
+            raise MediaError(
+                f"{self.source}: cannot be opened ({reason(e)}); expected a file, a camera's "
+                "number, a url or - for the standard input"
+            ) from e
+        if not container.streams.video:
+            container.close()
+            raise MediaError(f"{self.source}: has no pictures; expected a video")
+        return container
+
+    def __enter__(self) -> LiveSource:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stopped.set()
+        while self.thread.is_alive():
+            with suppress(Empty):
+                self.queue.get_nowait()
+            self.thread.join(0.05)
+        self.container.close()
+
+    def __iter__(self) -> Iterator[Piece]:
+        while True:
+            piece = self.queue.get()
+            if piece is None:
+                return
+            if isinstance(piece, MediaError):
+                raise piece
+            yield piece
+
+    def _read(self) -> None:
+        import av
+
+        try:
+            for piece in self._pieces():
+                self._give(piece)
+                if self.stopped.is_set():
+                    return
+        except (OSError, av.error.FFmpegError, ValueError) as e:
+            self._give(MediaError(f"{self.source}: broke off ({reason(e)})"))
+        else:
+            self._give(None)
+
+    def _give(self, piece: Piece | MediaError | None) -> None:
+        """Hand a piece on; pictures that nobody takes in time are left out."""
+        is_picture = isinstance(piece, Piece) and piece.image is not None
+        if is_picture and self.paced and self.queue.qsize() >= BEHIND:
+            self.left_out += 1
+            return
+        while not self.stopped.is_set():
+            with suppress(Full):
+                self.queue.put(piece, timeout=0.1)
+                return
+
+    def _pieces(self) -> Iterator[Piece]:
+        import av
+
+        streams = [self.container.streams.video[0], *self.container.streams.audio[:1]]
+        streams[0].thread_type = "AUTO"
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+        first_s: float | None = None
+        began_s = time.monotonic()
+        for packet in self.container.demux(streams):
+            for frame in packet.decode():
+                if frame.time is None:
+                    continue
+                first_s = frame.time if first_s is None else first_s
+                time_s = frame.time - first_s
+                if self.is_file and self.paced:
+                    ahead_s = began_s + time_s - time.monotonic()
+                    if ahead_s > 0 and self.stopped.wait(ahead_s):
+                        return
+                came_s = time.monotonic()
+                if packet.stream is streams[0]:
+                    image = frame.to_ndarray(format="rgb24")
+                    yield Piece(time_s, came_s, image=image)
+                    continue
+                for part in resampler.resample(frame):
+                    samples = np.asarray(part.to_ndarray()[0], np.float32)
+                    yield Piece(time_s, came_s, samples=samples)
+                    time_s += len(samples) / SAMPLE_RATE_HZ
