@@ -66,7 +66,7 @@ def retimed(source, path, fps, stamp=lambda k, fps: k / fps):
 
 
 @pytest.mark.parametrize("fps", [12.5, 25, 30000 / 1001, 50, 60])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [2])
 def test_scores_are_those_of_encoding_afterwards(talking, tmp_path, detector, again, fps, threads):
     """At rates that a detector sees as they are, and at others; nothing has to be done again."""
     path = retimed(talking, tmp_path / "video.mp4", fps)
