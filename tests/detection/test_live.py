@@ -92,6 +92,25 @@ def test_late_sound_is_silence_after_a_second(talking, detector):
         assert all(one.time_s <= frame.time_s - 0.9 for one in found)
 
 
+def test_after_a_hole_a_face_is_another_one(talking, detector):
+    """Whoever is there three seconds later may be somebody else; times go on as they were."""
+    live = Live(detector, face_finder="dlib", lookahead_s=0.2)
+    frames, waveform = list(read_frames(talking)), read_waveform(talking)
+    said = []
+    for begin_s in (0.0, 4.0):
+        said += live.push_audio(waveform, begin_s)
+        for frame in frames:
+            said += live.push_video(frame.rgb(), begin_s + frame.time_s)
+    said += live.close()
+    finals = {
+        face: [one.time_s for one in said if one.final and one.face == face] for face in (0, 1)
+    }
+    assert max(finals[0]) < 1.1
+    assert min(finals[1]) >= 4.0
+    assert {one.face for one in said} == {0, 1}
+    assert len(set(finals[0])) == len(finals[0]) >= 20
+
+
 def test_wrong_pushes_are_refused(detector):
     live = Live(detector, face_finder="dlib")
     picture = np.zeros((120, 160, 3), np.uint8)

@@ -19,24 +19,24 @@ def film(tmp_path):
 def test_a_file_comes_whole_and_in_time(film):
     began_s = time.monotonic()
     with LiveSource(film) as source:
-        pieces = list(source)
+        arrivals = list(source)
     assert source.has_sound
-    pictures = [p for p in pieces if p.image is not None]
+    pictures = [p for p in arrivals if p.image is not None]
     assert len(pictures) + source.left_out == 25
-    samples = np.concatenate([p.samples for p in pieces if p.samples is not None])
+    samples = np.concatenate([p.samples for p in arrivals if p.samples is not None])
     assert abs(len(samples) - 16000) < 2100
     assert time.monotonic() - began_s > 0.9
-    for piece in pieces:
-        assert piece.came_s - began_s >= piece.time_s - 1e-3
+    for arrival in arrivals:
+        assert arrival.came_s - began_s >= arrival.time_s - 1e-3
 
 
 def test_pictures_are_left_out_for_who_is_slow_and_sound_is_not(film):
     with LiveSource(film) as source:
         heard = seen = 0
-        for piece in source:
-            time.sleep(0.06 if piece.image is not None else 0)
-            seen += piece.image is not None
-            heard += 0 if piece.samples is None else len(piece.samples)
+        for arrival in source:
+            time.sleep(0.06 if arrival.image is not None else 0)
+            seen += arrival.image is not None
+            heard += 0 if arrival.samples is None else len(arrival.samples)
     assert source.left_out > 0
     assert seen + source.left_out == 25
     assert abs(heard - 16000) < 2100

@@ -1,6 +1,7 @@
 """Results that take nobody's place."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,36 @@ def test_what_was_cut_off_is_ours(tmp_path, monkeypatch, cut, begun):
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputExists, match="was changed since"):
         write(tmp_path, "2", names=names)
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_a_folder_that_was_cut_off_is_ours(tmp_path, monkeypatch, cut):
+    """The same where whole folders are moved in."""
+
+    def take(text, names=("x", "y")):
+        fresh = tmp_path / "fresh"
+        fresh.mkdir(exist_ok=True)
+        for name in names:
+            (fresh / name).write_text(text)
+        return Outputs(folder=tmp_path / "out", origin=Origin(command="a")).take(fresh)
+
+    take("1", ("x", "y", "gone"))
+    left, replace = [cut], Path.replace
+
+    def move(path, target):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return replace(path, target)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", move)
+        take("2")
+    take("2")
+    assert {p.name: p.read_text() for p in (tmp_path / "out").iterdir() if p.is_file()} == {
+        "x": "2",
+        "y": "2",
+    }
 
 
 def test_a_name_as_long_as_a_disk_allows(tmp_path):

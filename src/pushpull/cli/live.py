@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ from pushpull.cli.options import (
     JsonFlag,
     QuietFlag,
 )
+from pushpull.runtime.records import as_json_line
 
 if TYPE_CHECKING:
     from pushpull.detection import FaceScore
@@ -75,19 +75,19 @@ def live(
         lookahead_s=lookahead,
     )
     teller = Teller(lines=lines, quiet=as_json)
-    with LiveSource(source, paced=paced) as pieces:
-        if not pieces.has_sound:
+    with LiveSource(source, paced=paced) as arrivals:
+        if not arrivals.has_sound:
             console.note(f"{source}: has no sound, so nobody can be heard speaking")
-        for piece in pieces:
-            if end is not None and piece.time_s >= end:
+        for one in arrivals:
+            if end is not None and one.time_s >= end:
                 break
-            if piece.image is not None:
-                found = engine.push_video(piece.image, piece.time_s)
-            elif piece.samples is not None:
-                found = engine.push_audio(piece.samples, piece.time_s)
-            teller.tell(found, begun_s=piece.came_s - piece.time_s)
+            if one.image is not None:
+                found = engine.push_video(one.image, one.time_s)
+            elif one.samples is not None:
+                found = engine.push_audio(one.samples, one.time_s)
+            teller.tell(found, begun_s=one.came_s - one.time_s)
     teller.tell(engine.close(), begun_s=None)
-    summary = teller.summary(pieces.left_out)
+    summary = teller.summary(arrivals.left_out)
     said = (
         f"{summary['faces']} faces, {summary['scores']} scores, "
         f"{100 * summary['within_1_s']:.1f} % of them within a second; "
@@ -123,7 +123,7 @@ class Teller:
             self.n_final += 1
             if self.lines:
                 print_line(
-                    json.dumps(
+                    as_json_line(
                         {
                             "face": one.face,
                             "time_s": round(one.time_s, 3),

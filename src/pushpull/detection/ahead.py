@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from queue import Full, Queue
 from threading import Event, Semaphore, Thread
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -92,12 +91,7 @@ class Encoders:
             cv2.setNumThreads(1)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         if self.workers:
             import cv2
@@ -117,6 +111,7 @@ class Encoders:
             return done
         self.room.acquire()
         if self.failure is not None:
+            self.room.release()
             raise self.failure
         future = self.pool.submit(encode)
         future.add_done_callback(self.ended)
@@ -186,7 +181,7 @@ def converted(frame: Frame) -> Frame:
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
+class Guess:
     """What has been encoded of a face that is followed.
 
     Attributes:
@@ -226,7 +221,7 @@ class Ahead:
         self.detector, self.crop, self.encoders = detector, crop, encoders
         self.pictures: deque[tuple[int, NDArray[np.uint8]]] = deque()
         self.free: list[NDArray[np.uint8]] = []
-        self.pieces: dict[Trail, Piece] = {}
+        self.guesses: dict[Trail, Guess] = {}
         self.shift = 0
 
     def push(self, frame: Frame, times_s: Sequence[float], trails: Iterable[Trail]) -> None:
@@ -261,45 +256,45 @@ class Ahead:
     def cut(self, trail: Trail, times_s: Sequence[float], *, ended: bool) -> None:
         """Cut out what is known of a face and has not been cut out."""
         first = self.pictures[0][0]
-        piece = self.pieces.get(trail)
-        if piece is None and trail.frames[0] >= first and len(trail.frames) > 1:
-            piece = Piece(VisualStream(self.detector, run=self.encoders.run))
-            self.pieces[trail] = piece
-        if piece is None or piece.done:
+        guess = self.guesses.get(trail)
+        if guess is None and trail.frames[0] >= first and len(trail.frames) > 1:
+            guess = Guess(VisualStream(self.detector, run=self.encoders.run))
+            self.guesses[trail] = guess
+        if guess is None or guess.done:
             return
         # The sighting before the last may be a spike as long as none follows.
         known_s = np.inf if ended else trail.times_s[-2] - LOOKAHEAD_S
-        for number in self.shown(trail, piece, times_s):
+        for number in self.shown(trail, guess, times_s):
             if times_s[number] > known_s:
                 break
             if number < first:
                 # A picture that is gone; the rest is cut out in the end.
-                piece.done = True
+                guess.done = True
                 break
-            piece.frames.append(number)
-        new = piece.frames[len(piece.boxes) :]
+            guess.frames.append(number)
+        new = guess.frames[len(guess.boxes) :]
         if new:
             boxes = self.boxes(trail, times_s, new)
             for number, box in zip(new, boxes, strict=True):
                 (face,) = crop_faces(self.pictures[number - first][1], box[None], self.crop)
-                piece.stream.push(torch.from_numpy(face)[None])
-                piece.boxes.append(box)
-        piece.done = piece.done or ended
+                guess.stream.push(torch.from_numpy(face)[None])
+                guess.boxes.append(box)
+        guess.done = guess.done or ended
 
-    def shown(self, trail: Trail, piece: Piece, times_s: Sequence[float]) -> Sequence[int]:
+    def shown(self, trail: Trail, guess: Guess, times_s: Sequence[float]) -> Sequence[int]:
         """Frames of a face that a detector sees after those that it has seen."""
         begin, stop = trail.frames[0], trail.frames[-1] + 1
-        if not piece.frames:
+        if not guess.frames:
             # Judged by what is known of it; what turns out otherwise is encoded anew.
             so_far = clip_grid(np.array(times_s[begin:stop]))
-            piece.steady = so_far.frame_of_grid is so_far.grid_of_frame
-        if piece.steady:
-            return range(piece.frames[-1] + 1 if piece.frames else begin, stop)
+            guess.steady = so_far.frame_of_grid is so_far.grid_of_frame
+        if guess.steady:
+            return range(guess.frames[-1] + 1 if guess.frames else begin, stop)
         if times_s[stop - 1] - times_s[begin] > LONGEST_UNSTEADY_S:
-            piece.done = True
+            guess.done = True
             return ()
         grid = clip_grid(np.array(times_s[begin:stop])).frame_of_grid + begin
-        left: list[int] = grid[len(piece.frames) :].tolist()
+        left: list[int] = grid[len(guess.frames) :].tolist()
         return left
 
     def boxes(
@@ -316,26 +311,29 @@ class Ahead:
 
     def finish(self, parts: Sequence[tuple[Track, ClipGrid]]) -> list[Known]:
         """What is known of tracks, or of parts of them without holes, on their grids."""
-        made = [p for p in self.pieces.values() if p.frames]
+        made = [p for p in self.guesses.values() if p.frames]
         places: dict[int, list[tuple[int, int]]] = {}
-        for k, piece in enumerate(made):
-            for place, number in enumerate(piece.frames):
-                if place == 0 or number != piece.frames[place - 1]:
+        for k, guess in enumerate(made):
+            for place, number in enumerate(guess.frames):
+                if place == 0 or number != guess.frames[place - 1]:
                     places.setdefault(number + self.shift, []).append((k, place))
         found = []
+        context = self.detector.visual_context
+        features: dict[int, Tensor] = {}
         for track, grid in parts:
             known = Known.nothing(grid)
             for begin, end, k, q in self.runs(track, grid, made, places):
                 length = len(made[k].frames)
-                # At an end that is both the track's and the piece's, nothing is beyond.
+                # At an end that is both the track's and the guess's, nothing is beyond.
                 whole_begin = begin == 0 and q == 0
                 whole_end = end == len(known.good) and q + end - begin == length
-                context = self.detector.visual_context
                 low = begin if whole_begin else begin + context
                 high = end if whole_end else end - context
                 if low < high:
-                    features = made[k].stream.finish()[:, q + low - begin : q + high - begin]
-                    known = known.with_span((low, high), features)
+                    if k not in features:
+                        features[k] = made[k].stream.finish()
+                    here = slice(q + low - begin, q + high - begin)
+                    known = known.with_span((low, high), features[k][:, here])
             found.append(known)
         return found
 
@@ -343,10 +341,10 @@ class Ahead:
         self,
         track: Track,
         grid: ClipGrid,
-        made: Sequence[Piece],
+        made: Sequence[Guess],
         places: Mapping[int, Sequence[tuple[int, int]]],
     ) -> Iterator[tuple[int, int, int, int]]:
-        """Stretches of a grid that a piece has shown: begin, end, which piece, from where in it."""
+        """Stretches of a grid that a guess has shown: begin, end, which guess, from where in it."""
         source = np.full((len(grid.frame_of_grid), 2), -1)
         for p, place in enumerate(grid.frame_of_grid.tolist()):
             number, box = int(track.frames[place]), track.boxes[place]
@@ -357,9 +355,9 @@ class Ahead:
             else:
                 candidates = places.get(number, ())
             for k, q in candidates:
-                piece = made[k]
-                same = q < len(piece.frames) and piece.frames[q] + self.shift == number
-                if same and np.abs(piece.boxes[q] - box).max() < SAME_PX:
+                guess = made[k]
+                same = q < len(guess.frames) and guess.frames[q] + self.shift == number
+                if same and np.abs(guess.boxes[q] - box).max() < SAME_PX:
                     source[p] = k, q
                     break
         breaks = np.flatnonzero((np.diff(source, axis=0) != [0, 1]).any(1)) + 1

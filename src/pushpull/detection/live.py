@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.detection.clips import MODEL_FPS, crop_faces
-from pushpull.detection.face_finders import choose_face_finder
+from pushpull.detection.face_finders import FaceFinder, choose_face_finder
 from pushpull.detection.motion import Trail
 from pushpull.detection.pipeline import crop_of
 from pushpull.detection.tracking import Tracker, clear
@@ -244,10 +244,12 @@ class Live:
 class LiveTracker(Tracker):
     """A tracker that forgets what is long ago."""
 
+    def __init__(self, face_finder: FaceFinder) -> None:
+        super().__init__(face_finder)
+        self.times_s = RecentTimes()  # type: ignore[assignment]
+
     def push(self, frame: Frame) -> None:
         """Take the next frame."""
-        if not isinstance(self.times_s, RecentTimes):
-            self.times_s = RecentTimes()  # type: ignore[assignment]
         super().push(frame)
         self.closed.clear()
         for trail in self.followed:

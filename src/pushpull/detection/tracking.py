@@ -28,7 +28,6 @@ from pushpull.detection.face_finders.finder import (
     FINEST_FACE_PX,
     LARGE_FACE_PX,
     SMALLEST_FACE_PX,
-    overlap,
 )
 from pushpull.detection.motion import ROUNDED_S, Candidate, Trail, assigned, distance
 from pushpull.detection.paths import joined, whole_track
@@ -558,7 +557,7 @@ def doubled_share(track: Track, other: Track) -> float:
     end = min(track.frames[-1], other.frames[-1]) + 1
     here = track.boxes[begin - track.frames[0] : end - track.frames[0]]
     there = other.boxes[begin - other.frames[0] : end - other.frames[0]]
-    return sum(is_taken(a, [b]) for a, b in zip(here, there, strict=True)) / len(track)
+    return float(lies_on(here, there).sum()) / len(track)
 
 
 def alone(box: NDArray[np.float64], look: Portrait) -> Trail:
@@ -625,13 +624,17 @@ def why_nothing(
 
 def is_taken(box: NDArray[np.float64], others: Sequence[NDArray[np.float64]]) -> bool:
     """Whether a box lies on one of the others: by a third of both, or most of the smaller one."""
-    if not len(others):
-        return False
-    there = np.array(others)
-    low, high = np.maximum(box[:2], there[:, :2]), np.minimum(box[2:], there[:, 2:])
+    return bool(len(others) and lies_on(box[None], np.array(others)).any())
+
+
+def lies_on(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The same for pairs of boxes (N, 4), or of one with all (1, 4)."""
+    low, high = np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=1)
-    smaller = np.minimum(np.prod(box[2:] - box[:2]), np.prod(there[:, 2:] - there[:, :2], axis=1))
-    return bool((overlap(box, there) > 0.35).any() or (common > 0.7 * smaller).any())
+    areas, there = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
+    whole = common / (areas + there - common) > 0.35
+    most: NDArray[np.bool_] = whole | (common > 0.7 * np.minimum(areas, there))
+    return most
 
 
 def is_beside(trail: Trail, time_s: float, seen: Candidate) -> bool:

@@ -19,26 +19,26 @@ from pushpull.errors import MediaError
 from pushpull.media.container import reason
 from pushpull.schema import SAMPLE_RATE_HZ
 
-__all__ = ["LiveSource", "Piece"]
+__all__ = ["Arrival", "LiveSource"]
 
 BEHIND, WAITING = 12, 64
-"""Pieces that wait for whoever takes them: from the first on pictures are left out, up to the
+"""Arrivals that wait for whoever takes them: from the first on pictures are left out, up to the
 second there is room for sound."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Arrival:
     """A picture or some sound.
 
     Attributes:
-        time_s: On the source's clock, from its first piece.
+        time_s: On the source's clock, from its first arrival.
         came_s: When it came, by `time.monotonic`.
         image: RGB (H, W, 3) uint8, or None.
         samples: (N,) float32 in [-1, 1] at 16 kHz, or None.
 
     Examples:
-        >>> from pushpull.media.live_source import Piece
-        >>> Piece(time_s=0.0, came_s=1.0, samples=np.zeros(160, np.float32)).image is None
+        >>> from pushpull.media.live_source import Arrival
+        >>> Arrival(time_s=0.0, came_s=1.0, samples=np.zeros(160, np.float32)).image is None
         True
     """
 
@@ -56,7 +56,7 @@ class LiveSource:
     Args:
         source: A file; `0`, `1`, ... for a camera (Linux); a url (rtsp://, http://, ...); `-` for
             the standard input.
-        paced: Whether pieces of a file come as a player shows them, not as fast as they can be
+        paced: Whether arrivals of a file come as a player shows them, not as fast as they can be
             read; other sources come as they come.
 
     Attributes:
@@ -73,7 +73,7 @@ class LiveSource:
         ...     for _ in range(5):
         ...         video.write(np.zeros((48, 64, 3), np.uint8))
         >>> with LiveSource("clip.mp4", paced=False) as source:
-        ...     [piece.time_s for piece in source]
+        ...     [arrival.time_s for arrival in source]
         [0.0, 0.04, 0.08, 0.12, 0.16]
     """
 
@@ -82,7 +82,7 @@ class LiveSource:
         self.is_file = Path(source).is_file()
         self.paced = paced
         self.left_out = 0
-        self.queue: Queue[Piece | MediaError | None] = Queue(WAITING)
+        self.queue: Queue[Arrival | MediaError | None] = Queue(WAITING)
         self.stopped = threading.Event()
         self.container = self._opened()
         self.has_sound = bool(self.container.streams.audio)
@@ -123,21 +123,21 @@ class LiveSource:
             self.thread.join(0.05)
         self.container.close()
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[Arrival]:
         while True:
-            piece = self.queue.get()
-            if piece is None:
+            arrival = self.queue.get()
+            if arrival is None:
                 return
-            if isinstance(piece, MediaError):
-                raise piece
-            yield piece
+            if isinstance(arrival, MediaError):
+                raise arrival
+            yield arrival
 
     def _read(self) -> None:
         import av
 
         try:
-            for piece in self._pieces():
-                self._give(piece)
+            for arrival in self._arrivals():
+                self._give(arrival)
                 if self.stopped.is_set():
                     return
         except (OSError, av.error.FFmpegError, ValueError) as e:
@@ -145,18 +145,18 @@ class LiveSource:
         else:
             self._give(None)
 
-    def _give(self, piece: Piece | MediaError | None) -> None:
-        """Hand a piece on; pictures that nobody takes in time are left out."""
-        is_picture = isinstance(piece, Piece) and piece.image is not None
+    def _give(self, arrival: Arrival | MediaError | None) -> None:
+        """Hand one on; pictures that nobody takes in time are left out."""
+        is_picture = isinstance(arrival, Arrival) and arrival.image is not None
         if is_picture and self.paced and self.queue.qsize() >= BEHIND:
             self.left_out += 1
             return
         while not self.stopped.is_set():
             with suppress(Full):
-                self.queue.put(piece, timeout=0.1)
+                self.queue.put(arrival, timeout=0.1)
                 return
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _arrivals(self) -> Iterator[Arrival]:
         import av
 
         streams = [self.container.streams.video[0], *self.container.streams.audio[:1]]
@@ -177,9 +177,9 @@ class LiveSource:
                 came_s = time.monotonic()
                 if packet.stream is streams[0]:
                     image = frame.to_ndarray(format="rgb24")
-                    yield Piece(time_s, came_s, image=image)
+                    yield Arrival(time_s, came_s, image=image)
                     continue
                 for part in resampler.resample(frame):
                     samples = np.asarray(part.to_ndarray()[0], np.float32)
-                    yield Piece(time_s, came_s, samples=samples)
+                    yield Arrival(time_s, came_s, samples=samples)
                     time_s += len(samples) / SAMPLE_RATE_HZ

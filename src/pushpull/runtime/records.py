@@ -20,7 +20,15 @@ from pushpull.errors import OutputError, PushPullError, UnknownName
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.version import versions
 
-__all__ = ["SCHEMA_VERSIONS", "as_json_text", "plain", "read_json", "unstamped", "write_json"]
+__all__ = [
+    "SCHEMA_VERSIONS",
+    "as_json_line",
+    "as_json_text",
+    "plain",
+    "read_json",
+    "unstamped",
+    "write_json",
+]
 
 SCHEMA_VERSIONS = {
     "annotation-stats": 1,
@@ -109,6 +117,17 @@ def as_json_text(record: Mapping[str, Any], *, kind: str) -> str:
         "versions": versions() if record.get("versions") is None else record["versions"],
     }
     return json.dumps(plain(stamped), indent=1, allow_nan=False)
+
+
+def as_json_line(values: Mapping[str, Any]) -> str:
+    """One of many small objects, on a line of its own: for streams that programs read along.
+
+    Examples:
+        >>> from pushpull.runtime.records import as_json_line
+        >>> as_json_line({"face": 0, "score": float("nan")})
+        '{"face": 0, "score": null}'
+    """
+    return json.dumps(plain(values), allow_nan=False)
 
 
 def read_json(
