@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +33,22 @@ def ray(*arguments: object) -> str:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """One cluster at a time: `ray stop` ends those of other tests on this machine as well."""
+    with (Path(tempfile.gettempdir()) / "pushpull-tests-ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def ray_cluster() -> Iterator[str]:
     """Address of a head and one more node, with one processor each."""
+    with alone(), started() as address:
+        yield address
+
+
+@contextmanager
+def started() -> Iterator[str]:
     ray("start", "--head", "--port", 0, "--num-cpus", 1, "--include-dashboard", "false")
     try:
         address = Path("/tmp/ray/ray_current_cluster").read_text().strip()

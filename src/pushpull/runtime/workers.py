@@ -457,8 +457,12 @@ class _Ray(Crew):
             check_address(address)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as e:
+        except ConnectionError as e:
             raise ConfigError(nobody_at(address)) from e
+        except (ValueError, RuntimeError) as e:
+            # Other versions of Ray or of Python there, for example.
+            what = str(e).strip().splitlines() or [type(e).__name__]
+            raise ConfigError(f"the Ray cluster at {address!r} did not let us in: {what[0]}") from e
         self._ray, self._do, self._most = ray, do, workers
         self._remote = ray.remote(num_cpus=1, max_retries=3)(attempted_apart)
         self._under_way: dict[Any, str] = {}
