@@ -19,7 +19,8 @@ def scenery(seed, size=SIZE):
     for cells in (4, 9, 20):
         coarse = rng.normal(size=(cells, 2 * cells, 3)).astype(np.float32)
         image += cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
-    return np.clip(128 + 40 * image, 0, 255).astype(np.uint8)
+    colours = np.clip(128 + 40 * image, 0, 255).astype(np.uint8)
+    return cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
 
 
 def seen(image, scale, x, y):
@@ -75,7 +76,7 @@ def test_what_passes_before_the_camera_leaves_the_rest():
 
 
 def test_white_keeps_nothing_and_blank_pictures_are_no_news():
-    white = glance(np.full((270, 480, 3), 255, np.uint8))
+    white = glance(np.full((270, 480), 255, np.uint8))
     assert kept_share(glance(scenery(3)), white) == 0
     assert kept_share(white, white) == 1
     assert new_view(white, white) is None

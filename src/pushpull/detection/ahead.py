@@ -125,7 +125,7 @@ class Encoders:
 
 
 def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The same frames, decoded and turned into pixels in a thread a little ahead.
+    """The same frames, decoded and turned into grey levels in a thread a little ahead.
 
     Examples:
         >>> from pushpull.detection.ahead import prefetched
@@ -147,7 +147,8 @@ def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
     def read() -> None:
         try:
             for frame in frames:
-                give(converted(frame))
+                frame.gray()
+                give(frame)
                 if stopped.is_set():
                     return
         except BaseException as e:
@@ -168,16 +169,6 @@ def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
     finally:
         stopped.set()
         thread.join()
-
-
-def converted(frame: Frame) -> Frame:
-    """A frame whose colours and grey levels have been made."""
-    made = {"rgb24": frame.rgb(), "gray": frame.gray()}
-
-    def convert(pixel_format: str) -> NDArray[np.uint8]:
-        return made[pixel_format] if pixel_format in made else frame.convert(pixel_format)
-
-    return replace(frame, convert=convert)
 
 
 @dataclass(slots=True, eq=False)

@@ -31,37 +31,31 @@ class Glance:
     """A picture as small as cuts need it.
 
     Attributes:
-        colours: (H, W, 3) uint8 hue, saturation and value.
         grey: (H, W) float32 grey levels.
         details: (H, W) float32 grey levels without their local mean.
 
     Examples:
         >>> from pushpull.detection.cuts import glance
-        >>> glance(np.zeros((120, 160, 3), np.uint8)).details.shape
+        >>> glance(np.zeros((120, 160), np.uint8)).details.shape
         (72, 96)
     """
 
-    colours: NDArray[np.uint8]
     grey: NDArray[np.float32]
     details: NDArray[np.float32]
 
 
 def glance(image: NDArray[np.uint8]) -> Glance:
-    """A picture (H, W, 3) RGB at 96 pixels on its longer side.
+    """A grey picture (H, W) at 96 pixels on its longer side.
 
     Examples:
         >>> from pushpull.detection.cuts import glance
-        >>> glance(np.zeros((160, 120, 3), np.uint8)).colours.shape
-        (96, 72, 3)
+        >>> glance(np.zeros((160, 120), np.uint8)).grey.shape
+        (96, 72)
     """
-    import cv2
-
     scale = WIDE / max(image.shape[:2])
     size = (max(TILE, round(image.shape[1] * scale)), max(TILE, round(image.shape[0] * scale)))
-    small = shrunk(image, size)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    colours = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.uint8, copy=False)
-    return Glance(colours, grey, details_of(grey))
+    grey = shrunk(image, size).astype(np.float32)
+    return Glance(grey, details_of(grey))
 
 
 def details_of(grey: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -73,17 +67,15 @@ def details_of(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def change(before: Glance, after: Glance) -> float:
-    """Mean difference of hue, saturation and value, 0..255: large at cuts, and not only there.
+    """Mean difference of grey levels, 0..255: large at cuts, and not only there.
 
     Examples:
         >>> from pushpull.detection.cuts import change, glance
-        >>> black, white = (glance(np.full((48, 64, 3), v, np.uint8)) for v in (0, 255))
+        >>> black, white = (glance(np.full((48, 64), v, np.uint8)) for v in (0, 255))
         >>> change(black, black), change(black, white)
-        (0.0, 85.0)
+        (0.0, 255.0)
     """
-    import cv2
-
-    return float(cv2.absdiff(before.colours, after.colours).mean())
+    return float(np.abs(before.grey - after.grey).mean())
 
 
 def kept_share(before: Glance, after: Glance) -> float:
@@ -94,7 +86,7 @@ def kept_share(before: Glance, after: Glance) -> float:
     Examples:
         >>> from pushpull.detection.cuts import glance, kept_share
         >>> rng = np.random.default_rng(0)
-        >>> first, second = (rng.integers(0, 255, (72, 96, 3), np.uint8) for _ in range(2))
+        >>> first, second = (rng.integers(0, 255, (72, 96), np.uint8) for _ in range(2))
         >>> kept_share(glance(first), glance(first // 3 + 160)) > 0.9  # a flash
         True
         >>> kept_share(glance(first), glance(second)) < 0.2
@@ -103,20 +95,28 @@ def kept_share(before: Glance, after: Glance) -> float:
     import cv2
 
     old, new = before.details, after.details
-    kept = counted = 0
+    there, here = tiles(old), tiles(new)
+    was, is_now = there.std((2, 3)), here.std((2, 3))
+    counted = np.maximum(was, is_now) >= STRUCTURE
+    varied = counted & (is_now >= 0.5)
+    centred = [t - t.mean((2, 3), keepdims=True) for t in (there, here)]
+    together = (centred[0] * centred[1]).mean((2, 3))
+    same = varied & (together >= ALIKE * was * is_now)
+    # What does not show the same in the same place may do so a little beside it.
     padded = cv2.copyMakeBorder(old, SLACK, SLACK, SLACK, SLACK, cv2.BORDER_REFLECT)
-    for row in range(0, new.shape[0] - TILE + 1, TILE):
-        for column in range(0, new.shape[1] - TILE + 1, TILE):
-            tile = new[row : row + TILE, column : column + TILE]
-            there = old[row : row + TILE, column : column + TILE]
-            if max(tile.std(), there.std()) < STRUCTURE:
-                continue
-            counted += 1
-            if tile.std() < 0.5:
-                continue
-            around = padded[row : row + TILE + 2 * SLACK, column : column + TILE + 2 * SLACK]
-            kept += bool(cv2.matchTemplate(around, tile, cv2.TM_CCOEFF_NORMED).max() >= ALIKE)
-    return kept / counted if counted else 1.0
+    for i, k in np.argwhere(varied & ~same).tolist():
+        row, column = i * TILE, k * TILE
+        tile = new[row : row + TILE, column : column + TILE]
+        around = padded[row : row + TILE + 2 * SLACK, column : column + TILE + 2 * SLACK]
+        same[i, k] = cv2.matchTemplate(around, tile, cv2.TM_CCOEFF_NORMED).max() >= ALIKE
+    return float(same.sum() / counted.sum()) if counted.any() else 1.0
+
+
+def tiles(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The whole tiles of a picture (H, W): (rows, columns, 16, 16)."""
+    rows, columns = image.shape[0] // TILE, image.shape[1] // TILE
+    whole = image[: rows * TILE, : columns * TILE]
+    return whole.reshape(rows, TILE, columns, TILE).swapaxes(1, 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ def new_view(before: Glance, after: Glance) -> View | None:
         >>> from pushpull.detection.cuts import glance, new_view
         >>> import cv2
         >>> rng = np.random.default_rng(0)
-        >>> picture = cv2.resize(rng.integers(0, 255, (9, 16, 3), np.uint8), (320, 180))
+        >>> picture = cv2.resize(rng.integers(0, 255, (9, 16), np.uint8), (320, 180))
         >>> zoomed = cv2.resize(picture[34:146, 60:260], (320, 180))
         >>> view = new_view(glance(picture), glance(zoomed))
         >>> round(view.scale, 1), round(view.x, 1), round(view.y, 1)

@@ -32,8 +32,11 @@ it was chosen."""
 SPREAD = 0.055
 """Mean square of the distance of a face to the mean of its track: measured there."""
 
-FACES = 7
+FACES = 12
 """Faces of a track that are described."""
+
+SEEN_S = 0.2
+"""So long before and after a face was found, its box is as good as then."""
 
 SMALLEST_PX = 28.0
 """Smaller faces are not told apart."""
@@ -178,9 +181,13 @@ def grouped(
 
 
 def _worth_describing(track: Track) -> list[int]:
-    """Positions in a track: the largest face that was found in each of a few equal stretches."""
+    """Positions in a track: the largest face seen in each of a few equal stretches."""
+    found_s = track.timestamps_s[track.detected]
+    place = np.searchsorted(found_s, track.timestamps_s)
+    around = found_s[np.clip([place - 1, place], 0, len(found_s) - 1)]
+    seen = np.abs(around - track.timestamps_s).min(0) <= SEEN_S
     sizes = np.minimum(track.boxes[:, 2] - track.boxes[:, 0], track.boxes[:, 3] - track.boxes[:, 1])
-    usable = np.flatnonzero(track.detected & (sizes >= SMALLEST_PX))
+    usable = np.flatnonzero(seen & (sizes >= SMALLEST_PX))
     if not len(usable):
         return []
     stretches = np.array_split(usable, min(FACES, len(usable)))

@@ -30,8 +30,8 @@ LOST_S = 0.3
 """A face unseen for longer is taken back only where it also looks the same."""
 SAME_LOOK = 0.45
 """Likeness from which a face may be one that was lost."""
-LIKELY = 0.75
-"""Likeness from which a face may have gone twice as far."""
+LIKELY, LIKELY_FARTHER = 0.75, 2.0
+"""Likeness from which a face may have gone farther, and by how much."""
 ONE_INSIDE = 0.7
 """Share of the smaller of two boxes in the larger from which they may be of one face."""
 UNASSIGNED = 2.5
@@ -210,22 +210,24 @@ def assigned(
 
 def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> float | None:
     """How little a face found is like one followed; None if it cannot be the same."""
-    alike = likeness(trail.look, seen.look)
-    if by_look and alike < CONTINUES:
-        return None
     gap_s = trail.unseen_s(time_s)
     farthest = min(DISTANCE_HEIGHTS + DISTANCE_HEIGHTS_PER_S * gap_s, LARGEST_DISTANCE_HEIGHTS)
     most_grown = min(SIZE_LOG + SIZE_LOG_PER_S * gap_s, LARGEST_SIZE_LOG)
-    if alike >= LIKELY:
-        farthest *= 2
-    elif gap_s > LOST_S + ROUNDED_S and alike < SAME_LOOK:
-        return None
     # What shakes turns back: it may be where it was as well as where it was going.
     places = [trail.predicted(time_s), trail.last]
     if trail.steady is not None:
         places.append(trail.steady)
     box = min(places, key=lambda box: distance(box, seen.box))
     apart = distance(box, seen.box)
+    if apart > LIKELY_FARTHER * farthest:
+        return None
+    alike = likeness(trail.look, seen.look)
+    if by_look and alike < CONTINUES:
+        return None
+    if alike >= LIKELY:
+        farthest *= LIKELY_FARTHER
+    elif gap_s > LOST_S + ROUNDED_S and alike < SAME_LOOK:
+        return None
     grown = abs(float(np.log((seen.box[3] - seen.box[1]) / (box[3] - box[1]))))
     # Of very large and of half faces, sizes are uncertain.
     if gap_s <= LOST_S + ROUNDED_S and alike >= SAME_LOOK and covered(box, seen.box) >= ONE_INSIDE:

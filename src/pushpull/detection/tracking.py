@@ -28,6 +28,7 @@ from pushpull.detection.face_finders.finder import (
     FINEST_FACE_PX,
     LARGE_FACE_PX,
     SMALLEST_FACE_PX,
+    shrunk,
 )
 from pushpull.detection.motion import ROUNDED_S, Candidate, Trail, assigned, distance
 from pushpull.detection.paths import joined, whole_track
@@ -51,7 +52,7 @@ FINE_INTERVAL_S, FINE_INTERVAL_LONGEST_S = 1.0, 3.0
 """How often small faces are searched for; ever more seldom as long as there are none."""
 SMALL_FACE_PX = 1.25 * SMALLEST_FACE_PX
 """Lower faces are small."""
-LOST_LOOKS_S = 0.3
+LOST_LOOKS_S = 0.5
 """For so long a lost face is looked for in every picture; then only where whole ones are."""
 MOVED_HEIGHTS = 0.08
 BESIDE_HEIGHTS = 0.2
@@ -66,17 +67,19 @@ WIDEST = 1.2
 """Width of a face in heights: a wider box lies between two faces."""
 NEWS = 12.0
 """Grey levels by which a pixel of a glance changes where something new is to be seen."""
-MEETING = 2.0
-"""Faces closer than this in their heights may be crossing: looks at one would find the other."""
+MEETING = 0.1
+"""Faces whose boxes will be nearer than this in their heights before the next search may be
+crossing: looks at one would find the other."""
 BODY_WIDTHS = 1.0
 """Beside a face, its body moves so far."""
-UNSEARCHED_S = 0.8
-"""The whole picture is searched at least so often."""
+SEARCHED_S, UNSEARCHED_S = 0.4, 0.8
+"""The whole picture is searched at most so often where all faces are in sight, since a new one is
+followed back to where it came from; and at least so often."""
 PATCH = 24
 STEP_S = 0.04
 """From one picture to the next, where a face is expected at a place and not at a time."""
 
-SMALL_CHANGE = 5.0
+SMALL_CHANGE = 1.5
 SAME_SHARE = 0.7
 DOUBTFUL_SHARE = 0.3
 """From the first on it is the same shot, below the second another one; faces decide between."""
@@ -108,7 +111,7 @@ class Tracker:
         self.closed: list[Trail] = []
         self.times_s: list[float] = []
         # Pictures since the last search of a whole one, for looking back.
-        self.recent: deque[tuple[int, Picture]] = deque()
+        self.recent: deque[Frame] = deque()
         self.patches: dict[int, NDArray[np.float32]] = {}
         self.next_scan_s = self.next_fine_s = 0.0
         self.fine_interval_s = 0.0
@@ -121,27 +124,26 @@ class Tracker:
 
     def push(self, frame: Frame) -> None:
         """Take the next frame."""
-        image = frame.rgb()
         self.times_s.append(frame.time_s)
-        now = glance(image)
+        now = glance(frame.gray())
         self.come_back(now, frame.time_s)
         kept = self.kept(now)
         if kept < SAME_SHARE:
-            self.doubt(frame, image, now, kept)
+            self.doubt(frame, now, kept)
         else:
-            self.follow(frame, image, now)
+            self.follow(frame, now)
         self.glance = now
         if self.scanned:
             self.searched = now, frame.time_s
         self.scanned = False
-        self.recent.append((frame.index, image))
-        while self.times_s[-1] - self.times_s[self.recent[0][0]] > self.remembered_s:
+        self.recent.append(frame)
+        while self.times_s[-1] - self.recent[0].time_s > self.remembered_s:
             self.recent.popleft()
 
     @property
     def remembered_s(self) -> float:
         """How far back pictures are kept."""
-        return self.face_finder.scan_interval_s + 0.1
+        return max(SEARCHED_S, self.face_finder.scan_interval_s) + 0.1
 
     def kept(self, now: Glance) -> float:
         """Share of the picture before that this one shows."""
@@ -168,13 +170,13 @@ class Tracker:
         elif not blank and self.left.blind:
             self.left = replace(self.left, blind=False)
 
-    def doubt(self, frame: Frame, image: Picture, now: Glance, kept: float) -> None:
+    def doubt(self, frame: Frame, now: Glance, kept: float) -> None:
         """Tell a cut from a zoom or from what passes before the camera, also by the faces."""
         self.look_back(frame.index)
-        found = self.scan(image, frame.time_s)
+        found = self.scan(frame)
         view = None if self.glance is None else new_view(self.glance, now)
         if view is not None:
-            size = image.shape[1], image.shape[0]
+            size = frame.width, frame.height
             moved = [alone(view.moved(t.last, size), t.look) for t in self.open]
             pairs = assigned(moved, found, STEP_S)
         else:
@@ -206,10 +208,13 @@ class Tracker:
     def is_news(self, now: Glance, frame: Frame) -> bool:
         """Whether the whole picture is worth a search: it has changed where nobody is followed."""
         lost = any(t.missed or not self.is_fresh(t, frame) for t in self.open)
-        meeting = any(distance(a.last, b.last) < MEETING for a, b in combinations(self.open, 2))
+        until_s = frame.time_s + SEARCHED_S
+        meeting = any(are_meeting(a, b, until_s) for a, b in combinations(self.open, 2))
         if self.searched is None or lost or meeting:
             return True
         before, at_s = self.searched
+        if self.open and frame.time_s - at_s < SEARCHED_S - ROUNDED_S:
+            return False
         long_ago = frame.time_s - at_s >= UNSEARCHED_S - ROUNDED_S
         if long_ago or before.grey.shape != now.grey.shape:
             return True
@@ -223,7 +228,7 @@ class Tracker:
             changed[rows, max(0, int(x1 - wide)) : max(0, int(x2 + wide) + 1)] = False
         return bool(changed.any())
 
-    def follow(self, frame: Frame, image: Picture, now: Glance) -> None:
+    def follow(self, frame: Frame, now: Glance) -> None:
         """Look where it is time to, or where something moves."""
         due = frame.time_s >= self.next_scan_s - ROUNDED_S
         scans = due and self.is_news(now, frame)
@@ -231,17 +236,17 @@ class Tracker:
         if due and not scans:
             # Nobody is new; those who are there are looked at where they are.
             self.next_scan_s = frame.time_s + self.face_finder.scan_interval_s
-            wanted = [t for t in self.open if t in wanted or self.is_fresh(t, frame)]
+            wanted = [t for t in self.open if t in wanted or self.is_due(t, frame)]
         if not scans and not wanted:
             return
         scans = scans or len(wanted) > MOST_LOOKS
-        found = self.scan(image, frame.time_s) if scans else []
+        found = self.scan(frame) if scans else []
         pairs = assigned(self.open, found, frame.time_s)
         for i, trail in enumerate(self.open):
             if i in pairs or not (trail in wanted or (scans and self.is_fresh(trail, frame))):
                 continue
-            near = self.face_finder.detect_near(image, trail.predicted(frame.time_s))
-            found += self.candidates(near, image, besides=found)
+            near = self.face_finder.detect_near(frame.rgb(), trail.predicted(frame.time_s))
+            found += self.candidates(near, frame.rgb(), besides=found)
         pairs = assigned(self.open, found, frame.time_s)
         new = [c for k, c in enumerate(found) if k not in pairs.values()]
         again: dict[Trail, Candidate | None] = {}
@@ -271,12 +276,18 @@ class Tracker:
         missed = trail.missed
         return self.is_fresh(trail, frame) and (missed or trail.moved > MOVED_HEIGHTS)
 
+    def is_due(self, trail: Trail, frame: Frame) -> bool:
+        """Whether a face that seems to stay where it is should be looked at all the same."""
+        unseen_s = trail.unseen_s(frame.time_s)
+        return unseen_s >= SEARCHED_S - ROUNDED_S and self.is_fresh(trail, frame)
+
     def is_fresh(self, trail: Trail, frame: Frame) -> bool:
         """Whether a face was seen so lately that it is looked for where it should be."""
         return trail.unseen_s(frame.time_s) <= LOST_LOOKS_S + ROUNDED_S
 
-    def scan(self, image: Picture, time_s: float) -> list[Candidate]:
+    def scan(self, frame: Frame) -> list[Candidate]:
         """Search the whole picture."""
+        image, time_s = frame.rgb(), frame.time_s
         fine = time_s >= self.next_fine_s - ROUNDED_S
         self.next_scan_s = time_s + self.face_finder.scan_interval_s
         self.scanned = True
@@ -337,15 +348,14 @@ class Tracker:
 
     def trace_back(self, trail: Trail) -> None:
         """Follow a new face through the pictures before it was found."""
-        for index, image in reversed(self.recent):
-            if index >= trail.frames[0]:
+        for before in reversed(self.recent):
+            if before.index >= trail.frames[0]:
                 continue
-            time_s = self.times_s[index]
-            expected = alone(trail.predicted_before(time_s), trail.look)
-            seen = self.near(image, index, [expected]).get(0)
+            expected = alone(trail.predicted_before(before.time_s), trail.look)
+            seen = self.near(before, [expected]).get(0)
             if seen is None:
                 return
-            trail.add_earlier(index, time_s, seen)
+            trail.add_earlier(before.index, before.time_s, seen)
 
     def was_taken(self, box: NDArray[np.float64], frame: int) -> bool:
         """Whether another face was seen there, then."""
@@ -353,13 +363,12 @@ class Tracker:
         return is_taken(box, there)
 
     def near(
-        self, image: Picture, index: int, expected: Sequence[Trail], rivals: Sequence[Trail] = ()
+        self, frame: Frame, expected: Sequence[Trail], rivals: Sequence[Trail] = ()
     ) -> dict[int, Candidate]:
         """Faces near where some should be in an earlier picture.
 
         Args:
-            image: The picture.
-            index: Its number.
+            frame: The picture.
             expected: Faces that are looked for, where they should be.
             rivals: Others that may be found there, where they should be.
 
@@ -368,9 +377,9 @@ class Tracker:
         """
         found: list[Candidate] = []
         for trail in expected:
-            near = self.face_finder.detect_near(image, trail.last)
-            new = self.candidates(near, image, besides=found)
-            found += [c for c in new if not self.was_taken(c.box, index)]
+            near = self.face_finder.detect_near(frame.rgb(), trail.last)
+            new = self.candidates(near, frame.rgb(), besides=found)
+            found += [c for c in new if not self.was_taken(c.box, frame.index)]
         pairs = assigned([*expected, *rivals], found, STEP_S)
         return {i: found[k] for i, k in pairs.items() if i < len(expected)}
 
@@ -390,8 +399,8 @@ class Tracker:
             trail.missed = seen is None
             if seen is None or is_beside(trail, frame.time_s, seen):
                 wanted.append(trail)
-        for index, image in self.recent if wanted else ():
-            time_s = self.times_s[index]
+        for between in self.recent if wanted else ():
+            index, time_s = between.index, between.time_s
             there = {}
             for trail, seen in again.items():
                 from_s, box, last = start[trail]
@@ -403,7 +412,7 @@ class Tracker:
                     there[trail] = alone(box, trail.look)
             now = [t for t in wanted if t in there]
             rivals = [expected for t, expected in there.items() if t not in now]
-            found = self.near(image, index, [there[t] for t in now], rivals)
+            found = self.near(between, [there[t] for t in now], rivals)
             for i, trail in enumerate(now):
                 if i in found:
                     self.add(trail, index, time_s, found[i])
@@ -414,13 +423,13 @@ class Tracker:
         """Extend open tracks to the last pictures before this one in which they can be seen."""
         # The others have been looked for in every picture since.
         left = [t for t in self.open if not t.missed]
-        for index, image in reversed(self.recent):
-            time_s = self.times_s[index]
+        for before in reversed(self.recent):
+            index, time_s = before.index, before.time_s
             left = [t for t in left if t.frames[-1] < index]
             for going in (True, False):
                 boxes = [t.predicted(time_s) if going else t.last for t in left]
                 expected = [alone(box, t.look) for t, box in zip(left, boxes, strict=True)]
-                found = self.near(image, index, expected)
+                found = self.near(before, expected)
                 for i, seen in found.items():
                     self.add(left[i], index, time_s, seen)
                 left = [t for i, t in enumerate(left) if i not in found]
@@ -637,6 +646,18 @@ def lies_on(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
     return most
 
 
+def are_meeting(trail: Trail, other: Trail, until_s: float) -> bool:
+    """Whether two faces touch, or will."""
+    for box, there in (
+        (trail.last, other.last),
+        (trail.predicted(until_s), other.predicted(until_s)),
+    ):
+        apart = np.maximum(box[:2] - there[2:], there[:2] - box[2:]).max()
+        if apart < MEETING * max(box[3] - box[1], there[3] - there[1]):
+            return True
+    return False
+
+
 def is_beside(trail: Trail, time_s: float, seen: Candidate) -> bool:
     """Whether a face is not where it should be."""
     box = trail.predicted(time_s)
@@ -647,16 +668,12 @@ def is_beside(trail: Trail, time_s: float, seen: Candidate) -> bool:
 
 def patch_of(image: Picture, box: NDArray[np.float64]) -> NDArray[np.float32]:
     """The part of a grey picture (H, W) under a box (4,), (24, 24)."""
-    import cv2
-
     rows, columns = image.shape[:2]
     x1, x2 = np.clip(box[[0, 2]].round().astype(int), 0, columns)
     y1, y2 = np.clip(box[[1, 3]].round().astype(int), 0, rows)
     if x2 - x1 < 2 or y2 - y1 < 2:
         return np.zeros((PATCH, PATCH), np.float32)
-    part = cv2.resize(image[y1:y2, x1:x2], (PATCH, PATCH), interpolation=cv2.INTER_AREA)
-    grey: NDArray[np.float32] = part.astype(np.float32)
-    return grey
+    return shrunk(image[y1:y2, x1:x2], (PATCH, PATCH)).astype(np.float32)
 
 
 def movement(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:

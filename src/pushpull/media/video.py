@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ Picture = NDArray[np.uint8]
 MOST_WAITING = 1000
 """Packets that are kept until it is known whether a part begins before the next key frame."""
 
+MADE_ONCE = ("gray", "rgb24")
 FULL_RANGE = 2
 """FFmpeg's number of the range 0..255."""
 
@@ -83,7 +85,7 @@ class Frame:
     convert: Callable[[str], Picture] = field(repr=False)
 
     def rgb(self) -> Picture:
-        """Colours (H, W, 3) uint8."""
+        """Colours (H, W, 3) uint8; the same array each time: not to be written to."""
         return self.convert("rgb24")
 
     def bgr(self) -> Picture:
@@ -294,19 +296,21 @@ class Converter:
         self.orientation: Orientation = orientation_of(first)
         self.upright = self.orientation.size(*self.square)
         self.reformatter = VideoReformatter()
+        # One thread decodes, another one wants colours.
+        self.one_at_a_time = Lock()
         self.full_range, self.limited_range = ColorRange.JPEG, ColorRange.MPEG
         self.one_matrix = Colorspace.ITU601
 
     def frame(self, index: int, time_s: float, picture: VideoFrame) -> Frame:
-        grey: list[Picture] = []
+        made: dict[str, Picture] = {}
 
         def convert(pixel_format: str) -> Picture:
-            if pixel_format != "gray":
+            if pixel_format not in MADE_ONCE:
                 return self.pixels(picture, pixel_format)
             # Those who follow faces and those who cut them out both want it.
-            if not grey:
-                grey.append(self.pixels(picture, pixel_format))
-            return grey[0]
+            if pixel_format not in made:
+                made[pixel_format] = self.pixels(picture, pixel_format)
+            return made[pixel_format]
 
         return Frame(index, time_s, *self.upright, convert)
 
@@ -316,17 +320,19 @@ class Converter:
         stored = pixel_format in ("gray", "yuv444p", "yuv420p")
         matrix = self.one_matrix if stored else None
         # One context for all frames, since making one costs more than converting a small frame.
-        converted = self.reformatter.reformat(
-            picture,
-            width=width,
-            height=height,
-            format=pixel_format,
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            dst_color_range=self.limited_range if pixel_format == "yuv420p" else self.full_range,
-            # Several threads cost more than they save on pictures of this size.
-            threads=1,
-        )
+        limited = pixel_format == "yuv420p"
+        with self.one_at_a_time:
+            converted = self.reformatter.reformat(
+                picture,
+                width=width,
+                height=height,
+                format=pixel_format,
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                dst_color_range=self.limited_range if limited else self.full_range,
+                # Several threads cost more than they save on pictures of this size.
+                threads=1,
+            )
         image: Any = converted.to_ndarray()
         if pixel_format == "yuv444p":
             return np.stack([self.orientation.apply(plane) for plane in image])
