@@ -37,11 +37,11 @@ __all__ = ["Ahead", "Encoders", "Known", "Left", "missing_spans", "nearby", "pre
 
 KEPT_S = 3.0
 """How long pictures are kept."""
-KEPT_BYTES = 300_000_000
+KEPT_BYTES = 100_000_000
 """And how much of them: of large pictures fewer, and what was not cut out in time is cut later."""
 AT_ONCE = 12
 """Frames of a face that are cut out together."""
-PREFETCHED = 8
+PREFETCHED = 3
 """Pictures that are decoded before they are wanted."""
 SAME_PX = 1e-3
 """Boxes that differ by less are the same: crops differ by less than a grey level."""

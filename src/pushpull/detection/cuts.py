@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,12 @@ SAME_PLACE = 0.72
 different shots .67 at most, in fast zooms, pans and shakes .75 and more."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Glance:
     """A picture as small as cuts need it.
 
     Attributes:
         grey: (H, W) float32 grey levels.
-        details: (H, W) float32 grey levels without their local mean.
 
     Examples:
         >>> from pushpull.detection.cuts import glance
@@ -41,7 +41,11 @@ class Glance:
     """
 
     grey: NDArray[np.float32]
-    details: NDArray[np.float32]
+
+    @cached_property
+    def details(self) -> NDArray[np.float32]:
+        """Grey levels without their local mean (H, W); most pictures are never asked for them."""
+        return details_of(self.grey)
 
 
 def glance(image: NDArray[np.uint8]) -> Glance:
@@ -54,8 +58,7 @@ def glance(image: NDArray[np.uint8]) -> Glance:
     """
     scale = WIDE / max(image.shape[:2])
     size = (max(TILE, round(image.shape[1] * scale)), max(TILE, round(image.shape[0] * scale)))
-    grey = shrunk(image, size).astype(np.float32)
-    return Glance(grey, details_of(grey))
+    return Glance(shrunk(image, size).astype(np.float32))
 
 
 def details_of(grey: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -50,6 +50,8 @@ LONGEST_GAP_S = 1.0
 """A face unseen for longer gets a new number."""
 FINE_INTERVAL_S, FINE_INTERVAL_LONGEST_S = 1.0, 3.0
 """How often small faces are searched for; ever more seldom as long as there are none."""
+FINE_UNSEARCHED_S = 10.0
+"""And no more seldom than this, where nothing changes beside the faces followed."""
 SMALL_FACE_PX = 1.25 * SMALLEST_FACE_PX
 """Lower faces are small."""
 LOST_LOOKS_S = 0.5
@@ -117,6 +119,7 @@ class Tracker:
         self.fine_interval_s = 0.0
         # What the picture looked like when it was last searched as a whole, and when.
         self.searched: tuple[Glance, float] | None = None
+        self.finely_searched: tuple[Glance, float] | None = None
         self.scanned = False
         self.glance: Glance | None = None
         self.left: Left | None = None
@@ -136,7 +139,7 @@ class Tracker:
         if self.scanned:
             self.searched = now, frame.time_s
         self.scanned = False
-        self.recent.append(frame)
+        self.recent.append(frame.bare())
         while self.times_s[-1] - self.recent[0].time_s > self.remembered_s:
             self.recent.popleft()
 
@@ -173,7 +176,7 @@ class Tracker:
     def doubt(self, frame: Frame, now: Glance, kept: float) -> None:
         """Tell a cut from a zoom or from what passes before the camera, also by the faces."""
         self.look_back(frame.index)
-        found = self.scan(frame)
+        found = self.scan(frame, now)
         view = None if self.glance is None else new_view(self.glance, now)
         if view is not None:
             size = frame.width, frame.height
@@ -203,7 +206,7 @@ class Tracker:
         self.recent.clear()
         self.patches.clear()
         self.next_fine_s, self.fine_interval_s = time_s, 0.0
-        self.searched = None
+        self.searched = self.finely_searched = None
 
     def is_news(self, now: Glance, frame: Frame) -> bool:
         """Whether the whole picture is worth a search: it has changed where nobody is followed."""
@@ -216,7 +219,11 @@ class Tracker:
         if self.open and frame.time_s - at_s < SEARCHED_S - ROUNDED_S:
             return False
         long_ago = frame.time_s - at_s >= UNSEARCHED_S - ROUNDED_S
-        if long_ago or before.grey.shape != now.grey.shape:
+        return long_ago or self.changed_since(before, now, frame)
+
+    def changed_since(self, before: Glance, now: Glance, frame: Frame) -> bool:
+        """Whether anything changed where nobody is followed."""
+        if before.grey.shape != now.grey.shape:
             return True
         changed = np.abs(now.grey - before.grey) > NEWS
         scale = changed.shape[1] / frame.width
@@ -240,7 +247,7 @@ class Tracker:
         if not scans and not wanted:
             return
         scans = scans or len(wanted) > MOST_LOOKS
-        found = self.scan(frame) if scans else []
+        found = self.scan(frame, now) if scans else []
         pairs = assigned(self.open, found, frame.time_s)
         for i, trail in enumerate(self.open):
             if i in pairs or not (trail in wanted or (scans and self.is_fresh(trail, frame))):
@@ -285,10 +292,10 @@ class Tracker:
         """Whether a face was seen so lately that it is looked for where it should be."""
         return trail.unseen_s(frame.time_s) <= LOST_LOOKS_S + ROUNDED_S
 
-    def scan(self, frame: Frame) -> list[Candidate]:
+    def scan(self, frame: Frame, now: Glance) -> list[Candidate]:
         """Search the whole picture."""
         image, time_s = frame.rgb(), frame.time_s
-        fine = time_s >= self.next_fine_s - ROUNDED_S
+        fine = self.is_fine_due(now, frame)
         self.next_scan_s = time_s + self.face_finder.scan_interval_s
         self.scanned = True
         smallest_px = FINEST_FACE_PX if fine else SMALLEST_FACE_PX
@@ -299,7 +306,18 @@ class Tracker:
             longer_s = min(self.fine_interval_s + FINE_INTERVAL_S, FINE_INTERVAL_LONGEST_S)
             self.fine_interval_s = longer_s if none else FINE_INTERVAL_S
             self.next_fine_s = time_s + self.fine_interval_s
+            self.finely_searched = now, time_s
         return self.candidates(found, image, besides=[])
+
+    def is_fine_due(self, now: Glance, frame: Frame) -> bool:
+        """Whether it is time to look for small faces, and one may have come."""
+        if frame.time_s < self.next_fine_s - ROUNDED_S:
+            return False
+        if self.finely_searched is None or self.fine_interval_s < FINE_INTERVAL_LONGEST_S:
+            return True
+        before, at_s = self.finely_searched
+        long_ago = frame.time_s - at_s >= FINE_UNSEARCHED_S - ROUNDED_S
+        return long_ago or self.changed_since(before, now, frame)
 
     def candidates(
         self, found: FaceBoxes, image: Picture, besides: Sequence[Candidate]

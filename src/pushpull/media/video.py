@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from threading import Lock
@@ -107,6 +107,12 @@ class Frame:
         planes = self.convert("yuv444p")
         planes[0] = self.gray()
         return planes
+
+    def bare(self) -> Frame:
+        """The same frame without the arrays that have been made of it: to keep, in less memory."""
+        return (
+            replace(self, convert=self.convert.anew()) if isinstance(self.convert, Made) else self
+        )
 
     def yuv(self) -> Picture | None:
         """Luma and halved colour as H.264 has them (3 H / 2, W) uint8, 16..235, as stored.
@@ -281,6 +287,31 @@ def rgb_of(planes: Picture, matrix: int) -> Picture:
     return np.asarray(frame.reformat(format="rgb24").to_ndarray(), np.uint8)
 
 
+class Made:
+    """Arrays of one decoded frame, made when first wanted.
+
+    Args:
+        converter: Makes them.
+        picture: The frame.
+    """
+
+    def __init__(self, converter: Converter, picture: VideoFrame) -> None:
+        self.converter, self.picture = converter, picture
+        self.kept: dict[str, Picture] = {}
+
+    def __call__(self, pixel_format: str) -> Picture:
+        if pixel_format not in MADE_ONCE:
+            return self.converter.pixels(self.picture, pixel_format)
+        # Those who follow faces and those who cut them out both want it.
+        if pixel_format not in self.kept:
+            self.kept[pixel_format] = self.converter.pixels(self.picture, pixel_format)
+        return self.kept[pixel_format]
+
+    def anew(self) -> Made:
+        """The same, with nothing made."""
+        return Made(self.converter, self.picture)
+
+
 class Converter:
     """Turns decoded frames of one stream into arrays, upright and all of the first one's size.
 
@@ -302,17 +333,7 @@ class Converter:
         self.one_matrix = Colorspace.ITU601
 
     def frame(self, index: int, time_s: float, picture: VideoFrame) -> Frame:
-        made: dict[str, Picture] = {}
-
-        def convert(pixel_format: str) -> Picture:
-            if pixel_format not in MADE_ONCE:
-                return self.pixels(picture, pixel_format)
-            # Those who follow faces and those who cut them out both want it.
-            if pixel_format not in made:
-                made[pixel_format] = self.pixels(picture, pixel_format)
-            return made[pixel_format]
-
-        return Frame(index, time_s, *self.upright, convert)
+        return Frame(index, time_s, *self.upright, Made(self, picture))
 
     def pixels(self, picture: VideoFrame, pixel_format: str) -> Picture:
         width, height = self.square

@@ -23,7 +23,7 @@ from pushpull.schema import Clip, Output
 
 __all__ = ["Result", "VisualStream", "detect_clip", "score_track"]
 
-WINDOW_FRAMES = 32
+WINDOW_FRAMES = 14
 WINDOW_CONTEXTS = 20
 """A window that overlaps with the next has so many times the context on each side: then a tenth of
 what is encoded is encoded twice."""
@@ -60,7 +60,7 @@ class VisualStream:
 
     Args:
         detector: In eval mode; its device and type are used.
-        window: Frames encoded at once; by default 32, or more where windows overlap. Memory grows
+        window: Frames encoded at once; by default 14, or more where windows overlap. Memory grows
             with it.
         run: Called with what encodes a window; gives what gives the result. By default windows are
             encoded at once; a pool's `submit` encodes them beside whatever pushes.

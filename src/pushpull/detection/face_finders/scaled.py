@@ -22,6 +22,8 @@ FINE_FACE_PX = 24
 COARSE_SIDE_PX = 320
 NEAR_FACE_PX = 87
 """A patch of 2.2 times this is 191 pixels: of 193, networks would compute 224."""
+MOST_MIRRORED_PX = 48
+"""Of faces at the border that are larger than this, enough is seen without a mirror."""
 THRESHOLD = 0.6
 NEAR_THRESHOLD = 0.5
 LARGEST_PIXELS = 1_600_000
@@ -84,7 +86,7 @@ class ScaledNetwork(ABC):
         small = shrunk(image, size)
         # Faces that touch the border are found only with something around them; mirrored, half
         # faces become whole ones.
-        pad = round(0.1 * min(size))
+        pad = min(round(0.1 * min(size)), MOST_MIRRORED_PX)
         small = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REFLECT)
         found = self.run(small.astype(np.uint8, copy=False), THRESHOLD)
         return FaceBoxes((found.boxes - pad) / scale, found.scores)
