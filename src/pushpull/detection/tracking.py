@@ -81,7 +81,9 @@ PATCH = 24
 STEP_S = 0.04
 """From one picture to the next, where a face is expected at a place and not at a time."""
 
-SMALL_CHANGE = 1.5
+SMALL_CHANGE, MOVING = 1.5, 6.0
+"""Mean change of grey levels: below the first a picture is like the one before, above the second
+the camera moves."""
 SAME_SHARE = 0.7
 DOUBTFUL_SHARE = 0.3
 """From the first on it is the same shot, below the second another one; faces decide between."""
@@ -117,6 +119,7 @@ class Tracker:
         self.patches: dict[int, NDArray[np.float32]] = {}
         self.next_scan_s = self.next_fine_s = 0.0
         self.fine_interval_s = 0.0
+        self.moved_s = -np.inf
         # What the picture looked like when it was last searched as a whole, and when.
         self.searched: tuple[Glance, float] | None = None
         self.finely_searched: tuple[Glance, float] | None = None
@@ -129,6 +132,8 @@ class Tracker:
         """Take the next frame."""
         self.times_s.append(frame.time_s)
         now = glance(frame.gray())
+        if self.glance is not None and change(self.glance, now) > MOVING:
+            self.moved_s = frame.time_s
         self.come_back(now, frame.time_s)
         kept = self.kept(now)
         if kept < SAME_SHARE:
@@ -216,7 +221,7 @@ class Tracker:
         if self.searched is None or lost or meeting:
             return True
         before, at_s = self.searched
-        if self.open and frame.time_s - at_s < SEARCHED_S - ROUNDED_S:
+        if self.open and not self.moves(frame) and frame.time_s - at_s < SEARCHED_S - ROUNDED_S:
             return False
         long_ago = frame.time_s - at_s >= UNSEARCHED_S - ROUNDED_S
         return long_ago or self.changed_since(before, now, frame)
@@ -285,8 +290,12 @@ class Tracker:
 
     def is_due(self, trail: Trail, frame: Frame) -> bool:
         """Whether a face that seems to stay where it is should be looked at all the same."""
-        unseen_s = trail.unseen_s(frame.time_s)
-        return unseen_s >= SEARCHED_S - ROUNDED_S and self.is_fresh(trail, frame)
+        long_ago = trail.unseen_s(frame.time_s) >= SEARCHED_S - ROUNDED_S
+        return self.is_fresh(trail, frame) and (long_ago or self.moves(frame))
+
+    def moves(self, frame: Frame) -> bool:
+        """Whether the camera has just moved, so that a face may be anywhere."""
+        return frame.time_s - self.moved_s < SEARCHED_S
 
     def is_fresh(self, trail: Trail, frame: Frame) -> bool:
         """Whether a face was seen so lately that it is looked for where it should be."""
