@@ -98,7 +98,7 @@ def run_once(
         environment |= {"OMP_NUM_THREADS": threads, "OPENCV_FOR_THREADS_NUM": threads}
     command = [sys.executable, "-m", "pushpull", "detect", str(path), "-o", str(out)]
     command += ["-d", args.detector, "--face-finder", args.face_finder, "--overwrite"]
-    command += [] if drawn else ["--no-video"]
+    command += [] if drawn else ["--video", "none"]
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -40,7 +40,7 @@ MARKED = {
         ("make demo", "checkout"),
         ("pip install torch --index-url https://download.pytorch.org/whl/cpu", "index"),
         ("pushpull data video talk.mp4 --seconds 3", "weights"),
-        ("pushpull attack talk.mp4 --attack pgd --eps 5", "weights"),
+        ("pushpull attack talk.mp4 --attack pgd --eps 5 --video fast", "weights"),
     ],
     "docs/guide/app.md": [("pip install 'pushpull-asd[app]'", "index"), ("pushpull app", "server")],
     "docs/guide/ava.md": [

@@ -31,8 +31,9 @@ def run(pushpull, checkpoint):
 
 def test_everything_is_written_and_agrees(run, talking, tmp_path):
     code, out, err = run(
-        talking, "--out", tmp_path, "--steps", 3, "--attack", "bim", "--json", "--quiet"
-    )
+        talking, "--out", tmp_path, "--steps", 3, "--attack", "bim", "--json", "--quiet",
+        "--video", "fast",
+    )  # fmt: skip
     assert (code, err) == (0, "")
     (record,) = json.loads(out)["videos"]
     folder = tmp_path / "talking"
@@ -73,7 +74,7 @@ def test_everything_is_written_and_agrees(run, talking, tmp_path):
 def test_the_adversary_fools_the_detector_that_reads_its_tensors(
     run, talking, tmp_path, checkpoint
 ):
-    run(talking, "--out", tmp_path, "--no-video")
+    run(talking, "--out", tmp_path)
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     tensors = load_file(tmp_path / "talking" / "adversarial.safetensors")
     detector = resolve_detector(checkpoint, device="cpu")
@@ -87,7 +88,7 @@ def test_the_adversary_fools_the_detector_that_reads_its_tensors(
 
 
 def test_quantised_adversaries_lose_nothing_in_lossless_files(run, talking, tmp_path):
-    code, _, _ = run(talking, "--out", tmp_path, "--eps", 20, "--quantise", "--no-video")
+    code, _, _ = run(talking, "--out", tmp_path, "--eps", 20, "--quantise")
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     assert code == 0
     clean, floats, quantised = record["survival"]
@@ -100,7 +101,7 @@ def test_quantised_adversaries_lose_nothing_in_lossless_files(run, talking, tmp_
 
 
 def test_a_budget_below_a_grey_level_is_said_to_vanish(run, talking, tmp_path):
-    code, _, err = run(talking, "--out", tmp_path, "--eps", 5, "--quantise", "--no-video")
+    code, _, err = run(talking, "--out", tmp_path, "--eps", 5, "--quantise")
     assert code == 0
     assert "eps of visual is 0.5, below one step of what a file holds" in err
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
@@ -130,7 +131,7 @@ def test_frame_space_moves_pixels_of_the_video_and_detects_it_again(run, talking
 def test_only_one_modality_moves_if_asked(run, talking, tmp_path):
     for modality, still in (("audio", "visual_linf"), ("visual", "audio_linf")):
         out = tmp_path / modality
-        run(talking, "--out", out, "--modality", modality, "--no-video")
+        run(talking, "--out", out, "--modality", modality)
         record = json.loads((out / "talking" / "results.json").read_text())
         assert record["delta"][still] == 0.0
         assert record["settings"]["eps"].keys() == {modality}
@@ -140,7 +141,7 @@ def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):
     other = tmp_path / "other.safetensors"
     torch.manual_seed(5)
     save(LRASD().eval(), other)
-    code, out, _ = run(talking, "--out", tmp_path, "--surrogate", other, "--no-video")
+    code, out, _ = run(talking, "--out", tmp_path, "--surrogate", other)
     assert code == 0
     assert "made on other.safetensors" in out
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
@@ -150,11 +151,11 @@ def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):
 
 def test_what_the_detector_got_wrong_before_is_reported(run, talking, tmp_path, checkpoint):
     detection = detect(talking, checkpoint, face_finder="dlib")
-    table = detection.save(tmp_path, video=False)["csv"]
+    table = detection.save(tmp_path, video="none")["csv"]
     # Half of the frames are labelled as the detector decides, half against it.
     wanted = detection.tracks[0].speaking ^ (np.arange(25) % 2 == 0)
     labels = relabelled(table, tmp_path / "labels.csv", wanted)
-    code, out, _ = run(talking, "--out", tmp_path, "--labels", labels, "--no-video")
+    code, out, _ = run(talking, "--out", tmp_path, "--labels", labels)
     assert code == 0
     record = json.loads((tmp_path / "talking" / "results.json").read_text())
     assert record["clean"]["accuracy"] == pytest.approx(12 / 25)
@@ -168,7 +169,7 @@ def test_a_folder_of_videos_is_done_one_by_one_past_a_bad_one(run, talking, tmp_
     (folder / "a.mp4").write_bytes(talking.read_bytes())
     (folder / "b.mp4").write_text("not a video")
     (folder / "notes.txt").write_text("not looked at")
-    code, out, err = run(folder, "--out", tmp_path / "out", "--no-video", "--steps", 1, "--json")
+    code, out, err = run(folder, "--out", tmp_path / "out", "--steps", 1, "--json")
     assert code == 1
     done, failed = json.loads(out)["videos"]
     assert done["name"] == "a"

@@ -86,8 +86,8 @@ def test_all_other_modules_are_imported_without_any() -> None:
 def test_the_core_works_without_any(talking, dataset, tmp_path) -> None:
     out = tmp_path / "out"
     found = {
-        "detect": ["detect", talking, "--face-finder", "dlib", "--no-video"],
-        "attack": ["attack", talking, "--face-finder", "dlib", "--no-video", "--steps", 1],
+        "detect": ["detect", talking, "--face-finder", "dlib", "--video", "none"],
+        "attack": ["attack", talking, "--face-finder", "dlib", "--steps", 1],
         "evaluate": ["evaluate", "synthetic-a", dataset, "--split", "train", "--limit", 3],
     }
     detector = {"detect": ["-d", "synthetic-a"], "attack": ["-d", "synthetic-a"]}

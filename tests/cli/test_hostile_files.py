@@ -35,7 +35,7 @@ def test_no_file_ends_a_batch_whatever_is_wrong_with_it(pushpull, talking, tmp_p
     for good in (folder / "talk.mp4", odd):
         good.write_bytes(talking.read_bytes())
     out = tmp_path / "out"
-    line = ("detect", folder, "-d", "synthetic-a", "--face-finder", "dlib", "--no-video")
+    line = ("detect", folder, "-d", "synthetic-a", "--face-finder", "dlib", "--video", "none")
     code, text, err = pushpull(*line, "--out", out, "--json")
     assert code == 1
     records = json.loads(text)["videos"]
@@ -64,7 +64,7 @@ def test_attack_goes_on_after_a_bad_file_and_writes_odd_names(pushpull, talking,
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
     odd.write_bytes(talking.read_bytes())
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
-    line = ("attack", tmp_path / "loop.mp4", odd, "-d", "synthetic-a", "-a", "fgsm", "--no-video")
+    line = ("attack", tmp_path / "loop.mp4", odd, "-d", "synthetic-a", "-a", "fgsm")
     code, _, err = pushpull(*line, "--face-finder", "dlib", "--out", tmp_path / "out")
     assert code == 1
     assert err.count("error: ") == 1

@@ -6,7 +6,7 @@ import pytest
 
 from pushpull.runtime.outputs import RECORD
 
-DLIB = ("--face-finder", "dlib", "--no-video")
+DLIB = ("--face-finder", "dlib", "--video", "none")
 SMALL = ("--min-frames", 4, "--max-frames", 6)
 
 
@@ -122,7 +122,7 @@ def test_results_beside_the_video_leave_the_video(pushpull, places):
         assert code == 2
         assert "is an input of this command and is never replaced" in err
     assert snapshot(folder) == {video.relative_to(folder): before}
-    code, _, err = pushpull(*line, "--no-video")
+    code, _, err = pushpull(*line, "--video", "none")
     assert code == 0, err
     assert video.read_bytes() == before
     assert (folder / "talk.csv").is_file()

@@ -15,7 +15,7 @@ def test_videos_of_a_folder_are_detected(document, talking, checkpoint, tmp_path
     folder.mkdir()
     (folder / "one.mp4").symlink_to(talking)
     (folder / "two.mp4").write_bytes(b"no video")
-    line = ("detect", folder, "-d", checkpoint, "--out", out, "--no-video", *DLIB)
+    line = ("detect", folder, "-d", checkpoint, "--out", out, "--video", "none", *DLIB)
     code, record, err = document(*line, "--quiet")
     assert (code, record["kind"]) == (1, "detections")
     good, bad = record["videos"]
@@ -29,7 +29,7 @@ def test_videos_of_a_folder_are_attacked(document, talking, checkpoint, tmp_path
     folder, out = tmp_path / "videos", tmp_path / "out"
     folder.mkdir()
     (folder / "one.mp4").symlink_to(talking)
-    line = ("attack", folder, "-d", checkpoint, "--out", out, "--no-video", "--steps", 1, *DLIB)
+    line = ("attack", folder, "-d", checkpoint, "--out", out, "--steps", 1, *DLIB)
     code, record, _ = document(*line, "--quiet")
     assert (code, record["kind"]) == (0, "video-attacks")
     (attack,) = record["videos"]

@@ -33,7 +33,7 @@ def found(talking):
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "labels.csv"])
 def test_our_own_files_give_the_same_faces_and_scores(found, talking, tmp_path, suffix):
-    path = found.save(tmp_path, video=False)[suffix]
+    path = found.save(tmp_path, video="none")[suffix]
     again = detect(talking, "synthetic-a", boxes=path)
     assert again.settings["face_finder"] == "boxes"
     assert again.settings["face_finder_reason"] == f"given in talking.{suffix}"
@@ -178,7 +178,7 @@ def test_a_json_that_cannot_be_used_is_refused(tmp_path, change, says):
 def test_the_command_scores_given_faces_and_guards_their_file(pushpull, talking, tmp_path):
     boxes = tmp_path / "talking.labels.csv"
     boxes.write_text(f"{HEADER}\ntalking,0.2,0.3,0.2,0.7,0.8,NOT_SPEAKING,ada\n")
-    line = ("detect", talking, "-d", "synthetic-a", "--boxes", boxes, "--no-video", "--json")
+    line = ("detect", talking, "-d", "synthetic-a", "--boxes", boxes, "--video", "none", "--json")
     code, out, err = pushpull(*line, "--out", tmp_path / "out")
     assert code == 0, err
     (record,) = json.loads(out)["videos"]

@@ -126,7 +126,7 @@ def test_the_same_people_over_cuts(shared, tmp_path) -> None:
     names = dict(zip(who, (name for _, name in FILM), strict=True))
     assert len(names) == 3
     assert [names[person] for person in who] == [name for _, name in FILM]
-    rttm = found.save(tmp_path / "out", video=False)["rttm"].read_text()
+    rttm = found.save(tmp_path / "out", video="none")["rttm"].read_text()
     assert {line.split()[7] for line in rttm.splitlines()} <= {
         *(f"film:person-{person}" for person in who),
         "film:off-screen",

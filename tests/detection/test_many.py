@@ -16,7 +16,7 @@ from pushpull.detection import Saving, detect_many
 from pushpull.errors import MediaError, OutputExists
 from pushpull.synthetic import one_face_video
 
-ASKED = {"face_finder": "dlib", "saving": Saving(video=False)}
+ASKED = {"face_finder": "dlib", "saving": Saving(video="none")}
 VOLATILE = {"seconds", "outputs"}
 
 
@@ -95,7 +95,7 @@ def test_what_is_done_is_kept_by_content(videos, tmp_path, checkpoint):
     # A file that is gone, or another content, is done again; the rest is not.
     (out / "b.rttm").unlink()
     assert [name for name, was in kept().items() if not was] == ["b"]
-    assert not any(kept(saving=Saving(video=False, overwrite=True)).values())
+    assert not any(kept(saving=Saving(video="none", overwrite=True)).values())
     shutil.copy(videos / "b.mp4", mine / "c.mp4")
     with pytest.raises(OutputExists, match=r"c\.csv: is there already, made of another input"):
         kept()
@@ -109,7 +109,8 @@ def test_stopped_and_begun_again(videos, tmp_path, checkpoint):
     """Killed after the first is written: the second run does the others only."""
     arguments = [
         sys.executable, "-m", "pushpull", "detect", *map(str, listed(videos)), "-o", "out",
-        "-d", str(checkpoint), "--face-finder", "dlib", "--no-video", "--workers", "1", "--json",
+        "-d", str(checkpoint), "--face-finder", "dlib", "--video", "none", "--workers", "1",
+        "--json",
     ]  # fmt: skip
     run = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     end_s = time.monotonic() + 120

@@ -49,7 +49,7 @@ def test_four_files_come_out_and_agree(run, talking, tmp_path):
 
 
 def test_no_video_leaves_out_the_mp4(run, talking, tmp_path):
-    code, out, _ = run(talking, "--out", tmp_path, "--no-video")
+    code, out, _ = run(talking, "--out", tmp_path, "--video", "none")
     assert code == 0
     assert written(tmp_path) == [f"talking.{kind}" for kind in TABLES]
     assert "speaking" in out
@@ -136,7 +136,7 @@ def test_a_bad_video_is_one_line_and_the_others_are_done(run, talking, tmp_path,
     make, message = BAD[case]
     bad = make(tmp_path / "bad.mp4", talking)
     out = tmp_path / "out"
-    code, _, err = run(bad, talking, "--out", out, "--no-video")
+    code, _, err = run(bad, talking, "--out", out, "--video", "none")
     lines = err.splitlines()
     assert code == 1
     assert len(lines) == 2, err
@@ -165,7 +165,7 @@ def test_a_video_without_faces_is_a_result_without_rows(run, tmp_path, n_frames)
 
 
 def test_the_face_finder_and_why_are_in_the_json(run, talking, tmp_path):
-    _, out, _ = run(talking, "--out", tmp_path, "--no-video", "--json")
+    _, out, _ = run(talking, "--out", tmp_path, "--video", "none", "--json")
     (record,) = json.loads(out)["videos"]
     assert record["settings"]["face_finder"] == "dlib"
     assert record["settings"]["face_finder_reason"] == "asked for"
@@ -181,7 +181,7 @@ def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):
     ) as writer:
         for frame in read_frames(talking):
             writer.write(frame.rgb(), frame.time_s)
-    line = (path, "--out", tmp_path / "out", "--no-video", "--allow-silent")
+    line = (path, "--out", tmp_path / "out", "--video", "none", "--allow-silent")
     code, _, err = run(*line)
     assert code == 0
     assert err == f"{path}: the sound is silent (all samples are zero)\n"
@@ -190,7 +190,7 @@ def test_silence_is_scored_where_it_is_allowed(run, talking, tmp_path):
 
 def test_errors_are_in_the_json_too(run, talking, tmp_path):
     empty = zero_bytes(tmp_path / "empty.mp4", talking)
-    code, out, _ = run(empty, talking, "--out", tmp_path / "out", "--no-video", "--json")
+    code, out, _ = run(empty, talking, "--out", tmp_path / "out", "--video", "none", "--json")
     bad, good = json.loads(out)["videos"]
     assert code == 1
     assert "is empty" in bad["error"]

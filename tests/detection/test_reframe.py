@@ -171,7 +171,17 @@ def test_a_shape_that_is_none_is_refused(text):
 
 def test_the_command_writes_a_narrow_video_with_sound(pushpull, talking, tmp_path):
     out = tmp_path / "out"
-    line = ("detect", talking, "-d", "synthetic-a", "--face-finder", "dlib", "--no-video", "--json")
+    line = (
+        "detect",
+        talking,
+        "-d",
+        "synthetic-a",
+        "--face-finder",
+        "dlib",
+        "--video",
+        "none",
+        "--json",
+    )
     line += ("--out", out)
     code, text, err = pushpull(*line, "--reframe", "9:16")
     assert code == 0, err

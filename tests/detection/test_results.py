@@ -222,7 +222,7 @@ def test_probability_and_decision_stand_beside_the_score(detection, outputs):
         tracks=tuple(replace(t, rules=TurnRules(threshold=0.9)) for t in detection.tracks),
     )
     folder = outputs["csv"].parent / "strict"
-    with strict.save(folder, video=False)["csv"].open() as file:
+    with strict.save(folder, video="none")["csv"].open() as file:
         strict_rows = list(csv.DictReader(file))
     assert [row["speaking"] == "1" for row in strict_rows] == (probabilities > 0.9).tolist()
     assert [row["score"] for row in strict_rows] == [row["score"] for row in rows]

@@ -280,7 +280,7 @@ def test_the_command_writes_words_with_faces(pushpull, talking, tmp_path):
     said = tmp_path / "said.srt"
     said.write_text("1\n00:00:00,100 --> 00:00:00,900\nGood day\n")
     out = tmp_path / "out"
-    line = ("detect", talking, "-d", "synthetic-a", "--face-finder", "dlib", "--no-video")
+    line = ("detect", talking, "-d", "synthetic-a", "--face-finder", "dlib", "--video", "none")
     line += ("--out", out)
     assert pushpull(*line)[0] == 0
     code, _, err = pushpull(*line, "--transcript", said, "--names", "0=Ada")

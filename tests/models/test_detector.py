@@ -106,9 +106,9 @@ def test_a_foreign_model_runs_from_the_command_line(dataset, talking, tmp_path):
     (tmp_path / "my_model.py").write_text(SOURCE.read_text())
     spec = "my_model.py:build"
     for arguments in (
-        ["detect", str(talking), "--detector", spec, "--face-finder", "dlib", "--no-video"],
+        ["detect", str(talking), "--detector", spec, "--face-finder", "dlib", "--video", "none"],
         ["evaluate", spec, str(dataset), "--split", "train", "--limit", "2", "--attack", "fgsm"],
-        ["attack", str(talking), "-d", spec, "-a", "fgsm", "--face-finder", "dlib", "--no-video"],
+        ["attack", str(talking), "-d", spec, "-a", "fgsm", "--face-finder", "dlib"],
     ):
         done = subprocess.run(
             [sys.executable, "-m", "pushpull", *arguments], cwd=tmp_path, capture_output=True,

@@ -90,7 +90,7 @@ def test_a_surrogate_is_attacked_and_the_target_judges(talking, checkpoint):
 
 def test_labels_of_a_csv_are_what_is_attacked(talking, checkpoint, tmp_path):
     detection = detect(talking, checkpoint, face_finder="dlib")
-    table = detection.save(tmp_path, video=False)["csv"]
+    table = detection.save(tmp_path, video="none")["csv"]
     # Half of the frames are labelled as the detector decides, half against it.
     wanted = detection.tracks[0].speaking ^ (np.arange(25) % 2 == 0)
     labels = relabelled(table, tmp_path / "labels.csv", wanted)

@@ -57,7 +57,7 @@ def test_accuracy_of_right_leaves_out_what_was_wrong_before(attacked):
 
 def test_a_folder_holds_what_the_record_says(attacked, checkpoint, tmp_path):
     detector = resolve_detector(checkpoint, device="cpu")
-    paths = attacked.save(tmp_path, video=False, detector=detector)
+    paths = attacked.save(tmp_path, detector=detector)
     inner = tmp_path / "talking"
     frame = attacked.settings["space"] == "frame"
     assert paths.keys() == (FRAME_FILES if frame else CROP_FILES)
@@ -72,19 +72,19 @@ def test_a_folder_holds_what_the_record_says(attacked, checkpoint, tmp_path):
 
 def test_a_second_run_leaves_nothing_of_the_first_and_all_of_others(attacked, tmp_path):
     inner = tmp_path / "talking"
-    attacked.save(tmp_path)
+    attacked.save(tmp_path, video="fast")
     assert (inner / "side-by-side.mp4").is_file()
     (inner / "notes.txt").write_text("mine")
-    attacked.save(tmp_path, video=False)
+    attacked.save(tmp_path)
     files = {path.name for path in inner.iterdir()} - {RECORD, "notes.txt"}
     assert files == (FRAME_FILES if attacked.settings["space"] == "frame" else CROP_FILES)
     assert (inner / "notes.txt").read_text() == "mine"
     (inner / "adversarial.wav").write_text("mine")
     with pytest.raises(OutputExists, match=r"adversarial\.wav: .* changed since it was made"):
-        attacked.save(tmp_path, video=False)
+        attacked.save(tmp_path)
     assert (inner / "adversarial.wav").read_text() == "mine"
     assert {path.name for path in inner.iterdir()} == files | {RECORD, "notes.txt"}
-    attacked.save(tmp_path, video=False, overwrite=True)
+    attacked.save(tmp_path, overwrite=True)
     assert (inner / "adversarial.wav").read_bytes() != b"mine"
 
 

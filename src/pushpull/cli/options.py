@@ -55,7 +55,8 @@ __all__ = [
     "SurrogatesOption",
     "SurviveChoice",
     "TargetChoice",
-    "VideoFlag",
+    "VideoChoice",
+    "VideoOption",
     "VideosArgument",
     "WorkersOption",
     "attack_settings",
@@ -95,6 +96,14 @@ class DeviceChoice(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class VideoChoice(str, Enum):
+    """The video to look at: none, fast (large pictures are compressed in a hurry), full."""
+
+    none = "none"
+    fast = "fast"
+    full = "full"
 
 
 class EngineChoice(str, Enum):
@@ -175,7 +184,10 @@ DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help="Folder of a 
 VideosArgument = Annotated[
     list[Path], typer.Argument(metavar="VIDEO...", help="Video files, or folders of them.")
 ]
-VideoFlag = Annotated[bool, typer.Option("--video/--no-video", help="Write the mp4 to look at.")]
+VideoOption = Annotated[
+    VideoChoice,
+    typer.Option("--video", help="The mp4 to look at: none, fast, or full (smaller, slower)."),
+]
 SURROGATE = typer.Option("--surrogate", help="Detector that adversaries are made on (transfer).")
 SurrogateOption = Annotated[str | None, SURROGATE]
 SurrogatesOption = Annotated[list[str] | None, SURROGATE]

@@ -42,7 +42,8 @@ from pushpull.cli.options import (
     SurrogateOption,
     SurviveChoice,
     TargetChoice,
-    VideoFlag,
+    VideoChoice,
+    VideoOption,
     VideosArgument,
     WorkersOption,
     attack_settings,
@@ -110,7 +111,10 @@ def detect(
     reframe: Annotated[
         str, typer.Option(help="Also write a video of this shape, such as 9:16, of who speaks.")
     ] = "",
-    video: VideoFlag = True,
+    video: VideoOption = VideoChoice.fast,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Also write NAME.parquet, for tools that read many.")
+    ] = False,
     workers: WorkersOption = 1,
     engine: EngineOption = EngineChoice.local,
     ray_address: RayAddressOption = None,
@@ -126,10 +130,11 @@ def detect(
 ) -> None:
     """Find every face and say for each frame whether it is speaking.
 
-    Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, and with
-    --transcript .words.json, .words.srt and .words.vtt, with --reframe .reframed.mp4. A video that
-    cannot be done is reported, the others are done all the same, and the exit code is 1. One that
-    is done already is not done again: run the same command again to go on.
+    Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, with --parquet
+    .parquet, with --transcript .words.json, .words.srt and .words.vtt, with --reframe
+    .reframed.mp4. A video that cannot be done is reported, the others are done all the same, and
+    the exit code is 1. One that is done already is not done again: run the same command again to
+    go on.
     """
     from pushpull.detection import Saving, TurnRules, detect_many, read_transcript
     from pushpull.detection.reframe import aspect_of
@@ -143,7 +148,8 @@ def detect(
         # What cannot be read is said before minutes of work.
         read_transcript(transcript)
     saving = Saving(
-        video=video,
+        video=video.value,
+        parquet=parquet,
         overwrite=overwrite,
         transcript=transcript,
         names=names_of(names),
@@ -230,15 +236,15 @@ def attack(
     start: StartOption = 0.0,
     end: EndOption = None,
     audio_track: AudioTrackOption = None,
-    video: VideoFlag = True,
+    video: VideoOption = VideoChoice.none,
     overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Change a video so that the detector errs about who speaks.
 
-    Writes OUT/NAME/ with results.json, the adversarial sound and faces, and the clean and the
-    adversarial video side by side.
+    Writes OUT/NAME/ with results.json and the adversarial sound and faces, and with --video fast
+    or full the clean and the adversarial video side by side.
     """
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
@@ -291,7 +297,7 @@ def attack(
                 result = attack_video(path, model, asked, name=name, **how, progress=report)
                 outputs = result.save(
                     out,
-                    video=video,
+                    video=video.value,
                     detector=model,
                     overwrite=overwrite,
                     inputs=inputs,

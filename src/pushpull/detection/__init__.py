@@ -18,7 +18,7 @@ from pushpull.detection.pipeline import (
 )
 from pushpull.detection.reframe import plan_windows
 from pushpull.detection.render import Label, Overlay
-from pushpull.detection.results import Detection, output_files
+from pushpull.detection.results import VIDEOS, Detection, output_files
 from pushpull.detection.transcripts import (
     SpokenWord,
     Word,
@@ -32,6 +32,7 @@ from pushpull.detection.turns import ScoredTrack, Turn, TurnRules, frame_lengths
 from pushpull.detection.voices import off_screen_turns, voiced
 
 __all__ = [
+    "VIDEOS",
     "DetectedVideo",
     "Detection",
     "EncodedTrack",

@@ -13,6 +13,7 @@ from typing import Any
 from pushpull.detection.pipeline import detect, origin_of
 from pushpull.detection.results import (
     PER_FRAME,
+    drawn_outputs,
     output_files,
     reframed_outputs,
     spoken_outputs,
@@ -36,11 +37,12 @@ class Saving:
 
     Examples:
         >>> from pushpull.detection import Saving
-        >>> Saving(video=False).reframe is None
+        >>> Saving(video="none").reframe is None
         True
     """
 
-    video: bool = True
+    video: str = "fast"
+    parquet: bool = False
     overwrite: bool = False
     transcript: Path | None = None
     names: Mapping[int, str] = field(default_factory=dict)
@@ -52,7 +54,8 @@ class Saving:
         Raises:
             OutputExists: If one may not be replaced.
         """
-        wanted = [(planned, list(output_files(name, video=self.video).values()))]
+        planned = drawn_outputs(planned, self.video)
+        wanted = [(planned, list(self.own(name).values()))]
         if self.transcript is not None:
             spoken = spoken_outputs(planned, self.transcript, self.names)
             wanted.append((spoken, list(word_files(name).values())))
@@ -71,7 +74,11 @@ class Saving:
         """Names of all files by suffix."""
         words = {} if self.transcript is None else word_files(name)
         narrow = {} if self.reframe is None else {"reframed.mp4": f"{name}.reframed.mp4"}
-        return {**output_files(name, video=self.video), **words, **narrow}
+        return {**self.own(name), **words, **narrow}
+
+    def own(self, name: str) -> dict[str, str]:
+        """Names of those of the detection itself."""
+        return output_files(name, video=self.video, parquet=self.parquet)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +153,7 @@ def detect_many(
         >>> from pushpull.synthetic import one_face_video
         >>> for seed, name in ((1, "a.mp4"), (3, "b.mp4")):
         ...     scene = one_face_video(name, seed=seed, duration_s=0.4, size=(160, 120))
-        >>> videos, saving = ["a.mp4", "b.mp4", "gone.mp4"], Saving(video=False)
+        >>> videos, saving = ["a.mp4", "b.mp4", "gone.mp4"], Saving(video="none")
         >>> for time in ("first", "second"):
         ...     for one in detect_many(
         ...         videos, "out", "synthetic-a", saving=saving, face_finder="dlib"

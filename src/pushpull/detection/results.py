@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.detection.reframe import plan_windows, window_size
 from pushpull.detection.render import Overlay
+from pushpull.detection.tables import write_parquet
 from pushpull.detection.transcripts import (
     SpokenWord,
     Word,
@@ -28,6 +29,7 @@ from pushpull.detection.transcripts import (
 )
 from pushpull.detection.turn_files import rttm_lines, srt_lines, vtt_lines
 from pushpull.detection.turns import ScoredTrack, Turn
+from pushpull.errors import UnknownName
 from pushpull.media import WHOLE, Part, VideoInfo, VideoWriter, read_frames
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import readable
@@ -36,7 +38,14 @@ from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
 from pushpull.schema import FrameScores
 
-__all__ = ["Detection", "output_files", "reframed_outputs", "spoken_outputs", "word_files"]
+__all__ = [
+    "VIDEOS",
+    "Detection",
+    "output_files",
+    "reframed_outputs",
+    "spoken_outputs",
+    "word_files",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +143,8 @@ class Detection:
         self,
         folder: str | os.PathLike[str],
         *,
-        video: bool = True,
+        video: str = "fast",
+        parquet: bool = False,
         overwrite: bool = False,
         inputs: Sequence[Path] = (),
         transcript: str | os.PathLike[str] | None = None,
@@ -149,7 +159,9 @@ class Detection:
 
         Args:
             folder: Made if it is not there.
-            video: Whether to draw and encode the mp4.
+            video: How the mp4 is made: "none", "fast" (large pictures are compressed in a hurry) or
+                "full" (a smaller file that takes half as long again).
+            parquet: Whether to write NAME.parquet too, with the rows of the csv and more columns.
             overwrite: Whether any other file may be replaced.
             inputs: Further files that are never replaced.
             transcript: Json of Whisper or WhisperX, or a srt, whose words are given to faces; also
@@ -162,6 +174,7 @@ class Detection:
             Files by suffix.
 
         Raises:
+            UnknownName: If there is no such way of making the mp4.
             OutputError: If something cannot be written or may not be replaced; then none of the
                 files is there.
             AnnotationError: If the transcript cannot be used.
@@ -172,16 +185,19 @@ class Detection:
             >>> from pushpull.synthetic import one_face_video
             >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
             >>> found = pp.detect("talk.mp4", "synthetic-a", face_finder="dlib")
-            >>> list(found.save("out", video=False))
+            >>> list(found.save("out", video="none"))
             ['csv', 'labels.csv', 'json', 'rttm', 'srt', 'vtt']
         """
-        outputs = Outputs(
-            folder=Path(folder),
-            origin=self.origin or self._own_origin,
-            inputs=(self.path, *inputs),
-            overwrite=overwrite,
+        outputs = drawn_outputs(
+            Outputs(
+                folder=Path(folder),
+                origin=self.origin or self._own_origin,
+                inputs=(self.path, *inputs),
+                overwrite=overwrite,
+            ),
+            video,
         )
-        files = output_files(self.name, video=video)
+        files = output_files(self.name, video=video, parquet=parquet)
         outputs.check(files.values())
         words = {} if transcript is None else word_files(self.name)
         extra = outputs if transcript is None else spoken_outputs(outputs, transcript, names)
@@ -202,8 +218,11 @@ class Detection:
                 ("vtt", vtt_lines(self.tracks, self.off_screen)),
             ):
                 paths[suffix].write_text("".join(lines), encoding="utf-8")
-            if video:
-                write_video(self, paths["mp4"], progress)
+            if parquet:
+                size = {"width": self.info.width, "height": self.info.height}
+                write_parquet(paths["parquet"], self.name, self.tracks, **size)
+            if video != "none":
+                write_video(self, paths["mp4"], progress, hurry=video == "fast")
         if words:
             with extra.writing(list(words.values())) as by_name:
                 write_words(self, spoken, names or {}, {s: by_name[n] for s, n in words.items()})
@@ -246,16 +265,40 @@ class Detection:
         return html_table(self.name, ("face", "seen", "speaking, of frames", "turns"), rows)
 
 
-def output_files(name: str, *, video: bool = True) -> dict[str, str]:
+def output_files(name: str, *, video: str = "fast", parquet: bool = False) -> dict[str, str]:
     """Names of the files that a detection becomes, by suffix.
+
+    Raises:
+        UnknownName: If there is no such way of making the mp4.
 
     Examples:
         >>> from pushpull.detection import output_files
         >>> output_files("talk")["labels.csv"]
         'talk.labels.csv'
     """
-    suffixes = ["csv", "labels.csv", "json", "rttm", "srt", "vtt", *(["mp4"] if video else [])]
+    if video not in VIDEOS:
+        raise UnknownName("video", video, VIDEOS)
+    suffixes = ["csv", "labels.csv", "json", "rttm", "srt", "vtt"]
+    suffixes += ["parquet"] if parquet else []
+    suffixes += ["mp4"] if video != "none" else []
     return {suffix: f"{name}.{suffix}" for suffix in suffixes}
+
+
+def drawn_outputs(outputs: Outputs, video: str) -> Outputs:
+    """Where a detection goes whose mp4 is made so: a "full" one is not the usual one.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.detection.results import drawn_outputs
+        >>> from pushpull.runtime.outputs import Origin, Outputs
+        >>> plain = Outputs(folder=Path("out"), origin=Origin(command="detect"))
+        >>> drawn_outputs(plain, "full").origin.settings, drawn_outputs(plain, "fast") is plain
+        ({'video': 'full'}, True)
+    """
+    if video != "full":
+        return outputs
+    asked = {**outputs.origin.settings, "video": video}
+    return replace(outputs, origin=replace(outputs.origin, settings=asked))
 
 
 def word_files(name: str) -> dict[str, str]:
@@ -399,7 +442,7 @@ def rows_of(detection: Detection) -> dict[str, Any]:
     }
 
 
-def write_video(detection: Detection, path: Path, progress: Progress) -> None:
+def write_video(detection: Detection, path: Path, progress: Progress, *, hurry: bool) -> None:
     """The video with boxes and states drawn, and the sound that was heard; a part begins at 0."""
     info, part = detection.info, detection.part
     overlay = Overlay(detection.tracks, width=info.width, height=info.height)
@@ -411,7 +454,7 @@ def write_video(detection: Detection, path: Path, progress: Progress) -> None:
         audio=detection.path,
         audio_track=detection.audio_track,
         audio_part=part,
-        hurry=True,
+        hurry=hurry,
         crf=DRAWN_CRF,
         matrix=info.matrix,
     ) as writer:
@@ -445,6 +488,8 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
+VIDEOS = ("none", "fast", "full")
+"""How the drawn video is made."""
 DRAWN_CRF = 23
 """Quality of the drawn video: x264's own default."""
 

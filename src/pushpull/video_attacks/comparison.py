@@ -33,6 +33,7 @@ def write_side_by_side(
     found: Variant,
     caption: str,
     *,
+    hurry: bool = True,
     progress: Progress = no_progress,
 ) -> None:
     """Both in one picture, with scores and captions, and the adversarial sound.
@@ -42,6 +43,7 @@ def write_side_by_side(
         clean: The clean video.
         found: The adversary.
         caption: What was done, in a few words.
+        hurry: Whether large pictures are compressed faster, into a larger file.
         progress: Called with stage, frames done and frames expected.
 
     Raises:
@@ -63,7 +65,7 @@ def write_side_by_side(
     sides = [("clean", clean, overlay_of(clean)), (caption, found, overlay_of(found))]
     width, height = size_of(info)
     with VideoWriter(
-        path, width=2 * width, height=height, fps=info.fps, audio=found.sound()
+        path, width=2 * width, height=height, fps=info.fps, audio=found.sound(), hurry=hurry
     ) as writer:
         for frame in frames_of(clean.clips, "side by side", progress):
             halves = [

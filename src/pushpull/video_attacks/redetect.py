@@ -43,7 +43,7 @@ def redetect(
         >>> detector = pp.load("synthetic-a")
         >>> how = {"face_finder": "dlib", "space": "frame"}
         >>> found = pp.attack_video("talk.mp4", detector, "fgsm", modality="visual", **how)
-        >>> path = found.save("out", video=False)["adversarial.mp4"]
+        >>> path = found.save("out")["adversarial.mp4"]
         >>> record = redetect(path, detector, found.clean, face_finder="dlib")
         >>> record["frames_found"], record["frames_expected"]
         (10, 10)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pushpull.detection import VideoClips
+from pushpull.detection import VIDEOS, VideoClips
+from pushpull.errors import UnknownName
 from pushpull.models.detector import Detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import output_dir, temporary_folder
@@ -56,7 +57,7 @@ class Adversary:
         >>> record = found.as_dict()
         >>> record["delta"]["audio_linf"], record["delta"]["visual_linf"]
         (0.0005, 0.5)
-        >>> files = found.save("out", video=False)
+        >>> files = found.save("out")
         >>> files["results.json"].as_posix(), "adversarial.safetensors" in files
         ('out/talk/results.json', True)
     """
@@ -146,7 +147,7 @@ class Adversary:
         self,
         folder: str | os.PathLike[str],
         *,
-        video: bool = True,
+        video: str = "none",
         detector: Detector | None = None,
         overwrite: bool = False,
         inputs: Sequence[Path] = (),
@@ -155,11 +156,11 @@ class Adversary:
         """Write everything into FOLDER/NAME, in place of what the same attack left there.
 
         results.json; the adversary exactly (adversarial.safetensors) and as files that other
-        programs read (wav, mkv, mp4); and clean and adversarial video side by side.
+        programs read (wav, mkv, mp4); and, if asked for, clean and adversarial video side by side.
 
         Args:
             folder: Made if it is not there.
-            video: Whether to draw and encode the comparison.
+            video: How the comparison is made: "none", "fast" or "full", as for a detection.
             detector: Also give the written videos of frame space to detection by this one.
             overwrite: Whether files of any other making may be replaced.
             inputs: Further files that are never replaced.
@@ -169,9 +170,12 @@ class Adversary:
             Files by name; results.json says what they are worth.
 
         Raises:
+            UnknownName: If there is no such way of making the comparison.
             OutputError: If something cannot be written or may not be replaced; then the folder is
                 as it was.
         """
+        if video not in VIDEOS:
+            raise UnknownName("video", video, VIDEOS)
         outputs = Outputs(
             folder=Path(folder) / self.name,
             origin=self.origin,
@@ -185,9 +189,15 @@ class Adversary:
             write_sound(self.asked, fresh)
             write_tensors(self.asked, fresh, json.dumps(self.settings, default=str))
             write_files(self.asked, fresh, codecs, progress)
-            if video:
-                path = fresh / "side-by-side.mp4"
-                write_side_by_side(path, self.clean, self.asked, self._caption, progress=progress)
+            if video != "none":
+                write_side_by_side(
+                    fresh / "side-by-side.mp4",
+                    self.clean,
+                    self.asked,
+                    self._caption,
+                    hurry=video == "fast",
+                    progress=progress,
+                )
             made = [path.name for path in sorted(fresh.iterdir())]
             record = self.as_dict() | {"outputs": {n: str(outputs.folder / n) for n in made}}
             if detector is not None and self.settings["space"] == "frame":
