@@ -174,6 +174,11 @@ class Smoothed(Detector):
         noisy = self._noisy(faces, self.settings.sigma_visual, "visual")
         return torch.cat([self.detector.visual_local(part, n_frames) for part in noisy], -1)
 
+    def encode_visual(self, faces: Tensor, n_frames: Tensor) -> Tensor:
+        """e_v (B, T, copies * D); noise is that of the whole clip, however it is encoded."""
+        noisy = self._noisy(faces, self.settings.sigma_visual, "visual")
+        return torch.cat([self.detector.encode_visual(part, n_frames) for part in noisy], -1)
+
     def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
         """e_v (B, T, copies * D)."""
         parts = self._split(local, self.settings.sigma_visual)

@@ -3,13 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from pushpull.detection.clips import clip_grid
-from pushpull.errors import ConfigError
 from pushpull.schema import Track
-from pushpull.video_attacks import SPACES, segments
+from pushpull.video_attacks import SPACES
 from pushpull.video_attacks.segments import by_face, segments_of
 
 
@@ -98,9 +96,3 @@ def test_valid_values_are_told_from_padding(two_people):
     rows = segment.rows(segment.batch.mask.double())
     assert [len(row) for row in rows] == [25, 10]
     assert all(row.all() for row in rows)
-
-
-def test_a_segment_beyond_memory_is_refused_with_advice(two_people, monkeypatch):
-    monkeypatch.setattr(segments, "MOST_FRAMES", 10)
-    with pytest.raises(ConfigError, match=r"2 faces hear one sound for up to 25 frames.*ffmpeg"):
-        segments_of(two_people, SPACES["crop"])

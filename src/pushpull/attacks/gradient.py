@@ -75,6 +75,8 @@ def ascend(
             for name, region in search.regions.items():
                 step = region.direction(gradients[name]).mul_(alpha[name])
                 deltas[name] = region.project(step.add_(deltas[name]))
+            # Each is as large as all faces, and would live through the next evaluation.
+            del gradients, step
         search.loss(deltas)
 
 

@@ -186,7 +186,7 @@ VideosArgument = Annotated[
 ]
 VideoOption = Annotated[
     VideoChoice,
-    typer.Option("--video", help="The mp4 to look at: none, fast, or full (smaller, slower)."),
+    typer.Option("--video", help="The mp4 to look at: none, fast, or full (better, slower)."),
 ]
 SURROGATE = typer.Option("--surrogate", help="Detector that adversaries are made on (transfer).")
 SurrogateOption = Annotated[str | None, SURROGATE]

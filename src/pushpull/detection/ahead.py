@@ -58,6 +58,7 @@ class Encoders:
 
     Args:
         workers: How many; 0 encodes at once, in the thread that asks.
+        waiting: Windows that wait or are encoded at most; twice the workers by default.
 
     Examples:
         >>> import torch
@@ -68,11 +69,11 @@ class Encoders:
         torch.Size([1, 5, 128])
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, waiting: int | None = None) -> None:
         self.workers = workers
         # Threads of PyTorch and OpenCV would take the cores from each other.
         self.threads = self.cv2_threads = torch.get_num_threads()
-        self.room = Semaphore(2 * max(1, workers))
+        self.room = Semaphore(waiting or 2 * max(1, workers))
         self.failure: BaseException | None = None
         self.pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encoder")
 
@@ -91,8 +92,12 @@ class Encoders:
             cv2.setNumThreads(1)
         return self
 
-    def __exit__(self, *failure: object) -> None:
+    def end(self) -> None:
+        """Let threads go; what has not begun is not done."""
         self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def __exit__(self, *failure: object) -> None:
+        self.end()
         if self.workers:
             import cv2
 

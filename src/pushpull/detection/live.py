@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pushpull.detection.ahead import Encoders
 from pushpull.detection.clips import MODEL_FPS, crop_faces
 from pushpull.detection.face_finders import FaceFinder, choose_face_finder
 from pushpull.detection.motion import Trail
@@ -33,8 +34,10 @@ from pushpull.schema import SAMPLE_RATE_HZ
 
 __all__ = ["FaceScore", "Live"]
 
-STEP = 5
+STEP = 8
 """Pictures of a face that are encoded at once."""
+MOST_WAITING = 12
+"""Windows that wait for a thread; then pictures wait, and it is said which are left out."""
 SEEN_S = 4.0
 """What the fusion sees of the past."""
 SILENT_AFTER_S = 1.0
@@ -93,6 +96,8 @@ class Live:
         crop: As for `detect`.
         device: As for `detect`.
         lookahead_s: How much of what follows a score waits for before it is final.
+        beside: Whether faces are encoded in a thread of their own, which two cores keep up with
+            where one does not. Which scores come with which picture then depends on the machine.
 
     Raises:
         ConfigError: If the lookahead is below 0 or above 3 s.
@@ -119,6 +124,7 @@ class Live:
         crop: str = "auto",
         device: str | None = None,
         lookahead_s: float = 0.5,
+        beside: bool = False,
     ) -> None:
         if not 0 <= lookahead_s <= 3:
             raise ConfigError(f"lookahead is {lookahead_s} s; expected 0 to 3")
@@ -126,6 +132,7 @@ class Live:
         self.crop = crop_of(crop, self.detector)
         self.lookahead = round(lookahead_s * MODEL_FPS)
         self.tracker = LiveTracker(choose_face_finder(face_finder).finder)
+        self.encoders = Encoders(1, waiting=MOST_WAITING) if beside else Encoders(0)
         self.sound = Sound()
         self.faces: dict[Trail, Face] = {}
         self.n_faces = self.n_frames = 0
@@ -171,7 +178,7 @@ class Live:
         for trail in followed:
             face = self.faces.get(trail)
             if face is None:
-                face = Face(self.n_faces, VisualStream(self.detector, window=STEP), self.detector)
+                face = Face(self.n_faces, self.stream(), self.detector)
                 self.faces[trail] = face
                 self.n_faces += 1
             lately = trail.unseen_s(time_s) <= LATELY_S
@@ -181,6 +188,10 @@ class Live:
                 for tick in ticks:
                     face.show(tick, box, crop)
         return found + self._scores()
+
+    def stream(self) -> VisualStream:
+        """For a new face."""
+        return VisualStream(self.detector, window=STEP, run=self.encoders.run)
 
     def push_audio(self, samples: NDArray[np.float32], time_s: float) -> list[FaceScore]:
         """Take sound; what can be said by now.
@@ -199,7 +210,9 @@ class Live:
 
     def close(self) -> list[FaceScore]:
         """The end of the stream: what is left to say."""
-        return self._end(list(self.faces))
+        found = self._end(list(self.faces))
+        self.encoders.end()
+        return found
 
     def _scores(self) -> list[FaceScore]:
         found: list[FaceScore] = []
@@ -222,6 +235,9 @@ class Live:
         heard = math.floor((heard_s - self.begin_s) * MODEL_FPS)
         known = face.known if ended else min(face.known, heard)
         if known <= face.given and not (ended and face.settled < face.given):
+            return []
+        if not ended and known < face.known and known - face.given < STEP:
+            # Sound comes in small pieces: fusing for each would cost more than encoding.
             return []
         first = face.first_seen
         if known <= first:
@@ -379,11 +395,9 @@ class Face:
         """Take what has been encoded."""
         if ended and self.n_shown:
             self.stream.finish()
-        for window in self.stream.encoded:
-            local = window.result()
+        for local in self.stream.taken():
             self.features.extend(local[:, k] for k in range(local.shape[1]))
             self.known += local.shape[1]
-        self.stream.encoded.clear()
 
     @property
     def first_seen(self) -> int:

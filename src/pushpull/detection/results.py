@@ -160,7 +160,7 @@ class Detection:
         Args:
             folder: Made if it is not there.
             video: How the mp4 is made: "none", "fast" (large pictures are compressed in a hurry) or
-                "full" (a smaller file that takes half as long again).
+                "full" (they look better, and take half as long again).
             parquet: Whether to write NAME.parquet too, with the rows of the csv and more columns.
             overwrite: Whether any other file may be replaced.
             inputs: Further files that are never replaced.

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushpull.errors import ConfigError, ShapeError, UnknownName
+from pushpull.models.blocks import exporting
 from pushpull.models.features import ROWS_PER_FRAME, log_power_spectrogram, mfcc
+from pushpull.models.windows import WHOLE_FRAMES, local_by_windows
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, length_mask
 
 __all__ = ["SOUNDS", "Card", "Detector", "Wrapped", "fingerprint"]
@@ -231,8 +233,17 @@ class Detector(nn.Module, ABC):
         """Scores and heads from the embeddings of both modalities."""
 
     def encode_visual(self, faces: Tensor, n_frames: Tensor) -> Tensor:
-        """Visual embeddings e_v (B, T, D) of faces (B, T, 112, 112) in grey levels 0..255."""
-        return self.visual_global(self.visual_local(faces, n_frames), n_frames)
+        """Visual embeddings e_v (B, T, D) of faces (B, T, 112, 112) in grey levels 0..255.
+
+        In eval mode long clips are encoded window by window: memory does not grow with them.
+        """
+        whole = self.training or exporting() or faces.shape[0] * faces.shape[1] <= WHOLE_FRAMES
+        if whole:
+            local = self.visual_local(faces, n_frames)
+        else:
+            context = self.visual_context
+            local = local_by_windows(self.visual_local, faces, n_frames, context=context)
+        return self.visual_global(local, n_frames)
 
     def forward(
         self,

@@ -9,7 +9,7 @@ whose squeeze-and-excitation averages over it) is light and runs once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -43,6 +43,9 @@ class Result(Protocol):
     def result(self) -> Tensor:
         """Wait for it."""
 
+    def done(self) -> bool:
+        """Whether it is there."""
+
 
 class Done:
     """A result that is there."""
@@ -53,6 +56,10 @@ class Done:
     def result(self) -> Tensor:
         """What was made."""
         return self.made
+
+    def done(self) -> bool:
+        """It is."""
+        return True
 
 
 class VisualStream:
@@ -96,6 +103,7 @@ class VisualStream:
         self.waiting: list[Tensor] = []
         self.n_waiting = 0
         self.encoded: list[Result] = []
+        self.last_taken: Result | None = None
         # Frames before the first waiting one that are kept for context only.
         self.before = 0
         self.ended = False
@@ -128,13 +136,23 @@ class VisualStream:
             raise ShapeError("no faces were pushed; expected at least one frame")
         return torch.cat([window.result() for window in self.encoded], 1)
 
+    def taken(self) -> Iterator[Tensor]:
+        """Features (1, N, D) that are there and have not been taken, in order.
+
+        Once everything was pushed and `finish` called: all that is left. What has been taken,
+        `finish` no longer gives.
+        """
+        while self.encoded and (self.ended or self.encoded[0].done()):
+            self.last_taken = self.encoded.pop(0)
+            yield self.last_taken.result()
+
     def _encode(self, *, last: bool) -> None:
         faces = torch.cat(self.waiting)
         stop = len(faces) if last else self.before + self.next
         self.next = self.window
         if self.pieces is not None:
             # Pieces come one after the other, whoever encodes them.
-            earlier = self.encoded[-1] if self.encoded else None
+            earlier = self.encoded[-1] if self.encoded else self.last_taken
             encode = partial(_piece, self.detector, self.pieces, faces[:stop], last, earlier)
             self.encoded.append(self.run(encode))
             keep = stop

@@ -15,6 +15,7 @@ from pushpull.runtime.files import readable
 from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.video_attacks.files import measured
+from pushpull.video_attacks.footprint import check_memory
 from pushpull.video_attacks.labels import labelled
 from pushpull.video_attacks.results import Adversary
 from pushpull.video_attacks.search import search
@@ -105,6 +106,9 @@ def attack_video(
     with clock("crops"):
         clips = read_clips(footage, task.crop, progress)
         segments = segments_of(clips, task.make)
+        for one in segments:
+            faces = one.batch.faces
+            check_memory(str(footage.path), task.surrogate or task.detector, *faces.shape[:2])
     with clock("score"):
         segments = labelled(segments, task.detector, task.labels)
     variants = search(segments, task, progress, clock)

@@ -22,14 +22,10 @@ from pushpull.attacks import Soundtracks
 from pushpull.attacks.space import Points, Space
 from pushpull.attacks.threat import Threat
 from pushpull.detection import VideoClips
-from pushpull.errors import ConfigError
 from pushpull.schema import Batch
 from pushpull.video_attacks.codec import Codec
 
 __all__ = ["Place", "Segment", "by_face", "segments_of"]
-
-MOST_FRAMES = 6000
-"""Faces of one segment, padding included: an attack keeps a dozen float32 copies, 600 kB each."""
 
 Place = tuple[slice, slice]
 """Rows and columns of a picture."""
@@ -141,9 +137,6 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
         clips: The video.
         make: One of `pushpull.video_attacks.spaces.SPACES`.
 
-    Raises:
-        ConfigError: If a segment is too long to be attacked at once.
-
     Examples:
         >>> from pushpull.detection import find_faces, read_clips
         >>> from pushpull.detection.clips import CROPS
@@ -166,10 +159,7 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
         else:
             groups.append([i])
         reach = max(reach, stop)
-    parts = [clips.subset(sorted(group)) for group in groups]
-    for part in parts:
-        _check(part)
-    return [make(part) for part in parts]
+    return [make(clips.subset(sorted(group))) for group in groups]
 
 
 def by_face(segments: Sequence[Segment], values: Iterable[Iterable[T]]) -> list[T]:
@@ -193,13 +183,3 @@ def by_face(segments: Sequence[Segment], values: Iterable[Iterable[T]]) -> list[
         for track, value in zip(segment.clips.tracks, row, strict=True)
     }
     return [found[number] for number in sorted(found)]
-
-
-def _check(clips: VideoClips) -> None:
-    faces, longest = len(clips.tracks), max(len(grid.frame_of_grid) for grid in clips.grids)
-    if faces * longest > MOST_FRAMES:
-        raise ConfigError(
-            f"{clips.path}: {faces} faces hear one sound for up to {longest} frames; "
-            f"expected no more than {MOST_FRAMES} frames together, which is what memory holds; "
-            "attack a part: ffmpeg -ss START -t SECONDS -i IN OUT"
-        )
