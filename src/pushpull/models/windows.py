@@ -20,7 +20,7 @@ __all__ = ["WHOLE_FRAMES", "WINDOW_FRAMES", "local_by_windows"]
 WHOLE_FRAMES = 256
 """Up to so many frames of all clips together are encoded at once; gradients of Light-ASD keep 8 MB
 of each."""
-WINDOW_FRAMES = 64
+WINDOW_FRAMES = 56
 
 
 def local_by_windows(
