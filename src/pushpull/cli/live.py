@@ -89,7 +89,7 @@ def live(
             elif one.samples is not None:
                 found = engine.push_audio(one.samples, one.time_s)
             teller.tell(found, begun_s=one.came_s - one.time_s)
-    teller.tell(engine.close(), begun_s=None)
+        teller.tell(engine.close(), begun_s=None)
     summary = teller.summary(arrivals.left_out) | {"pictures": engine.n_frames}
     said = (
         f"{summary['faces']} faces, {summary['scores']} scores, "
