@@ -50,6 +50,13 @@ def main() -> None:
             path = FILMS[film](args.clips, folder)
             rows = measure(path, film, sides, args, folder)
             record[film] = {"seconds": SECONDS[film], "runs": rows}
+            record[film]["bytes"] = {
+                suffix: sum(
+                    one.stat().st_size
+                    for one in (folder / f"after-{film}").glob(f"{film}.{suffix}")
+                )
+                for suffix in ("csv", "labels.csv", "json", "rttm", "srt", "vtt", "parquet", "mp4")
+            }
             for row in rows:
                 print(film, json.dumps(row), flush=True)
             if args.before is not None:
@@ -98,7 +105,10 @@ def run_once(
         environment |= {"OMP_NUM_THREADS": threads, "OPENCV_FOR_THREADS_NUM": threads}
     command = [sys.executable, "-m", "pushpull", "detect", str(path), "-o", str(out)]
     command += ["-d", args.detector, "--face-finder", args.face_finder, "--overwrite"]
-    command += [] if drawn else ["--video", "none"]
+    # As the commit has it: `--video none` came with Parquet.
+    now = (checkout / "src/pushpull/detection/tables.py").exists()
+    command += [] if drawn else ["--video", "none"] if now else ["--no-video"]
+    command += ["--parquet"] if now else []
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

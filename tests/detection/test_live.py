@@ -1,6 +1,7 @@
 """Who is speaking now: what comes early agrees with what a file gives, and nothing grows."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -154,3 +155,30 @@ def test_recent_times_are_known_by_number(n):
     assert len(times) == n
     assert times[-1] == times[n - 1] == (n - 1) / 25
     assert all(times[k] == k / 25 for k in itertools.islice(range(n - 1, -1, -1), 1000))
+
+
+def test_a_file_at_its_own_pace_by_the_command(pushpull, talking):
+    """Faces are encoded in a thread there, and what is left at the end is told."""
+    code, out, err = pushpull(
+        "live", talking, "-d", "synthetic-a", "--face-finder", "dlib", "--json-lines"
+    )
+    assert code == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    times_s = [line["time_s"] for line in lines]
+    assert times_s == sorted(set(times_s)) != []
+    assert f"{len(times_s)} scores" in err
+
+
+def test_a_thread_beside_gives_the_same_scores(talking):
+    found = {}
+    for beside in (False, True):
+        live = Live("synthetic-a", face_finder="dlib", lookahead_s=3.0, beside=beside)
+        given = live.push_audio(read_waveform(talking), 0.0)
+        with live.encoders:
+            for frame in read_frames(talking):
+                given += live.push_video(frame.rgb(), frame.time_s)
+            given += live.close()
+        # Nothing is final before the end, so all of the sound and of the face has been seen.
+        found[beside] = [(one.time_s, one.score) for one in given if one.final]
+    assert len(found[True]) > 10
+    assert found[True] == found[False]
