@@ -6,24 +6,40 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import time
 from contextlib import contextmanager
 
+import imageio_ffmpeg
 import pytest
 from playwright import sync_api as playwright
 from support.app_browser import CHROMIUM_FLAGS, chromium_path
 
 WAIT_MS = 60_000
+FAKE_CAMERA = "--use-fake-device-for-media-stream"
+FAKE_CONSENT = "--use-fake-ui-for-media-stream"
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
     with playwright.sync_playwright() as p:
         path = chromium_path(p)
         if path is None:
             pytest.skip("needs Chromium: apt-get install chromium, or set PUSHPULL_CHROMIUM")
-        browser = p.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+
+        @contextmanager
+        def launched(flags):
+            browser = p.chromium.launch(executable_path=path, args=flags)
+            yield browser
+            browser.close()
+
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with chromium(CHROMIUM_FLAGS) as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
@@ -245,9 +261,86 @@ def test_reports_open_and_run_no_script(browser, server):
 
 def test_a_phone_and_a_keyboard_are_enough(browser, server):
     with opened(browser, server, viewport={"width": 360, "height": 740}) as view:
-        for name in ("Detect", "Attack", "ABX", "Reports"):
+        for name in ("Detect", "Live", "Attack", "ABX", "Reports"):
             view.get_by_role("link", name=name, exact=True).focus()
             view.keyboard.press("Enter")
             view.wait_for_function("n => document.title.startsWith(n)", arg=name)
             wide = view.evaluate("document.documentElement.scrollWidth")
             assert wide <= 360, f"{name} is {wide} pixels wide"
+
+
+@pytest.fixture(scope="module")
+def camera(real_clip, tmp_path_factory):
+    """Flags for a camera and a microphone that give a clip over and over."""
+    folder = tmp_path_factory.mktemp("camera")
+    given = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", real_clip]
+    pictures, sound = folder / "camera.mjpeg", folder / "microphone.wav"
+    subprocess.run([*given, "-r", "25", "-q:v", "3", pictures], check=True)
+    subprocess.run([*given, "-ac", "1", "-ar", "48000", sound], check=True)
+    return [
+        *CHROMIUM_FLAGS,
+        f"--use-file-for-fake-video-capture={pictures}",
+        f"--use-file-for-fake-audio-capture={sound}",
+    ]
+
+
+def test_a_face_before_the_camera_is_scored_while_it_is_seen(chromium, server, camera):
+    with (
+        chromium(camera) as browser,
+        opened(browser, server, "live", viewport={"width": 375, "height": 740}) as view,
+    ):
+        page = view.locator("#page-live")
+        answers = []
+        view.on(
+            "response",
+            lambda r: (
+                answers.append(r.json())
+                if r.status == 200 and re.search(r"/api/live/[^/]+\?", r.url)
+                else None
+            ),
+        )
+        page.get_by_text("do not leave this machine").wait_for()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text(re.compile(r"^Face \d+ speaks|^Nobody speaks")).wait_for()
+        page.get_by_text(re.compile(r"scores \d\.\d s behind, \d+ left out")).wait_for()
+        view.wait_for_timeout(2000)
+        scores = [row for found in answers for row in found["scores"]]
+        assert {row["final"] for row in scores} == {True, False}
+        assert len({row["time_s"] for row in scores}) > 20
+        # The picture that is shown is the camera's.
+        drawn = view.evaluate(
+            "() => { const c = document.querySelector('canvas.live');"
+            "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            "return d.filter((v, i) => i % 4 < 3 && v > 60).length / d.length }"
+        )
+        assert drawn > 0.2
+        assert view.evaluate("document.documentElement.scrollWidth") <= 375
+        assert len(server.workers()) >= 2
+
+        # The end of the page is the end of the process.
+        running = set(server.workers())
+        view.goto("about:blank")
+        end = time.monotonic() + 10
+        while running <= set(server.workers()):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_a_camera_that_is_refused_or_unsafe_says_what_to_do(chromium, server):
+    flags = [f for f in CHROMIUM_FLAGS if f != FAKE_CONSENT]
+    with (
+        chromium([*flags, "--deny-permission-prompts"]) as browser,
+        opened(browser, server, "live") as view,
+    ):
+        page = view.locator("#page-live")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_role("alert").filter(has_text="was refused. Allow both").wait_for()
+        assert page.get_by_role("button", name="Start").is_enabled()
+        view.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_role("alert").filter(has_text="open this app as localhost").wait_for()
+    without = [f for f in flags if f != FAKE_CAMERA]
+    with chromium([*without, FAKE_CONSENT]) as browser, opened(browser, server, "live") as view:
+        page = view.locator("#page-live")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_role("alert").filter(has_text="was found. Plug in").wait_for()

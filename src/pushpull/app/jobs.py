@@ -262,16 +262,9 @@ class Pool:
 
     def _trouble(self, worker: Worker, spent_s: float) -> str | None:
         """Why a job cannot go on, None if it can."""
-        if not worker.alive:
-            return (
-                "the process that worked on this ended before it was done (it was killed, or it "
-                "crashed on this file); try again"
-            )
-        if worker.resident_bytes() > self.memory_bytes:
-            return (
-                f"this needs more than {self.memory_bytes / 2**30:.1f} GiB of memory; take a "
-                "shorter clip, or one with fewer faces"
-            )
+        reason = trouble_of(worker, self.memory_bytes)
+        if reason is not None:
+            return reason
         if spent_s > self.limit_s:
             return (
                 f"this was not done within {self.limit_s / 60:.0f} minutes; take a shorter clip or "
@@ -341,6 +334,21 @@ class Worker:
     def kill(self) -> None:
         self._process.kill()
         self._process.join()
+
+
+def trouble_of(worker: Worker, memory_bytes: int) -> str | None:
+    """Why a process cannot go on, None if it can."""
+    if not worker.alive:
+        return (
+            "the process that worked on this ended before it was done (it was killed, or it "
+            "crashed on this file); try again"
+        )
+    if worker.resident_bytes() > memory_bytes:
+        return (
+            f"this needs more than {memory_bytes / 2**30:.1f} GiB of memory; take a "
+            "shorter clip, or one with fewer faces"
+        )
+    return None
 
 
 def work(pipe: Connection, task: Task) -> None:

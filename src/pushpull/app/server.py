@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from pushpull.app import abx, tasks
 from pushpull.app.jobs import Busy, Job, Pool, State
+from pushpull.app.live import MOST_BYTES, LiveSession, Packet, Watch
 from pushpull.app.middleware import Guard
 from pushpull.app.runs import Runs, tracks_of, when
 from pushpull.app.sessions import Session, Sessions, Upload, WorkRoot, new_id
@@ -64,6 +65,8 @@ DRAIN_S = 1.0
 DRAIN_BYTES = 64 * 2**20
 LOOK_S = 90.0
 LOOK_BYTES = 2 * 2**30
+CAMERA = {"permissions-policy": "camera=(self), microphone=(self), geolocation=()"}
+"""For the page itself: nothing else that is served may ask for the camera."""
 BODY_BYTES = 16 * 1024
 SWEEP_S = 30.0
 MOST_TESTS = 5
@@ -102,6 +105,9 @@ def build_app(config: AppConfig) -> Starlette:
             Route("/api/abx/{id}/{trial:int}/{place}.{suffix}", server.abx_clip),
             Route("/api/abx/{id}/answers", server.abx_answer, methods=["POST"]),
             Route("/api/abx/{id}/csv", server.abx_csv),
+            Route("/api/live", server.live_start, methods=["POST"]),
+            Route("/api/live/{id}", server.live_packet, methods=["POST"]),
+            Route("/api/live/{id}/end", server.live_end, methods=["POST"]),
             Route("/api/runs", server.list_runs),
             Route("/api/runs/files/{id}", server.run_file),
         ],
@@ -140,20 +146,30 @@ def session_of(request: Request) -> Session:
     return session
 
 
+async def bytes_of(request: Request, most: int) -> bytes:
+    """A small body.
+
+    Raises:
+        Refused: If it is too large.
+    """
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise Refused(413, f"this request has more than {most} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
 async def body_of(request: Request) -> dict[str, Any]:
     """A small JSON object.
 
     Raises:
         Refused: If it is none, or too large.
     """
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > BODY_BYTES:
-            raise Refused(413, f"this request has more than {BODY_BYTES} bytes")
-        parts.append(part)
+    content = await bytes_of(request, BODY_BYTES)
     try:
-        found = json.loads(b"".join(parts))
+        found = json.loads(content)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -209,6 +225,7 @@ class Server:
         }
         self.detectors: list[dict[str, Any]] | None = None
         self.known_detectors = Job(asked={"kind": "detectors", "detector": config.detector})
+        self.live: dict[str, LiveSession] = {}
         self.rng = random.SystemRandom()
 
     @contextlib.asynccontextmanager
@@ -220,6 +237,10 @@ class Server:
             yield
         finally:
             sweeper.cancel()
+            for live in self.live.values():
+                live.close()
+            for live in self.live.values():
+                await asyncio.to_thread(live.ended.wait, 5)
             await asyncio.to_thread(self.heavy.close)
             await asyncio.to_thread(self.light.close)
             self.root.close()
@@ -236,7 +257,7 @@ class Server:
     async def page(self, request: Request) -> Response:
         """The one page; the rest is scripts."""
         content, media_type = self.assets["index.html"]
-        return Response(content, media_type=media_type)
+        return Response(content, media_type=media_type, headers=CAMERA)
 
     async def static(self, request: Request) -> Response:
         """A part of the page, read when the server started."""
@@ -388,9 +409,10 @@ class Server:
             raise MediaError(job.message or "this was stopped; try again")
         return job.found
 
-    async def ended(self, job: Job) -> None:
+    async def ended(self, job: Job | LiveSession) -> None:
         """Wait without holding a thread: many may wait at once."""
-        while not job.finished.is_set():
+        over = job.finished if isinstance(job, Job) else job.ended
+        while not over.is_set():
             await asyncio.sleep(0.03)
 
     # Jobs
@@ -481,6 +503,9 @@ class Server:
     async def forget(self, request: Request) -> Response:
         """Remove all that this visitor left, and stop what it started."""
         session = session_of(request)
+        live = self.live.get(session.token)
+        if live is not None:
+            live.close()
         for job in session.unfinished:
             self.heavy.cancel(job)
             with contextlib.suppress(asyncio.TimeoutError):
@@ -599,6 +624,51 @@ class Server:
         if test is None:
             raise Refused(404, "this test is not there any more; start another")
         return test
+
+    # Live
+
+    async def live_start(self, request: Request) -> Response:
+        """Begin to watch; one at a time for each visitor."""
+        session = session_of(request)
+        asked = await body_of(request)
+        detector = asked.get("detector", self.config.detector)
+        if detector not in [row["name"] for row in await self.all_detectors()]:
+            raise Refused(400, "there is no such detector here; reload the page")
+        self.live = {token: live for token, live in self.live.items() if not live.ended.is_set()}
+        earlier = self.live.get(session.token)
+        if earlier is not None:
+            earlier.close()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.ended(earlier), 5)
+        if len([t for t in self.live if t != session.token]) >= self.config.live_sessions:
+            raise Refused(
+                503,
+                f"{len(self.live)} cameras are watched already, as many as may; try again later",
+            )
+        watch = Watch(detector=detector, face_finder=self.config.face_finder)
+        live = LiveSession(watch, self.config.memory_bytes)
+        self.live[session.token] = live
+        live.start()
+        return JSONResponse({"id": live.id})
+
+    async def live_packet(self, request: Request) -> Response:
+        """Take a picture and sound, give what was found."""
+        live = self.own_live(request)
+        live.push(Packet.of(request.query_params, await bytes_of(request, MOST_BYTES)))
+        return JSONResponse(live.taken())
+
+    async def live_end(self, request: Request) -> Response:
+        """Watch no longer."""
+        live = self.own_live(request)
+        live.close()
+        return JSONResponse({"left_out": live.left_out})
+
+    def own_live(self, request: Request) -> LiveSession:
+        """What this visitor has going on."""
+        live = self.live.get(session_of(request).token)
+        if live is None or live.id != request.path_params["id"]:
+            raise Refused(404, "this has ended; start again")
+        return live
 
     # Runs
 

@@ -30,6 +30,7 @@ class AppConfig:
         keep_s: Age after which what a visitor left is removed.
         uploads: Files of one visitor; the oldest makes room for a new one.
         jobs: Jobs of one visitor that wait or run.
+        live_sessions: Visitors whose cameras are watched at a time.
         stall_s: Longest silence during an upload.
 
     Examples:
@@ -56,4 +57,5 @@ class AppConfig:
     keep_s: float = 3600.0
     uploads: int = 10
     jobs: int = 4
+    live_sessions: int = 2
     stall_s: float = 30.0

@@ -1,7 +1,8 @@
-"""Pictures and sound of a file, a camera, a stream or a pipe, as they come."""
+"""Pictures and sound of a file, a camera, a stream, a pipe or a browser, as they come."""
 
 from __future__ import annotations
 
+import struct
 import sys
 import threading
 import time
@@ -19,11 +20,13 @@ from pushpull.errors import MediaError
 from pushpull.media.container import reason
 from pushpull.schema import SAMPLE_RATE_HZ
 
-__all__ = ["Arrival", "LiveSource"]
+__all__ = ["Arrival", "LiveSource", "Resampler", "picture_of_jpeg"]
 
 BEHIND, WAITING = 12, 64
 """Arrivals that wait for whoever takes them: from the first on pictures are left out, up to the
 second there is room for sound."""
+MOST_PIXELS = 1280 * 1280
+"""Of a JPEG: a small one may say that it is huge."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,3 +186,74 @@ class LiveSource:
                     samples = np.asarray(part.to_ndarray()[0], np.float32)
                     yield Arrival(time_s, came_s, samples=samples)
                     time_s += len(samples) / SAMPLE_RATE_HZ
+
+
+class Resampler:
+    """Sound of any rate as 16 kHz, piece after piece.
+
+    Args:
+        rate_hz: Of what is pushed.
+
+    Examples:
+        >>> from pushpull.media.live_source import Resampler
+        >>> sound = Resampler(48000)
+        >>> sum(len(sound.push(np.zeros(4800, np.int16))) for _ in range(10)) > 7900
+        True
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        import av
+
+        self.rate_hz = rate_hz
+        self.n_pushed = 0
+        self.resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+
+    def push(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
+        """Take (N,) int16, give what can be had by now, (M,) float32 in [-1, 1]."""
+        import av
+
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = self.rate_hz, self.n_pushed
+        self.n_pushed += len(samples)
+        parts = [part.to_ndarray()[0] for part in self.resampler.resample(frame)]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
+
+def picture_of_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) uint8 of a JPEG.
+
+    Raises:
+        MediaError: If it is none, or has more than 1280 x 1280 pixels.
+
+    Examples:
+        >>> import cv2
+        >>> from pushpull.media.live_source import picture_of_jpeg
+        >>> content = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+        >>> picture_of_jpeg(content).shape
+        (48, 64, 3)
+    """
+    import cv2
+
+    width, height = size_of_jpeg(content)
+    if width * height > MOST_PIXELS:
+        raise MediaError(f"picture is {width} x {height}; expected at most {MOST_PIXELS} pixels")
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if found is None:
+        raise MediaError(f"picture of {len(content)} bytes is damaged; expected a JPEG")
+    return np.ascontiguousarray(found[:, :, ::-1], np.uint8)
+
+
+def size_of_jpeg(content: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG's frame header states (ITU-T T.81, B.2.2).
+
+    Raises:
+        MediaError: If it is no JPEG.
+    """
+    at = 2
+    while content[:2] == b"\xff\xd8" and at + 9 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", content[at + 5 : at + 9])
+            return width, height
+        at += 2 + struct.unpack(">H", content[at + 2 : at + 4])[0]
+    raise MediaError(f"picture of {len(content)} bytes cannot be read; expected a JPEG")

@@ -62,6 +62,22 @@ export function upload(file, name, progress) {
   });
 }
 
+// Live: a picture and sound there, scores back. Goes out even when the page is being left.
+export async function packet(id, query, body) {
+  let response;
+  try {
+    response = await fetch(`/api/live/${id}?${new URLSearchParams(query)}`, {
+      method: "POST",
+      headers: { ...MARK, "content-type": "application/octet-stream" },
+      body,
+      keepalive: body === null,
+    });
+  } catch {
+    throw new Error(GONE);
+  }
+  return answered(response);
+}
+
 let known = null;
 export function about() {
   known ??= get("/api/about").catch((e) => {

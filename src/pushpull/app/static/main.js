@@ -3,9 +3,10 @@ import { seconds } from "./dom.js";
 import { abxPage } from "./abx.js";
 import { attackPage } from "./attack.js";
 import { detectPage } from "./detect.js";
+import { livePage } from "./live.js";
 import { reportsPage } from "./reports.js";
 
-const PAGES = { detect: detectPage, attack: attackPage, abx: abxPage, reports: reportsPage };
+const PAGES = { detect: detectPage, live: livePage, attack: attackPage, abx: abxPage, reports: reportsPage };
 const opened = new Map();
 
 function show() {
