@@ -358,7 +358,7 @@ def web_app(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Open the web app: detect, watch a camera, attack, ABX listening tests, reports.
+    """Open the web app: detect, live, attack, ABX listening, reports.
 
     Says its address once it is open, and runs until it is stopped.
     """
