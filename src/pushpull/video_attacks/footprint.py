@@ -15,13 +15,13 @@ from torch import Tensor
 
 from pushpull.errors import ConfigError
 from pushpull.models.detector import Detector
-from pushpull.models.windows import WHOLE_FRAMES
+from pushpull.models.windows import WHOLE_FRAMES, WINDOW_FRAMES
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ
 
 __all__ = ["available_bytes", "check_memory", "needed_bytes"]
 
 PROBES = (8, 16, 24)
-COPIES = 13
+COPIES = 16
 """Tensors of the size of all faces that live at once, measured on PGD of three faces."""
 BESIDES = 300_000_000
 """Codecs, the face finder, what other stages have left."""
@@ -71,7 +71,8 @@ def needed_bytes(detector: Detector, clips: int, frames: int) -> int:
     fitted = np.polyfit(PROBES, [others for _, others in kept], len(PROBES) - 1)
     others = clips * max(0.0, float(np.polyval(fitted, frames)))
     per_frame = kept[-1][0] / PROBES[-1]
-    encoder = per_frame * min(clips * frames, WHOLE_FRAMES)
+    whole = clips * frames <= WHOLE_FRAMES
+    encoder = per_frame * (clips * frames if whole else WINDOW_FRAMES)
     itemsize = torch.finfo(detector.dtype).bits // 8
     faces = COPIES * clips * frames * FACE_SIZE**2 * itemsize
     return int(encoder + others + faces + BESIDES)
