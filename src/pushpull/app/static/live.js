@@ -200,7 +200,7 @@ function watching(id, devices, { canvas, who, numbers }, stop) {
       const found = await packet(id, asked, new Blob(body));
       if (over) return;
       if (found.error) throw new Error(found.error);
-      if (found.ended) throw new Error("This was ended, since it was started in another tab. Start again.");
+      if (found.ended) throw new Error("This has ended: it was started in another tab, or this page was out of sight for long. Start again.");
       if (found.ready && !ready) numbers.textContent = "";
       ready = found.ready;
       behind = seen.take(found.scores, now()) ?? behind;
