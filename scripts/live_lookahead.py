@@ -11,6 +11,7 @@ people. Results are kept per clip in OUT, so a stopped run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import defaultdict
@@ -54,7 +55,8 @@ def main() -> None:
         label = clip["speaking"].split()[0].strip(",;:.").lower()
         if label not in ("yes", "no"):
             continue
-        kept = args.out / f"{Path(clip['file']).stem}.json"
+        asked = repr((clip["sha256"], args.detector, args.face_finder, args.seconds, LOOKAHEADS_S))
+        kept = args.out / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
         if not kept.exists():
             part = Part(0.0, args.seconds)
             try:

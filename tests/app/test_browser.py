@@ -300,6 +300,11 @@ def test_a_face_before_the_camera_is_scored_while_it_is_seen(chromium, server, c
             ),
         )
         page.get_by_text("do not leave this machine").wait_for()
+        view.evaluate(
+            "() => { const devices = navigator.mediaDevices;"
+            "const given = devices.getUserMedia.bind(devices);"
+            "devices.getUserMedia = async (...a) => window.camera = await given(...a) }"
+        )
         page.get_by_role("button", name="Start").click()
         page.get_by_text(re.compile(r"^Face \d+ speaks|^Nobody speaks")).wait_for()
         page.get_by_text(re.compile(r"scores \d\.\d s behind, \d+ left out")).wait_for()
@@ -316,6 +321,12 @@ def test_a_face_before_the_camera_is_scored_while_it_is_seen(chromium, server, c
         assert drawn > 0.2
         assert view.evaluate("document.documentElement.scrollWidth") <= 375
         assert len(server.workers()) >= 2
+
+        view.evaluate("camera.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+        page.get_by_role("alert").filter(has_text="is gone. Plug it in").wait_for()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("The detector is being loaded").wait_for()
+        page.get_by_role("button", name="Stop").wait_for()
 
         # The end of the page is the end of the process.
         running = set(server.workers())

@@ -49,7 +49,10 @@ export function livePage(page) {
     try {
       const devices = await openDevices();
       try {
-        numbers.textContent = "The detector is being loaded…";
+        who.textContent = "The detector is being loaded…";
+        for (const track of devices.stream.getTracks()) {
+          track.addEventListener("ended", () => stop(new Error("The camera or the microphone is gone. Plug it in, then start again.")));
+        }
         const { id } = await post("/api/live", chosen ? { detector: chosen.value } : {});
         running = watching(id, devices, { canvas, who, numbers }, stop);
       } catch (error) {
@@ -58,8 +61,8 @@ export function livePage(page) {
       }
       start.textContent = "Stop";
       start.disabled = false;
+      if (location.hash !== "#live") stop();
     } catch (error) {
-      numbers.textContent = "";
       stop(error);
     }
   }
@@ -201,7 +204,7 @@ function watching(id, devices, { canvas, who, numbers }, stop) {
       if (over) return;
       if (found.error) throw new Error(found.error);
       if (found.ended) throw new Error("This has ended: it was started in another tab, or this page was out of sight for long. Start again.");
-      if (found.ready && !ready) numbers.textContent = "";
+      if (found.ready && !ready) who.textContent = "";
       ready = found.ready;
       behind = seen.take(found.scores, now()) ?? behind;
       if (ready) draw(found.left_out);
