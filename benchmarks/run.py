@@ -280,7 +280,9 @@ def live_lines(result: dict[str, Any]) -> list[str]:
         f"{100 * result['within_1_s']:.1f} % of them first given within a second of their picture, "
         f"95 % within {result['late_95_s']:.2f} s; {result['pictures_left_out']} of "
         f"{result['pictures'] + result['pictures_left_out']} pictures left out; "
-        f"{result['cpu_s_per_s']:.2f} processor seconds a second; memory in the mean of each third "
+        f"{result['cpu_s_per_s']:.2f} processor seconds a second, "
+        f"{result['others_cpu_s_per_s']:.2f} of other programs meanwhile; "
+        "memory in the mean of each third "
         f"of the time {thirds} MiB, at most {result['peak_mib']} MiB.",
     ]
 
