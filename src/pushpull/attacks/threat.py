@@ -235,7 +235,6 @@ class Region:
         self._inside = None if bool(inside.all()) else _over(inside, clean)
         self._check_values(clean, ShapeError, "the clean input")
         self.lower, self.upper = self._bounds()
-        self._room_below, self._room_above = self.lower - clean, self.upper - clean
 
     @property
     def vanished(self) -> bool:
@@ -253,13 +252,15 @@ class Region:
             >>> region.project(torch.tensor([[2.0, 0.1, -2.0]]))
             tensor([[ 0.5000,  0.1000, -0.5000]])
         """
-        delta = delta.clamp(self._room_below, self._room_above)
+        near = torch.empty_like(delta)
+        for one, row, (below, above) in zip(near, delta, self._rooms(), strict=True):
+            torch.clamp(row, below, above, out=one)
         if self.ball.norm == "linf":
-            return delta
-        norms = _norms(delta)
+            return near
+        norms = _norms(near)
         radius = self.ball.eps * (1 - L2_MARGIN)
         factor = torch.where(norms > radius, radius / norms, 1.0)
-        return delta * _over(factor.to(delta.dtype), delta)
+        return near * _over(factor.to(near.dtype), near)
 
     def place(self, delta: Tensor) -> Tensor:
         """The clean tensor with an allowed change, rounded so that it keeps to the budget.
@@ -303,7 +304,10 @@ class Region:
 
     def to_edge(self, up: Tensor) -> Tensor:
         """The greatest change of each element of an L_inf ball, upwards where `up`."""
-        return torch.where(up, self._room_above, self._room_below)
+        edge = torch.empty_like(self.clean)
+        for one, row, (below, above) in zip(edge, up, self._rooms(), strict=True):
+            torch.where(row, above, below, out=one)
+        return edge
 
     def direction(self, gradient: Tensor) -> Tensor:
         """The step of length 1 in this norm that the loss rises most along; 0 where it is flat."""
@@ -389,6 +393,11 @@ class Region:
         for row, n in enumerate(self.lengths.tolist()):
             lower[row, n:] = upper[row, n:] = clean[row, n:]
         return lower, upper
+
+    def _rooms(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Least and greatest change of each row, made anew: for whole batches they are large."""
+        for lower, upper, clean in zip(self.lower, self.upper, self.clean, strict=True):
+            yield lower - clean, upper - clean
 
     def _gaussian(self, generator: torch.Generator, radius: Tensor) -> Tensor:
         noise = torch.randn(self.clean.shape, generator=generator, dtype=self.clean.dtype)

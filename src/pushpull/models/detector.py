@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pushpull.errors import ConfigError, ShapeError, UnknownName
-from pushpull.models.blocks import exporting
 from pushpull.models.features import ROWS_PER_FRAME, log_power_spectrogram, mfcc
-from pushpull.models.windows import WHOLE_FRAMES, local_by_windows
+from pushpull.models.windows import encoded
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, length_mask
 
 __all__ = ["SOUNDS", "Card", "Detector", "Wrapped", "fingerprint"]
@@ -235,14 +234,9 @@ class Detector(nn.Module, ABC):
     def encode_visual(self, faces: Tensor, n_frames: Tensor) -> Tensor:
         """Visual embeddings e_v (B, T, D) of faces (B, T, 112, 112) in grey levels 0..255.
 
-        In eval mode long clips are encoded window by window: memory does not grow with them.
+        In eval mode what would keep too much is encoded window by window.
         """
-        whole = self.training or exporting() or faces.shape[0] * faces.shape[1] <= WHOLE_FRAMES
-        if whole:
-            local = self.visual_local(faces, n_frames)
-        else:
-            context = self.visual_context
-            local = local_by_windows(self.visual_local, faces, n_frames, context=context)
+        local = encoded(self, self.visual_local, faces, n_frames, context=self.visual_context)
         return self.visual_global(local, n_frames)
 
     def forward(

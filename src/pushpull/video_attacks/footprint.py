@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pushpull.errors import ConfigError
 from pushpull.models.detector import Detector
-from pushpull.models.windows import WHOLE_FRAMES, WINDOW_FRAMES
+from pushpull.models.windows import GRAPH_BYTES, WINDOW_BYTES, Kept
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ
 
 __all__ = ["available_bytes", "check_memory", "needed_bytes"]
@@ -70,9 +69,10 @@ def needed_bytes(detector: Detector, clips: int, frames: int) -> int:
     kept = [kept_bytes(detector, n) for n in PROBES]
     fitted = np.polyfit(PROBES, [others for _, others in kept], len(PROBES) - 1)
     others = clips * max(0.0, float(np.polyval(fitted, frames)))
-    per_frame = kept[-1][0] / PROBES[-1]
-    whole = clips * frames <= WHOLE_FRAMES
-    encoder = per_frame * (clips * frames if whole else WINDOW_FRAMES)
+    encoder = clips * frames * kept[-1][0] / PROBES[-1]
+    if encoder > GRAPH_BYTES:
+        # On the way back through a layer its gradient is there beside what is kept.
+        encoder = 2 * WINDOW_BYTES
     itemsize = torch.finfo(detector.dtype).bits // 8
     faces = COPIES * clips * frames * FACE_SIZE**2 * itemsize
     return int(encoder + others + faces + BESIDES)
@@ -103,25 +103,6 @@ def kept_bytes(detector: Detector, frames: int) -> tuple[int, int]:
             e_v = detector.visual_global(local.detach().requires_grad_(), lengths)
             detector.fuse(e_a, e_v, lengths)
     return encoder.n_bytes, others.n_bytes
-
-
-class Kept(torch.autograd.graph.saved_tensors_hooks):
-    """Counts what is saved for gradients inside a block, each piece of memory once."""
-
-    def __init__(self) -> None:
-        self.sizes: dict[int, int] = {}
-        super().__init__(self.count, lambda tensor: tensor)
-
-    def count(self, tensor: Tensor) -> Tensor:
-        """Take note of a tensor."""
-        storage = tensor.untyped_storage()
-        self.sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    @property
-    def n_bytes(self) -> int:
-        """In all."""
-        return sum(self.sizes.values())
 
 
 def available_bytes(device: torch.device) -> int | None:
