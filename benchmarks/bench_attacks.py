@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from pushpull.attacks import attack
 from pushpull.attacks.search import Search, held_still
@@ -42,6 +43,7 @@ LENGTHS = (25, 50, 100, 250, 500)
 STEPS = (1, 2, 5, 10)
 CLIPS = (1, 2, 4)
 PACKED_STEPS = 5
+PEAK_SIDE = 2048
 MIB = 1024 * 1024
 
 
@@ -65,6 +67,7 @@ def main() -> None:
     record: dict[str, Any] = {"threads": args.threads, "frames": frames, "runs": runs}
     parts: dict[str, Callable[[], Any]] = {
         "step": lambda: {n: step_against_bare(n, frames, runs) for n in ("light_asd", "talknet")},
+        "arithmetic": lambda: arithmetic(("light_asd", "lr_asd", "talknet"), frames, runs),
         "packed": lambda: {name: packed_against(name, frames, runs) for name in LIBRARIES},
         "audio_only": lambda: audio_only(frames, runs),
         "by_steps": lambda: growth(
@@ -179,7 +182,7 @@ def bare_pass(detector: Detector, batch: Batch) -> None:
             "faces": faces.requires_grad_(),
         }
         loss = cross_entropy_all(detector(**inputs), batch.speaking).sum()
-        torch.autograd.grad(loss, (waveform, faces))
+        loss.backward()
 
 
 def step_against_bare(name: str, frames: int, runs: int) -> dict[str, float]:
@@ -195,6 +198,36 @@ def step_against_bare(name: str, frames: int, runs: int) -> dict[str, float]:
     )
     # One pair to warm up. The passes after the first and the last evaluation have no step.
     return {**compared(ours[1:], bare[2:-1]), "pairs": pairs}
+
+
+def arithmetic(names: Sequence[str], frames: int, runs: int) -> dict[str, Any]:
+    """Arithmetic a second of a bare pass, beside the most that this machine does.
+
+    The most is that of a product of two large square matrices in float32, taken in turn with the
+    passes. Operations are those that PyTorch counts: products and convolutions, forward and back;
+    recurrent layers, a small part, are not among them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(PEAK_SIDE, PEAK_SIDE, generator=generator) for _ in range(2))
+    batch, peak = batch_of(frames), []
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for run in range(runs + 1):
+        took = clocked(lambda: a @ b)
+        if run:
+            peak.append(2 * PEAK_SIDE**3 / took / 1e9)
+        for name, of in seconds.items():
+            took = clocked(lambda name=name: bare_pass(built(name), batch))
+            if run:
+                of.append(took)
+    most = statistics.median(peak)
+    models = {}
+    for name, of in seconds.items():
+        with FlopCounterMode(display=False) as counter:
+            bare_pass(built(name), batch)
+        gflop = counter.get_total_flops() / 1e9
+        reached = gflop / statistics.median(of)
+        models[name] = {"gflop": gflop, "gflop_per_s": reached, "share": reached / most}
+    return {"peak_gflop_per_s": most, "models": models}
 
 
 class Packed(nn.Module):

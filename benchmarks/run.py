@@ -349,6 +349,8 @@ def attack_lines(result: dict[str, Any]) -> list[str]:
         f"With faces encoded once a step on the sound is {audio['times_faster']:.1f} times faster; "
         f"its gradient differs from the joint one by {audio['gradient_difference']:.1e} relative.",
     ]
+    if "arithmetic" in result:
+        lines += ["", *arithmetic_lines(result["arithmetic"])]
     left_out = [row["left_out"] for row in result["packed"].values() if "left_out" in row]
     lines += ["", *(f"Left out: {why}." for why in left_out)] if left_out else []
     for key, what in (("by_steps", "steps"), ("by_clips", "clips")):
@@ -369,6 +371,22 @@ def attack_lines(result: dict[str, Any]) -> list[str]:
         for row in result["by_length"]
     ]
     return lines
+
+
+def arithmetic_lines(result: dict[str, Any]) -> list[str]:
+    """How near the machine's limit a forward and backward pass comes."""
+    peak = result["peak_gflop_per_s"]
+    return [
+        "How near a bare forward and backward pass comes to what the machine does at most, "
+        f"{peak:.0f} GFLOP/s in a product of float32 matrices taken in turn with it:",
+        "",
+        "| model | GFLOP a pass | GFLOP/s | of the most |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {row['gflop']:.1f} | {row['gflop_per_s']:.0f} | {row['share']:.0%} |"
+            for name, row in result["models"].items()
+        ),
+    ]
 
 
 def synth_lines(result: dict[str, Any]) -> list[str]:
