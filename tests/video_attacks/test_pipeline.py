@@ -34,6 +34,29 @@ def test_two_people_are_attacked_together_and_fooled(two_people_video, checkpoin
     assert result.settings["video"] == str(two_people_video)
 
 
+@pytest.mark.parametrize("survive", [False, True])
+def test_no_score_is_computed_twice(talking, checkpoint, survive):
+    """The clean video once, then what the search asks, then what comes back from files."""
+    detector, asked = resolve_detector(checkpoint), []
+    detector.register_forward_hook(lambda module, args, output: asked.append(output.score.detach()))
+    result = attack_video(
+        talking, detector, "bim", steps=2, survive=survive, face_finder="dlib", modality="visual"
+    )
+    clean, tensors = 1, 2 + 1
+    files_of_clean, files_of_found = 1, 2
+    # Each gradient is taken halfway to the files, then the files are scored.
+    through_codec = (2 * 2 + 1) + 2 if survive else 0
+    expected = clean + tensors + files_of_clean + files_of_found + through_codec
+    assert len(asked) == expected
+    # What was taken over is what the detector says of the same.
+    with torch.inference_mode():
+        for variant in result.variants:
+            (segment,), (batch,) = variant.segments, variant.batches
+            (row,) = segment.rows(detector(**batch.inputs).score)
+            way = "as found"
+            np.testing.assert_allclose(variant.scores[way].score, row, rtol=1e-4, atol=1e-4)
+
+
 def test_scores_as_found_are_those_of_detection(talking, checkpoint):
     detection = detect(talking, checkpoint, face_finder="dlib")
     result = attack_video(talking, checkpoint, "fgsm", face_finder="dlib")

@@ -26,6 +26,8 @@ __all__ = ["ThroughFiles", "measured", "reread"]
 def measured(variant: Variant, detector: Detector, codec: Codec) -> Variant:
     """The variant with its scores: as found, from lossless files, and from those of a codec.
 
+    What the search has seen of the attacked detector (`variant.known`) is not computed again.
+
     Examples:
         >>> from pushpull.synthetic import one_face_video
         >>> from pushpull.video_attacks.codec import Codec
@@ -36,8 +38,12 @@ def measured(variant: Variant, detector: Detector, codec: Codec) -> Variant:
         >>> {way: len(scores) for way, scores in variant.scores.items()}
         {'as found': 10, 'lossless': 10, 'h264 crf 35 + aac': 10}
     """
-    scores = {"as found": _scores(variant, detector, variant.batches)}
+    scores = {way: _of_frames(variant, of) for way, of in variant.known.items()}
+    if "as found" not in scores:
+        scores["as found"] = _scores(variant, detector, variant.batches)
     for way in (LOSSLESS, codec):
+        if way.name in scores:
+            continue
         if way is LOSSLESS and not any(variant.points):
             # Clean inputs are on the grid of such files.
             scores[way.name] = scores["as found"]
@@ -48,7 +54,8 @@ def measured(variant: Variant, detector: Detector, codec: Codec) -> Variant:
             for segment, points in zip(variant.segments, variant.points, strict=True)
         )
         scores[way.name] = _scores(variant, detector, batches)
-    return replace(variant, scores=scores)
+    ways = ("as found", LOSSLESS.name, codec.name)
+    return replace(variant, scores={way: scores[way] for way in ways})
 
 
 def reread(segment: Segment, points: Points, codec: Codec) -> Batch:
@@ -138,14 +145,20 @@ class ThroughFiles:
 
 
 def _scores(variant: Variant, detector: Detector, batches: Iterable[Batch]) -> FrameScores:
-    scores, speaking = [], []
     with torch.inference_mode():
-        for segment, batch in zip(variant.segments, batches, strict=True):
-            scores.append(segment.rows(detector(**batch.to(detector.device).inputs).score))
-            if segment.batch.speaking is not None:
-                speaking.append(segment.rows(segment.batch.speaking))
+        scores = [detector(**batch.to(detector.device).inputs).score for batch in batches]
+    return _of_frames(variant, scores)
+
+
+def _of_frames(variant: Variant, scores: Iterable[Tensor]) -> FrameScores:
+    """Scores (B, T) of each segment, frame by frame, with the labels."""
+    rows, speaking = [], []
+    for segment, score in zip(variant.segments, scores, strict=True):
+        rows.append(segment.rows(score))
+        if segment.batch.speaking is not None:
+            speaking.append(segment.rows(segment.batch.speaking))
     return FrameScores.of_tracks(
-        by_face(variant.segments, scores),
+        by_face(variant.segments, rows),
         by_face(variant.segments, speaking) if speaking else None,
     )
 

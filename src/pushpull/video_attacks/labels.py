@@ -51,7 +51,7 @@ def labelled(
         (True, tensor([[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]]))
     """
     if labels is None:
-        return [_labelled(segment, _decisions(segment, detector)) for segment in segments]
+        return [_by_decisions(segment, detector) for segment in segments]
     tracks = [track for segment in segments for track in segment.clips.tracks]
     found = iter(labels_from_csv(labels, tracks, segments[0].clips.info))
     return [
@@ -171,10 +171,12 @@ def _labelled(segment: Segment, labels: Sequence[NDArray[np.int64]]) -> Segment:
     return replace(segment, batch=replace(segment.batch, speaking=speaking))
 
 
-def _decisions(segment: Segment, detector: Detector) -> list[NDArray[np.int64]]:
-    with torch.inference_mode():
-        output = detector(**segment.batch.to(detector.device).inputs)
-    return [(score > 0).astype(np.int64) for score in segment.rows(output.score)]
+def _by_decisions(segment: Segment, detector: Detector) -> Segment:
+    """The segment with the detector's own decisions, and the scores that they are of."""
+    with torch.no_grad():
+        score = detector(**segment.batch.to(detector.device).inputs).score
+    decided = [(row > 0).astype(np.int64) for row in segment.rows(score)]
+    return replace(_labelled(segment, decided), score=score)
 
 
 def _nearest(times_s: NDArray[np.float64], wanted_s: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from torch import Tensor
+
 from pushpull.attacks import AttackResult, transfer
 from pushpull.attacks import attack as find_adversary
 from pushpull.attacks.space import Space
@@ -68,6 +70,7 @@ def search(
             segments=tuple(segments),
             points=tuple({} for _ in segments),
             batches=tuple(segment.batch for segment in segments),
+            known=_known("as found", [segment.score for segment in segments]),
         )
     ]
     for plan in task.plans:
@@ -97,8 +100,17 @@ def _moved(segments: Sequence[Segment], task: Task, plan: Plan, progress: Progre
         forwards=sum(one.forwards for one in found),
         backwards=sum(one.backwards for one in found),
         losses=tuple(one.curve for one in found),
+        known=_known(
+            "as found" if plan.codec is None else plan.codec.name, [one.score for one in found]
+        ),
         notes=tuple(dict.fromkeys(str(w.message) for w in caught)),
     )
+
+
+def _known(way: str, scores: Sequence[Tensor | None]) -> dict[str, tuple[Tensor, ...]]:
+    """Scores of all segments, if all have them, by how they reached the detector."""
+    there = tuple(score for score in scores if score is not None)
+    return {way: there} if len(there) == len(scores) else {}
 
 
 def _attacked(

@@ -40,6 +40,7 @@ class Segment(ABC):
     Attributes:
         clips: The video, with these faces only.
         batch: One clip for each of them.
+        score: Of the attacked detector on it (B, T), where that is known.
 
     Examples:
         >>> from pushpull.detection import find_faces, read_clips
@@ -59,6 +60,7 @@ class Segment(ABC):
 
     clips: VideoClips
     batch: Batch
+    score: Tensor | None = None
 
     @abstractmethod
     def space(self, batch: Batch, threat: Threat) -> Space:

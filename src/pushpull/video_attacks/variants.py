@@ -61,6 +61,7 @@ class Variant:
         backwards: Those of them with a gradient.
         losses: Mean loss per frame (E, B) of each segment's faces at each evaluation.
         notes: Anything the user should know of the search.
+        known: Scores (B, T) of each segment that are known already, by how it reached the detector.
         scores: By how it reached the detector: "as found", "lossless", "h264 ..."; frames are those
             of each track's grid, tracks have the numbers of their places in the video's list. Empty
             until it is measured.
@@ -91,6 +92,7 @@ class Variant:
     backwards: int = 0
     losses: tuple[Tensor, ...] = ()
     notes: tuple[str, ...] = ()
+    known: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     scores: Mapping[str, FrameScores] = field(default_factory=dict)
 
     @property
