@@ -20,7 +20,7 @@ from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ
 __all__ = ["available_bytes", "check_memory", "needed_bytes"]
 
 PROBES = (8, 16, 24)
-COPIES = 16
+COPIES = 14
 """Tensors of the size of all faces that live at once, measured on PGD of three faces."""
 BESIDES = 300_000_000
 """Codecs, the face finder, what other stages have left."""
