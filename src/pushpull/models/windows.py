@@ -101,6 +101,12 @@ class Piece:
         rows: Its clips.
         seen: Frames that the encoder is given.
         kept: Those of them whose features are kept.
+
+    Examples:
+        >>> from pushpull.models.windows import Piece
+        >>> piece = Piece(rows=slice(0, 1), seen=slice(14, 46), kept=slice(20, 40))
+        >>> piece.kept.stop - piece.kept.start
+        20
     """
 
     rows: slice
