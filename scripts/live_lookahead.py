@@ -24,6 +24,7 @@ from real_clips import replace_section
 
 import pushpull as pp
 from pushpull.detection import Live
+from pushpull.detection.face_finders import overlap
 from pushpull.errors import PushPullError
 from pushpull.media import Part, read_frames, read_waveform
 from pushpull.metrics import average_precision
@@ -114,17 +115,10 @@ def live_scores(
     scores = {}
     for one in said:
         nearest = float(times_s[np.abs(times_s - one.time_s).argmin()])
-        there = overlap(np.array(one.box), boxes[nearest]) >= SAME
+        there = overlap(np.array(one.box), boxes[nearest][None])[0] >= SAME
         if one.final and there and abs(nearest - one.time_s) <= 0.021:
             scores[nearest] = one.score
     return scores
-
-
-def overlap(box: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Intersection over union."""
-    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
-    common = np.prod(np.clip(high - low, 0, None))
-    return float(common / (np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2]) - common))
 
 
 def ap(rows: list[dict[str, Any]], way: str) -> float:
