@@ -174,10 +174,9 @@ def test_a_thread_beside_gives_the_same_scores(talking):
     for beside in (False, True):
         live = Live("synthetic-a", face_finder="dlib", lookahead_s=3.0, beside=beside)
         given = live.push_audio(read_waveform(talking), 0.0)
-        with live.encoders:
-            for frame in read_frames(talking):
-                given += live.push_video(frame.rgb(), frame.time_s)
-            given += live.close()
+        for frame in read_frames(talking):
+            given += live.push_video(frame.rgb(), frame.time_s)
+        given += live.close()
         # Nothing is final before the end, so all of the sound and of the face has been seen.
         found[beside] = [(one.time_s, one.score) for one in given if one.final]
     assert len(found[True]) > 10

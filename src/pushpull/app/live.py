@@ -122,8 +122,6 @@ class Watch:
 
         if self.engine is None:
             self.engine = Live(self.detector, face_finder=self.face_finder, beside=True)
-            # For as long as the process lives.
-            self.engine.encoders.__enter__()
         found = []
         if asked.get("sound"):
             if self.resampler is None or self.resampler.rate_hz != asked["rate_hz"]:

@@ -78,7 +78,7 @@ def live(
         beside=paced,
     )
     teller = Teller(lines=lines, quiet=as_json)
-    with engine.encoders, LiveSource(source, paced=paced) as arrivals:
+    with LiveSource(source, paced=paced) as arrivals:
         if not arrivals.has_sound:
             console.note(f"{source}: has no sound, so nobody can be heard speaking")
         for one in arrivals:
@@ -89,7 +89,7 @@ def live(
             elif one.samples is not None:
                 found = engine.push_audio(one.samples, one.time_s)
             teller.tell(found, begun_s=one.came_s - one.time_s)
-        teller.tell(engine.close(), begun_s=None)
+    teller.tell(engine.close(), begun_s=None)
     summary = teller.summary(arrivals.left_out) | {"pictures": engine.n_frames}
     said = (
         f"{summary['faces']} faces, {summary['scores']} scores, "

@@ -92,12 +92,8 @@ class Encoders:
             cv2.setNumThreads(1)
         return self
 
-    def end(self) -> None:
-        """Let threads go; what has not begun is not done."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
     def __exit__(self, *failure: object) -> None:
-        self.end()
+        self.pool.shutdown(wait=True, cancel_futures=True)
         if self.workers:
             import cv2
 

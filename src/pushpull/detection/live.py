@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -97,7 +98,8 @@ class Live:
         device: As for `detect`.
         lookahead_s: How much of what follows a score waits for before it is final.
         beside: Whether faces are encoded in a thread of their own, which two cores keep up with
-            where one does not. Which scores come with which picture then depends on the machine.
+            where one does not, until `close`. Which scores come with which picture then depends on
+            the machine.
 
     Raises:
         ConfigError: If the lookahead is below 0 or above 3 s.
@@ -132,7 +134,9 @@ class Live:
         self.crop = crop_of(crop, self.detector)
         self.lookahead = round(lookahead_s * MODEL_FPS)
         self.tracker = LiveTracker(choose_face_finder(face_finder).finder)
-        self.encoders = Encoders(1, waiting=MOST_WAITING) if beside else Encoders(0)
+        self.threads = ExitStack()
+        encoders = Encoders(1, waiting=MOST_WAITING) if beside else Encoders(0)
+        self.encoders = self.threads.enter_context(encoders)
         self.sound = Sound()
         self.faces: dict[Trail, Face] = {}
         self.n_faces = self.n_frames = 0
@@ -178,8 +182,8 @@ class Live:
         for trail in followed:
             face = self.faces.get(trail)
             if face is None:
-                face = Face(self.n_faces, self.stream(), self.detector)
-                self.faces[trail] = face
+                stream = VisualStream(self.detector, window=STEP, run=self.encoders.run)
+                face = self.faces[trail] = Face(self.n_faces, stream, self.detector)
                 self.n_faces += 1
             lately = trail.unseen_s(time_s) <= LATELY_S
             box = face.moved_to(trail.predicted(time_s) if lately else trail.last)
@@ -188,10 +192,6 @@ class Live:
                 for tick in ticks:
                     face.show(tick, box, crop)
         return found + self._scores()
-
-    def stream(self) -> VisualStream:
-        """For a new face."""
-        return VisualStream(self.detector, window=STEP, run=self.encoders.run)
 
     def push_audio(self, samples: NDArray[np.float32], time_s: float) -> list[FaceScore]:
         """Take sound; what can be said by now.
@@ -211,7 +211,7 @@ class Live:
     def close(self) -> list[FaceScore]:
         """The end of the stream: what is left to say."""
         found = self._end(list(self.faces))
-        self.encoders.end()
+        self.threads.close()
         return found
 
     def _scores(self) -> list[FaceScore]:
