@@ -15,10 +15,12 @@ from pushpull.cli import app
 from pushpull.cli.options import (
     ATTACK,
     VIDEO_SUFFIXES,
+    VideoChoice,
     attack_settings,
     budget_of,
     videos_in,
 )
+from pushpull.detection import VIDEOS
 from pushpull.errors import ConfigError, MediaError, UnknownName
 
 SHARED = {
@@ -148,3 +150,7 @@ def test_videos_are_files_and_those_of_folders_by_name(tmp_path):
     with pytest.raises(MediaError, match=r"holds no video \(\.avi, .*\); expected at least one"):
         videos_in([empty])
     assert ".mp4" in VIDEO_SUFFIXES
+
+
+def test_ways_of_making_a_video_are_those_of_the_library():
+    assert [choice.value for choice in VideoChoice] == list(VIDEOS)

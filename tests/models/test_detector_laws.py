@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 import torch
+from support.small_detectors import with_lively_norms
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pushpull.errors import ShapeError, UnknownName
 from pushpull.models import MODELS, Detector, build
@@ -26,12 +26,7 @@ def detector(name: str) -> Detector:
     """In eval mode and float64, with batch norms that do something. Tests leave it as it is."""
     torch.manual_seed(0)
     model = build(name).double().eval()
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.8, 1.2)
-            nn.init.normal_(module.bias, std=0.1)
-    return model
+    return with_lively_norms(model)
 
 
 @cache

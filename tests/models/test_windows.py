@@ -8,8 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from support.small_detectors import with_lively_norms
 
 from pushpull.attacks import attack
 from pushpull.defences import Smoothed, Smoothing
@@ -24,12 +23,7 @@ def detector(name):
     torch.manual_seed(0)
     options = {"width": 0.125} if name.endswith("talknet") else {}
     model = build(name, **options).double().eval().requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.8, 1.2)
-            nn.init.normal_(module.bias, std=0.1)
-    return model
+    return with_lively_norms(model)
 
 
 def windows_of(patch, frames):
