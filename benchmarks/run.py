@@ -124,7 +124,8 @@ def document(results: dict[str, Any]) -> str:
     for part, result in results.items():
         lines += ["", *writers[part](result), "", measured_line(result)]
         if part == "cost":
-            lines += ["", *plan_lines(result)]
+            plan = plan_lines(result)
+            lines += ["", *plan] if plan else []
     return "\n".join(lines) + "\n"
 
 
@@ -252,6 +253,7 @@ def plan_lines(result: dict[str, Any]) -> list[str]:
         "| film | processor hours for 10 000 h | memory a process | csv | json | parquet |",
         "|---|---|---|---|---|---|",
     ]
+    rows = []
     for film, text in FILMS.items():
         for run in result.get(film, {}).get("runs", []):
             if run["threads"] == "1" and not run["drawn"] and "bytes" in result[film]:
@@ -260,12 +262,12 @@ def plan_lines(result: dict[str, Any]) -> list[str]:
                     f"{result[film]['bytes'][suffix] / seconds * 3.6e7 / 1e9:.0f} GB"
                     for suffix in ("csv", "json", "parquet")
                 ]
-                lines.append(
+                rows.append(
                     f"| {text} | {1e4 * after['cpu_s'] / seconds:.0f} | {after['peak_mib']} MiB | "
                     + " | ".join(sizes)
                     + " |"
                 )
-    return lines
+    return [*lines, *rows] if rows else []
 
 
 def live_lines(result: dict[str, Any]) -> list[str]:

@@ -53,6 +53,8 @@ MOST_WAITING = 1000
 """Packets that are kept until it is known whether a part begins before the next key frame."""
 
 MADE_ONCE = ("gray", "rgb24")
+"""What is kept once it has been made."""
+
 FULL_RANGE = 2
 """FFmpeg's number of the range 0..255."""
 
