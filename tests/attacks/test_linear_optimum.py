@@ -18,6 +18,7 @@ REACHING: dict[str, dict[str, Any]] = {
     "mim": {"steps": 10, "alpha": 1.0},
     "pgd": {"steps": 12, "alpha": 1.0},
     "apgd": {"steps": 30},
+    "vmi-di": {"steps": 10, "alpha": 1.0, "neighbours": 1, "diversity": 0.0},
 }
 EPS_AV = 5.0
 
@@ -69,7 +70,7 @@ def test_every_gradient_attack_reaches_the_l2_optimum(method: str, modality: str
     steps = dict(REACHING[method])
     if "alpha" in steps:
         # Projected steps turn towards the optimum more slowly than they cross the ball.
-        steps = {"steps": 60, "alpha": {name: one / 5 for name, one in eps.items()}}
+        steps |= {"steps": 60, "alpha": {name: one / 5 for name, one in eps.items()}}
     if method == "apgd":
         steps["steps"] = 60
     attacked = attack(

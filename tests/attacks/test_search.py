@@ -69,6 +69,28 @@ class CountingDetector(ConvDetector):
         return super().visual_local(faces, n_frames)
 
 
+def test_a_probe_has_the_gradient_of_what_is_seen_and_is_never_the_best() -> None:
+    detector, batch = ConvDetector().eval(), random_batch()
+    search = search_of(detector, batch, "both")
+    halved = {"audio": batch.waveform / 2, "visual": batch.faces / 2}
+    expected = plain_gradients(
+        detector, replace(batch, waveform=halved["audio"], faces=halved["visual"])
+    )
+    with held_still(detector):
+        search.loss(search.start)
+        seen = search.probe({k: x * 2 for k, x in halved.items()}, half)
+    for found, gradient in zip(seen.values(), expected, strict=True):
+        # Seen at half its size, so that the chain rule halves the gradient.
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(found, gradient / 2, rtol=0, atol=1e-6 * scale)
+    assert (search.forwards, search.backwards, len(search.curve)) == (2, 1, 1)
+    assert torch.equal(search.best["visual"], batch.faces)
+
+
+def half(batch: Batch) -> Batch:
+    return replace(batch, waveform=batch.waveform / 2, faces=batch.faces / 2)
+
+
 @pytest.mark.parametrize(
     ("modality", "audio", "visual"), [("audio", 6, 1), ("visual", 1, 6), ("both", 6, 6)]
 )
@@ -127,7 +149,7 @@ class HalfDetector(ConvDetector):
 
 
 @pytest.mark.parametrize("around", [False, True])
-@pytest.mark.parametrize("method", ["bim", "mim", "pgd", "apgd", "square", "noise"])
+@pytest.mark.parametrize("method", ["bim", "mim", "pgd", "apgd", "vmi-di", "square", "noise"])
 def test_only_the_detector_is_in_half_precision(method: str, around: bool) -> None:
     detector, batch = HalfDetector(), random_batch()
     assert detector.eval()(**batch.inputs).logits.dtype == torch.bfloat16

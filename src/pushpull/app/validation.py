@@ -10,7 +10,7 @@ from pushpull.errors import ConfigError, UnknownName
 __all__ = ["CHOICES", "STEPS", "attack_request", "one_of", "whole_number"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "attack": ("pgd", "fgsm", "bim", "mim", "apgd", "square", "noise"),
+    "attack": ("pgd", "fgsm", "bim", "mim", "apgd", "vmi-di", "square", "noise"),
     "modality": ("both", "audio", "visual"),
     "objective": ("all", "av", "margin", "feature"),
     "norm": ("linf", "l2"),
@@ -19,7 +19,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """The first of each is the default."""
 
-STEPS = {"pgd": 10, "bim": 10, "mim": 10, "apgd": 20, "square": 200, "noise": 1, "fgsm": None}
+STEPS = {
+    "pgd": 10, "bim": 10, "mim": 10, "apgd": 20, "vmi-di": 10, "square": 200, "noise": 1,
+    "fgsm": None,
+}  # fmt: skip
 """Default steps of each attack; fgsm has one and takes no number."""
 
 MOST_STEPS = 1000

@@ -10,7 +10,7 @@ from pushpull.attacks.search import Search, at_least_one
 from pushpull.attacks.space import Deltas
 from pushpull.errors import ConfigError
 
-__all__ = ["ascend", "fgsm"]
+__all__ = ["accumulated", "ascend", "fgsm"]
 
 
 def ascend(
@@ -70,7 +70,7 @@ def ascend(
         for _ in range(steps):
             _, gradients = search.gradient(deltas)
             if decay:
-                momentum = _accumulated(search, momentum, gradients, decay)
+                momentum = accumulated(search, momentum, gradients, decay)
                 gradients = momentum
             for name, region in search.regions.items():
                 step = region.direction(gradients[name]).mul_(alpha[name])
@@ -101,7 +101,33 @@ def fgsm(search: Search, generator: torch.Generator) -> None:
     ascend(search, generator, steps=1)
 
 
-def _accumulated(search: Search, momentum: Deltas, gradients: Deltas, decay: float) -> Deltas:
+def accumulated(search: Search, momentum: Deltas, gradients: Deltas, decay: float) -> Deltas:
+    """Gradients over their L1 norms, row by row, added to a share of those before.
+
+    Source: Dong et al., CVPR 2018, equation 6.
+
+    Args:
+        search: What is attacked.
+        momentum: What was accumulated so far; empty at first.
+        gradients: The newest.
+        decay: Share of `momentum` that is kept.
+
+    Examples:
+        >>> from pushpull.attacks.gradient import accumulated
+        >>> from pushpull.attacks.search import Search
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch, Clip
+        >>> clip = Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        >>> space = CropSpace(Batch.from_clips([clip]), Threat.of(5, modality="audio"))
+        >>> objective = build_objective("margin", Goal(labels=torch.ones(1, 1)))
+        >>> search = Search(build("light_asd"), space, objective)
+        >>> ones = {"audio": torch.ones(1, 640)}
+        >>> float(accumulated(search, ones, ones, decay=1.0)["audio"].sum())
+        641.0
+    """
     kept = {}
     for name, region in search.regions.items():
         gradient = region.valid(gradients[name])

@@ -11,6 +11,7 @@ from pushpull.attacks.apgd import apgd
 from pushpull.attacks.gradient import ascend, fgsm
 from pushpull.attacks.noise import noise
 from pushpull.attacks.square import square
+from pushpull.attacks.variance import vmi_di
 from pushpull.errors import UnknownName
 
 __all__ = ["ATTACKS", "attack_named", "options_of"]
@@ -21,6 +22,7 @@ ATTACKS: dict[str, Callable[..., None]] = {
     "mim": partial(ascend, decay=1.0),
     "pgd": partial(ascend, random_start=True),
     "apgd": apgd,
+    "vmi-di": vmi_di,
     "square": square,
     "noise": noise,
 }

@@ -32,7 +32,7 @@ class AttackResult:
         speaking: Labels (B, T) that were attacked.
         score: Log-odds (B, T) of the attacked detector on `batch`.
         loss: Mean of the objective over the valid frames of each clip (B,).
-        curve: The same (E, B) at each evaluation, in order.
+        curve: The same (E, B) at each evaluation of a candidate, in order.
         linf: Largest change of each moved row, for each modality (N,) float64.
         l2: Euclidean norm of the change, likewise.
         vanished: Modalities whose budget is below one step of the grid, so that nothing changed.

@@ -36,7 +36,7 @@ class Search:
         best_loss: Its loss, the sum over the valid frames of each group (G,).
         score: Scores of the detector on it (B, T).
         loss_per_clip: Mean loss of each clip's valid frames on it (B,).
-        curve: Mean loss of each clip's valid frames (B,) at each evaluation.
+        curve: Mean loss of each clip's valid frames (B,) at each evaluation but those of `probe`.
         forwards: Evaluations, each of the whole batch.
         backwards: Those of them with a gradient.
 
@@ -98,37 +98,39 @@ class Search:
         Raises:
             GradientError: If the objective does not depend on the input, or not finitely.
         """
-        with torch.enable_grad():
-            points = {k: x.detach().requires_grad_() for k, x in self._placed(deltas).items()}
-            smooth = self.space.smooth(points)
-            if smooth is None:
-                output = self._output(self.space.to_batch(points), points, self._kept)
-            else:
-                output = self._output(smooth, points, self._kept_smooth)
-            ascended = self._objective.ascend(output)
-            if not ascended.requires_grad:
-                raise GradientError(
-                    "the objective does not depend on the attacked input: the detector detaches it"
-                )
-            total = ascended.masked_fill(~output.mask, 0.0).sum()
-            found = torch.autograd.grad(
-                total, list(points.values()), allow_unused=True, materialize_grads=True
-            )
+        points, smooth, output, ascended, found = self._slopes(self._placed(deltas))
         with torch.no_grad():
             same = self._objective.judge is self._objective.ascend
             step = self.forwards
             points = {k: x.detach() for k, x in points.items()}
-            if smooth is not None:
+            if smooth:
                 output = self._output(self.space.to_batch(points), points, self._kept)
             judged = ascended.detach()
-            if smooth is not None or not same:
+            if smooth or not same:
                 judged = self._objective.judge(output)
             loss = self._record(points, output, judged)
             self.backwards += 1
-            gradients = dict(zip(points, found, strict=True))
-            for name, gradient in gradients.items():
+            for name, gradient in found.items():
                 self._check_gradient(name, gradient, step)
-        return loss, gradients
+        return loss, found
+
+    def probe(self, points: Points, seen: Callable[[Batch], Batch]) -> Deltas:
+        """The gradient of what is ascended at any points, of which the detector sees `seen`.
+
+        It is counted, but is no candidate for the best: points may lie outside their regions.
+        `seen` must leave an input that is not attacked as it is, and be differentiable.
+
+        Raises:
+            GradientError: As `gradient`.
+        """
+        step = self.forwards
+        *_, found = self._slopes(points, seen)
+        self.forwards += 1
+        self.backwards += 1
+        self._watch(self.forwards)
+        for name, gradient in found.items():
+            self._check_gradient(name, gradient, step)
+        return found
 
     def pick(
         self, better: Tensor, new: dict[str, Tensor], old: dict[str, Tensor]
@@ -146,6 +148,29 @@ class Search:
 
     def _over_rows(self, name: str, of_groups: Tensor, like: Tensor) -> Tensor:
         return of_groups[self.space.row_groups[name]].view(-1, *[1] * (like.dim() - 1))
+
+    def _slopes(
+        self, points: Points, seen: Callable[[Batch], Batch] = lambda batch: batch
+    ) -> tuple[Points, bool, Output, Tensor, Deltas]:
+        """Points that were differentiated, whether smoothly, what came out, and the gradients."""
+        with torch.enable_grad():
+            points = {k: x.detach().requires_grad_() for k, x in points.items()}
+            smooth = self.space.smooth(points)
+            if smooth is None:
+                output = self._output(seen(self.space.to_batch(points)), points, self._kept)
+            else:
+                output = self._output(seen(smooth), points, self._kept_smooth)
+            ascended = self._objective.ascend(output)
+            if not ascended.requires_grad:
+                raise GradientError(
+                    "the objective does not depend on the attacked input: the detector detaches it"
+                )
+            total = ascended.masked_fill(~output.mask, 0.0).sum()
+            found = torch.autograd.grad(
+                total, list(points.values()), allow_unused=True, materialize_grads=True
+            )
+        gradients = dict(zip(points, found, strict=True))
+        return points, smooth is not None, output, ascended, gradients
 
     def _placed(self, deltas: Deltas) -> Points:
         return {name: self.regions[name].place(delta) for name, delta in deltas.items()}
@@ -173,7 +198,7 @@ class Search:
         score = log_odds(output.logits).detach()
         groups = self.space.clip_groups
         loss = clips.new_zeros(self._n_groups).index_add(0, groups, clips)
-        if self.forwards == 1:
+        if len(self.curve) == 1:
             self.best, self.best_loss = points, loss
             self.score, self.loss_per_clip = score, mean
             return loss

@@ -191,7 +191,7 @@ VideoOption = Annotated[
 SURROGATE = typer.Option("--surrogate", help="Detector that adversaries are made on (transfer).")
 SurrogateOption = Annotated[str | None, SURROGATE]
 SurrogatesOption = Annotated[list[str] | None, SURROGATE]
-ATTACK = typer.Option("--attack", "-a", help="fgsm, bim, mim, pgd, apgd, square or noise.")
+ATTACK = typer.Option("--attack", "-a", help="fgsm, bim, mim, pgd, apgd, vmi-di, square or noise.")
 AttackOption = Annotated[str, ATTACK]
 AnyAttackOption = Annotated[str | None, ATTACK]
 EpsOption = Annotated[
