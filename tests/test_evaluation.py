@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from pushpull.attacks.air import OverTheAir, Rooms
+from pushpull.attacks.threat import Threat
+from pushpull.attacks.universal import UniversalPattern
 from pushpull.data import open_tracks
-from pushpull.errors import DatasetError, PushPullError
+from pushpull.errors import ConfigError, DatasetError, PushPullError
 from pushpull.evaluation import (
     Evaluation,
     TrackInfo,
     TrackScores,
     attacker,
+    evaluate,
     pooled,
     score_tracks,
 )
@@ -107,6 +111,27 @@ def test_an_attack_lowers_what_it_attacks(dataset, checkpoint) -> None:
         return float(np.logaddexp(0, -scores.margin).mean())
 
     assert loss(attacker("bim", eps=20, steps=3)) > loss(None)
+
+
+def test_a_pattern_is_in_every_track_and_rooms_are_held_out(dataset, checkpoint) -> None:
+    detector, tracks = load(checkpoint), open_tracks(dataset, "val")
+    pattern = UniversalPattern.random(Threat.of(100))
+    example = tracks[0]
+    batch = Batch.from_clips([example.clip])
+    with torch.no_grad():
+        wanted = detector(**pattern.apply(batch).inputs).score[0].numpy()
+    scored = {s.info.number: s for s in score_tracks(detector, tracks, perturb=attacker(pattern))}
+    assert scored[0].scores.score == pytest.approx(wanted, abs=1e-4)
+    rooms = OverTheAir(rooms=Rooms(response_s=0.02), listeners=2)
+    moved = attacker("fgsm", air=rooms, modality="audio", eps=100)(detector, batch, 0)
+    assert torch.equal(moved.faces, batch.faces)
+    assert not torch.equal(moved.waveform, batch.waveform)
+    assert torch.equal(moved.speaking, batch.speaking)
+    for wrong in ({"air": rooms}, {"eps": 5}):
+        with pytest.raises(ConfigError, match="is given beside a universal pattern"):
+            attacker(pattern, **wrong)
+    with pytest.raises(ConfigError, match="air is given without an attack"):
+        evaluate(detector, dataset, air=rooms)
 
 
 def test_the_command_and_the_official_score_agree(dataset, checkpoint, pushpull, tmp_path) -> None:

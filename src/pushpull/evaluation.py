@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pushpull.annotations import write_predictions, write_truth
 from pushpull.attacks import AttackSettings
 from pushpull.attacks import attack as find_adversary
+from pushpull.attacks.air import OverTheAir, over_the_air
+from pushpull.attacks.universal import UniversalPattern
 from pushpull.data import Tracks, index_of, open_tracks, read_about
 from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
@@ -214,10 +216,20 @@ def _files(kinds: Iterable[str]) -> list[str]:
     return ["truth.csv", *(f"{kind}.csv" for kind in kinds), "results.json"]
 
 
-def attacker(attack: str | AttackSettings = "pgd", **settings: Any) -> Perturb:
+def attacker(
+    attack: str | AttackSettings | UniversalPattern = "pgd",
+    *,
+    air: OverTheAir | None = None,
+    **settings: Any,
+) -> Perturb:
     """What makes adversaries of batches by `pushpull.attacks.attack`, on their labels.
 
     Each batch has a seed of its own, that of the settings and its number.
+
+    Args:
+        attack: A name from `pushpull.attacks.ATTACKS`, settings, or a pattern that all clips get.
+        air: Rooms in which what is found is played; it is heard in a room not seen before.
+        **settings: Of the attack.
 
     Raises:
         UnknownName: If there is no such attack or objective.
@@ -234,13 +246,33 @@ def attacker(attack: str | AttackSettings = "pgd", **settings: Any) -> Perturb:
         >>> float((moved.faces - batch.faces).abs().max())
         0.5
     """
-    asked = AttackSettings.of(attack, **settings)
+    asked = _asked(attack, settings, air)
 
     def perturb(detector: Detector, batch: Batch, number: int) -> Batch:
-        found = find_adversary(detector, batch, replace(asked, seed=asked.seed + number))
-        return replace(found.batch, speaking=batch.speaking)
+        if isinstance(asked, UniversalPattern):
+            return asked.apply(batch)
+        own = replace(asked, seed=asked.seed + number)
+        if air is not None:
+            rooms = replace(air, seed=air.seed + number)
+            found = over_the_air(detector, batch, own, air=rooms, held_out=1).adversary
+        else:
+            found = find_adversary(detector, batch, own).batch
+        return replace(found, speaking=batch.speaking)
 
     return perturb
+
+
+def _asked(
+    attack: str | AttackSettings | UniversalPattern,
+    settings: Mapping[str, Any],
+    air: OverTheAir | None,
+) -> AttackSettings | UniversalPattern:
+    if not isinstance(attack, UniversalPattern):
+        return AttackSettings.of(attack, **settings)
+    if settings or air is not None:
+        given = sorted(settings) or ["air"]
+        raise ConfigError(f"{', '.join(given)} is given beside a universal pattern, which is fixed")
+    return attack
 
 
 def score_tracks(
@@ -334,7 +366,8 @@ def evaluate(
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     split: str = "test",
-    attack: str | AttackSettings | None = None,
+    attack: str | AttackSettings | UniversalPattern | None = None,
+    air: OverTheAir | None = None,
     limit: int = 0,
     batch_frames: int = 2500,
     device: str | None = None,
@@ -349,7 +382,9 @@ def evaluate(
         out: Folder to save the results in; see `Evaluation.save`.
         overwrite: Whether files of any other making may be replaced there.
         split: Of the data set.
-        attack: A name from `pushpull.attacks.ATTACKS`, or settings; None for none.
+        attack: A name from `pushpull.attacks.ATTACKS`, settings, or a pattern that all clips get;
+            None for none.
+        air: Rooms in which an attack's sound is played; it is heard in a room not seen before.
         limit: Score the first so many tracks; 0 for all.
         batch_frames: Frames run at once.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
@@ -370,15 +405,16 @@ def evaluate(
         >>> found.clean.tracks, found.adversarial.accuracy <= found.clean.accuracy
         (4, True)
     """
-    if attack is None and settings:
-        raise ConfigError(f"{', '.join(sorted(settings))} is given without an attack; name one")
-    asked = None if attack is None else AttackSettings.of(attack, **settings)
+    given = [*sorted(settings), *([] if air is None else ["air"])]
+    if attack is None and given:
+        raise ConfigError(f"{', '.join(given)} is given without an attack; name one")
+    asked = None if attack is None else _asked(attack, settings, air)
     root = Path(root)
     tracks = open_tracks(root, split)
     numbers = range(min(limit or len(tracks), len(tracks)))
     kinds: dict[str, Perturb | None] = {"clean": None}
     if asked is not None:
-        kinds["adversarial"] = attacker(asked)
+        kinds["adversarial"] = attacker(asked, air=air)
     model = resolve_detector(detector, device=device)
     about = read_about(root)
     data = {
@@ -387,13 +423,16 @@ def evaluate(
         "split": split,
         "made": None if about is None else about["made"],
     }
+    attacked = None if asked is None else asked.as_dict()
+    if attacked is not None and air is not None:
+        attacked["air"] = air.as_dict()
     origin = Origin(
         command="evaluate",
         inputs=(index_of(root, split),),
         settings={
             "detector": model.card.as_dict(),
             "data": data,
-            "attack": None if asked is None else asked.as_dict(),
+            "attack": attacked,
             "limit": limit,
             "batch_frames": batch_frames,
         },
@@ -423,7 +462,7 @@ def evaluate(
         adversarial=scores.get("adversarial"),
         detector=model.card.as_dict(),
         data=data,
-        attack=None if asked is None else asked.as_dict(),
+        attack=attacked,
         seconds=seconds,
         origin=origin,
     )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pushpull.errors import ConfigError
+from pushpull.media import read_waveform
 from pushpull.models import build
 from pushpull.models.checkpoints import save
 from pushpull.training import read_config
@@ -48,6 +49,38 @@ def test_an_evaluation_is_the_document_that_it_writes(document, checkpoint, data
     )
     assert record["clean"]["tracks"] == 2
     assert "adversarial" not in record
+
+
+def test_a_pattern_is_made_and_tried(document, pushpull, checkpoint, dataset, tmp_path):
+    out = tmp_path / "pattern"
+    line = ("universal", checkpoint, dataset, "--out", out, "--target", "silent", "--eps", 20)
+    code, record, err = document(*line, "--steps", 6, "--batch-frames", 40, "--period", 0.2)
+    assert (code, record["kind"], err) == (0, "universal", "")
+    assert record["pattern"]["eps"] == {"audio": 0.002, "visual": 2.0}
+    assert (record["pattern"]["period_s"], record["pattern"]["n_faces"]) == (0.2, 1)
+    assert len(record["curve"]) == 6
+    assert len(read_waveform(out / "pattern.wav")) == 3200
+    for name in ("pattern", "control"):
+        code, tried, err = document(
+            "evaluate", checkpoint, dataset, "--split", "train", "--pattern",
+            out / f"{name}.safetensors", "--out", tmp_path / f"with-{name}",
+        )  # fmt: skip
+        assert (code, err) == (0, "")
+        assert tried["attack"]["attack"] == "universal"
+        assert tried["clean"]["accuracy"] is not None
+        assert tried["attack"]["period_s"] == 0.2
+    code, _, err = pushpull("evaluate", checkpoint, dataset, "--pattern", out, "-a", "pgd")
+    assert code == 2
+    assert "takes the place of --attack" in err
+
+
+def test_an_evaluation_over_the_air_says_what_rooms(document, checkpoint, dataset, tmp_path):
+    line = ("evaluate", checkpoint, dataset, "--limit", 1, "--out", tmp_path, "--air")
+    code, record, err = document(*line, "-a", "fgsm", "--modality", "audio", "--eps", 100)
+    assert (code, err) == (0, "")
+    assert record["attack"]["air"]["listeners"] == 4
+    assert record["attack"]["air"]["rooms"]["absorption"] == [0.2, 0.7]
+    assert record["adversarial"]["frames"] == record["clean"]["frames"]
 
 
 def test_weights_are_one_document(document):

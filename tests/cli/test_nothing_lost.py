@@ -31,6 +31,8 @@ def lines(video, weights, data, out):
                    ("--threshold", 0.6)),
         "attack": (attack, "talk/results.json", ("--eps", 3)),
         "evaluate": (("evaluate", weights, data, "--out", out), "clean.csv", ("--limit", 1)),
+        "universal": (("universal", weights, data, "--steps", 1, "--limit", 2, "--out", out),
+                      "pattern.safetensors", ("--eps", 3)),
         "audit": (("audit", weights, data, "--fast", "--split", "train", "--out", out), "audit.md",
                   None),
         "reproduce": (("reproduce", "figure4", "--out", out), "report.html", None),

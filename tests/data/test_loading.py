@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushpull.data import Plan, loader, open_tracks
-from pushpull.data.loading import batches_of
+from pushpull.data.loading import batches_of, in_batches
 from pushpull.errors import ConfigError, DatasetError
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=60)
@@ -33,6 +33,15 @@ def test_every_track_is_in_one_batch_of_like_length(n, batch_frames, share, seed
         # At most what processes need, and what was left over, on top.
         if len(members) >= 2 * share:
             assert padded - share * n_frames[members].max() < batch_frames
+
+
+def test_a_whole_split_is_in_batches_once(dataset) -> None:
+    tracks = open_tracks(dataset, "train")
+    batches = in_batches(tracks, 30)
+    assert sorted(n for b in batches for n in b.n_frames.tolist()) == sorted(tracks.n_frames)
+    assert all(b.faces.dtype == torch.uint8 for b in batches)
+    few = in_batches(tracks, 30, limit=3)
+    assert sorted(n for b in few for n in b.n_frames.tolist()) == sorted(tracks.n_frames[:3])
 
 
 def loaded(dataset, workers=0, batch_frames=30, **plan):

@@ -78,8 +78,8 @@ def about(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     videos.detect, live, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
-    detectors.audit, detectors.reproduce, detectors.score, detectors.weights, detectors.export,
-    videos.demo,
+    detectors.universal, detectors.audit, detectors.reproduce, detectors.score, detectors.weights,
+    detectors.export, videos.demo,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)

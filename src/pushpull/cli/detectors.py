@@ -1,4 +1,4 @@
-"""Commands on detectors: train, configs, evaluate, audit, reproduce, score, weights, export."""
+"""Commands on detectors: train, evaluate, universal, audit, reproduce, score and what they need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from pushpull.cli.options import (
     AnyOutOption,
     AnySeedOption,
     AttackOption,
+    BatchFramesOption,
     DataArgument,
     DetectorArgument,
     DeviceChoice,
@@ -40,6 +41,8 @@ from pushpull.cli.options import (
     SplitOption,
     StepsOption,
     SurrogatesOption,
+    TargetChoice,
+    TargetOption,
     WorkersOption,
     attack_settings,
     budget_of,
@@ -47,7 +50,21 @@ from pushpull.cli.options import (
 from pushpull.report.tables import percent
 from pushpull.runtime.records import read_json
 
-__all__ = ["audit", "configs", "evaluate", "export", "reproduce", "score", "train", "weights"]
+if TYPE_CHECKING:
+    from pushpull.attacks import AttackSettings
+    from pushpull.attacks.universal import UniversalPattern
+
+__all__ = [
+    "audit",
+    "configs",
+    "evaluate",
+    "export",
+    "reproduce",
+    "score",
+    "train",
+    "universal",
+    "weights",
+]
 
 
 def train(
@@ -144,8 +161,18 @@ def evaluate(
     modality: ModalityOption = ModalityChoice.both,
     norm: NormOption = NormChoice.linf,
     objective: ObjectiveOption = "all",
+    air: Annotated[
+        bool,
+        typer.Option(
+            "--air", help="Play the sound that is found in simulated rooms; with --modality audio."
+        ),
+    ] = False,
+    pattern: Annotated[
+        Path | None,
+        typer.Option(help="In place of --attack: what `pushpull universal` found, for all clips."),
+    ] = None,
     limit: LimitOption = None,
-    batch_frames: Annotated[int, typer.Option(help="Frames run at once.")] = 2500,
+    batch_frames: BatchFramesOption = 2500,
     seed: SeedOption = 0,
     out: OutOption = Path("pushpull-evaluate"),
     device: DeviceOption = DeviceChoice.auto,
@@ -158,10 +185,16 @@ def evaluate(
     Each case is scored by itself too. Writes results.json, and truth.csv with clean.csv and
     adversarial.csv for `pushpull score`.
     """
+    from pushpull.attacks.air import OverTheAir
+    from pushpull.attacks.universal import UniversalPattern
     from pushpull.evaluation import evaluate as evaluate_detector
 
     console = Console(as_json=as_json, quiet=quiet)
-    asked = None
+    if pattern is not None and attack is not None:
+        raise typer.BadParameter("takes the place of --attack; give one", param_hint="--pattern")
+    asked: AttackSettings | UniversalPattern | None = None
+    if pattern is not None:
+        asked = UniversalPattern.load(pattern)
     if attack is not None:
         asked = attack_settings(
             attack,
@@ -180,6 +213,7 @@ def evaluate(
             overwrite=overwrite,
             split=split,
             attack=asked,
+            air=OverTheAir(listeners=4, seed=seed) if air else None,
             limit=limit or 0,
             batch_frames=batch_frames,
             device=device.value,
@@ -188,6 +222,90 @@ def evaluate(
     record = read_json(out / "results.json", kind="evaluation")
     lines = [*evaluation_lines(record), str(out / "results.json")]
     console.result(record, kind="evaluation", lines=lines)
+
+
+def universal(
+    detector: DetectorArgument,
+    data: DataArgument,
+    split: SplitOption = "train",
+    eps: EpsOption = "5",
+    steps: StepsOption = None,
+    modality: ModalityOption = ModalityChoice.both,
+    objective: ObjectiveOption = "all",
+    target: TargetOption = TargetChoice.none,
+    period: Annotated[float, typer.Option(help="Seconds of the sound's loop.")] = 1.0,
+    faces: Annotated[int, typer.Option(help="Pictures of the faces' loop.")] = 1,
+    limit: LimitOption = None,
+    batch_frames: BatchFramesOption = 250,
+    seed: SeedOption = 0,
+    out: OutOption = Path("pushpull-universal"),
+    device: DeviceOption = DeviceChoice.auto,
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Find one sound and one face pattern that mislead on all clips.
+
+    Writes pattern.safetensors, control.safetensors (noise of the same budget) and pattern.wav, for
+    `pushpull evaluate --pattern` on other people's clips, and results.json.
+    """
+    from pushpull.attacks.universal import UniversalPattern
+    from pushpull.attacks.universal import universal as find_pattern
+    from pushpull.data import index_of, open_tracks
+    from pushpull.data.loading import in_batches
+    from pushpull.media import write_wav
+    from pushpull.models.weights import resolve_detector
+    from pushpull.runtime.outputs import Origin, Outputs
+    from pushpull.runtime.records import write_json
+
+    console = Console(as_json=as_json, quiet=quiet)
+    model = resolve_detector(detector, device=device.value)
+    how: dict[str, Any] = {
+        "eps": budget_of(eps),
+        "steps": 200 if steps is None else steps,
+        "modality": modality.value,
+        "objective": objective,
+        "targeted": True if target is TargetChoice.none else target.value,
+        "period_s": period,
+        "n_faces": faces,
+        "seed": seed,
+    }
+    tracks = open_tracks(data, split)
+    settings = how | {"limit": limit, "batch_frames": batch_frames, "split": split}
+    origin = Origin(
+        command="universal",
+        inputs=(index_of(data, split),),
+        settings={"detector": model.card.as_dict(), **settings},
+    )
+    outputs = Outputs(folder=out, origin=origin, overwrite=overwrite)
+    names = ["pattern.safetensors", "control.safetensors", "pattern.wav", "results.json"]
+    # What may not be replaced is said before minutes of work.
+    outputs.check(names)
+    curve: list[float] = []
+    with console.progress(data.name) as report:
+
+        def watch(step: int, loss: float) -> None:
+            curve.append(loss)
+            report("steps", step, how["steps"])
+
+        batches = in_batches(tracks, batch_frames, limit=limit or 0)
+        found = find_pattern(model, batches, **how, watch=watch)
+    control = UniversalPattern.random(found.threat, period_s=period, n_faces=faces, seed=seed)
+    record = {"settings": settings, "pattern": found.as_dict(), "curve": curve}
+    with outputs.writing(names) as paths:
+        found.save(paths["pattern.safetensors"])
+        control.save(paths["control.safetensors"])
+        write_wav(paths["pattern.wav"], found.waveform.numpy())
+        write_json(paths["results.json"], record, kind="universal")
+    # Batches differ, so that one loss says little: a tenth of them at each end.
+    few = max(1, len(curve) // 10)
+    first, last = (sum(part) / few for part in (curve[:few], curve[-few:]))
+    lines = [
+        f"{len(batches)} batches, {len(curve)} steps: objective per frame {first:.2f} at first, "
+        f"{last:.2f} at last",
+        *(str(out / name) for name in names),
+    ]
+    console.result(record, kind="universal", lines=lines)
 
 
 def audit(

@@ -21,6 +21,7 @@ __all__ = [
     "AnySeedOption",
     "AttackOption",
     "AudioTrackOption",
+    "BatchFramesOption",
     "CropChoice",
     "CropOption",
     "DataArgument",
@@ -55,6 +56,7 @@ __all__ = [
     "SurrogatesOption",
     "SurviveChoice",
     "TargetChoice",
+    "TargetOption",
     "VideoChoice",
     "VideoOption",
     "VideosArgument",
@@ -211,6 +213,10 @@ NormOption = Annotated[NormChoice, typer.Option("--norm", help="Norm of the budg
 ObjectiveOption = Annotated[
     str, typer.Option("--objective", help="What is maximised: all, av, margin or feature.")
 ]
+TargetOption = Annotated[
+    TargetChoice, typer.Option("--target", help="Class that all frames are to be taken for.")
+]
+BatchFramesOption = Annotated[int, typer.Option("--batch-frames", help="Frames run at once.")]
 SEED = typer.Option("--seed", min=0, help="Of everything random.")
 SeedOption = Annotated[int, SEED]
 AnySeedOption = Annotated[int | None, SEED]

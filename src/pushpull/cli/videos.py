@@ -42,6 +42,7 @@ from pushpull.cli.options import (
     SurrogateOption,
     SurviveChoice,
     TargetChoice,
+    TargetOption,
     VideoChoice,
     VideoOption,
     VideosArgument,
@@ -212,9 +213,7 @@ def attack(
     modality: ModalityOption = ModalityChoice.both,
     norm: NormOption = NormChoice.linf,
     objective: ObjectiveOption = "all",
-    target: Annotated[
-        TargetChoice, typer.Option(help="Class that all frames are to be taken for.")
-    ] = TargetChoice.none,
+    target: TargetOption = TargetChoice.none,
     surrogate: SurrogateOption = None,
     labels: Annotated[
         Path | None,

@@ -21,7 +21,7 @@ from pushpull.errors import ConfigError, DatasetError
 from pushpull.runtime.interrupts import without_interrupts
 from pushpull.schema import Batch, Clip
 
-__all__ = ["Plan", "batches_of", "loader"]
+__all__ = ["Plan", "batches_of", "in_batches", "loader"]
 
 
 def batches_of(
@@ -61,6 +61,29 @@ def batches_of(
         batches.append(order[at : at + size])
         at += size
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def in_batches(tracks: Tracks, batch_frames: int, *, limit: int = 0, seed: int = 0) -> list[Batch]:
+    """All tracks of a split, or the first so many, in batches of like length, faces as bytes.
+
+    Raises:
+        DatasetError: If there is no track.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+        >>> from pushpull.data.loading import in_batches
+        >>> write_synth(Path("synthetic"), SynthConfig(tracks=5, min_frames=6, max_frames=6))
+        >>> tracks = open_tracks(Path("synthetic"), "train")
+        >>> sorted(len(batch.faces) for batch in in_batches(tracks, 12))
+        [1, 2]
+    """
+    lengths = tracks.n_frames[: limit or len(tracks)]
+    if not len(lengths):
+        raise DatasetError("the split has no tracks; expected at least one")
+    members = batches_of(lengths, batch_frames, np.random.default_rng(seed))
+    clips = ([tracks.clip(int(i)) for i in some] for some in members)
+    return [Batch.from_clips(one, keep_bytes=True) for one in clips]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,7 @@ SCHEMA_VERSIONS = {
     "training": 1,
     "training-settings": 1,
     "transcript": 1,
+    "universal": 1,
     "video-attack": 1,
     "video-attacks": 1,
     "weights": 1,
