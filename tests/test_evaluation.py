@@ -24,13 +24,14 @@ from pushpull.models.checkpoints import load
 from pushpull.schema import Batch, FrameScores
 
 
-def track(number, score, speaking, case="") -> TrackScores:
+def track(number, score, speaking, case="", video="v", person="") -> TrackScores:
     n = len(score)
     info = TrackInfo(
         number=number,
         track_id=f"t{number}",
-        video_id="v",
+        video_id=video,
         case=case,
+        person=person,
         timestamps_s=np.arange(n) / 25,
         boxes=np.tile([0.0, 0.0, 1.0, 1.0], (n, 1)),
     )
@@ -79,6 +80,32 @@ def test_a_record_holds_shares_and_intervals() -> None:
     }  # fmt: skip
     assert record["adversarial"]["accuracy"] == pytest.approx(1 / 5)
     assert "adversarial" not in evaluation(ROWS).as_dict(draws=0)
+
+
+def test_intervals_are_over_what_is_independent() -> None:
+    def rows(videos, people):
+        scores = np.random.default_rng(0).normal(size=(4, 8))
+        named = zip(videos, people, strict=True)
+        return [
+            track(k, scores[k] + [1, 0] * 4, [1, 0] * 4, video=video, person=person)
+            for k, (video, person) in enumerate(named)
+        ]
+
+    for videos, people, unit in (
+        ("abcd", "abcd", "tracks"),
+        ("aabb", "abcd", "videos"),
+        ("abcd", "aabb", "people"),
+        ("aabb", ["a", "a", "b", ""], "videos"),
+        ("aaaa", "aaaa", "tracks"),
+        ("aaaa", ["", "", "", ""], "tracks"),
+    ):
+        found = evaluation(rows(videos, people))
+        assert found.drawn == unit
+        record = found.as_dict(draws=50)["clean"]
+        assert record["interval_over"] == unit
+        names = {"people": people, "videos": videos, "tracks": "abcd"}[unit]
+        groups = np.repeat([*names], 8)
+        assert tuple(record["interval"]) == found.clean.interval(draws=50, groups=groups)
 
 
 def test_a_notebook_shows_escaped_percent() -> None:

@@ -11,6 +11,7 @@ PushPullError
 ├── CheckpointError    weights that cannot be loaded
 ├── BudgetError        an adversary outside its budget, range or valid part
 ├── GradientError      a gradient that is not there or not finite
+├── RecordError        a record of results that cannot be used
 └── OutputError        a result that cannot be written
     └── OutputExists   a file that is there already and may not be replaced
 
@@ -38,6 +39,7 @@ __all__ = [
     "OutputError",
     "OutputExists",
     "PushPullError",
+    "RecordError",
     "ShapeError",
     "UnknownName",
     "foreseen",
@@ -249,6 +251,19 @@ class GradientError(PushPullError):
             ...
         pushpull.errors.GradientError: the loss of clip 0 is not finite at step 0: the
         detector returned NaN or infinite logits
+    """
+
+
+class RecordError(PushPullError):
+    """A record of results cannot be used.
+
+    Examples:
+        >>> from pushpull.leaderboard import read_board
+        >>> read_board("nowhere.json")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.RecordError: nowhere.json: cannot be read (No such file or directory); give
+        the file of a leaderboard
     """
 
 

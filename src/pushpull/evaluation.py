@@ -56,6 +56,7 @@ class TrackInfo:
         case: Relation of mouth and sound, where that is known.
         timestamps_s: Time of each frame (T,).
         boxes: In shares of the picture (T, 4).
+        person: Who is seen, where that is known.
 
     Examples:
         >>> from pushpull.evaluation import TrackInfo
@@ -77,6 +78,7 @@ class TrackInfo:
     case: str
     timestamps_s: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,21 +156,53 @@ class Evaluation:
         numbers = {c: [t.number for t in self.tracks if t.case == c] for c in cases}
         return {c: scores.subset(np.isin(scores.track, of)) for c, of in numbers.items()}
 
+    @property
+    def drawn(self) -> str:
+        """What intervals are over: "people" or "videos" with several tracks each, else "tracks".
+
+        Tracks of one person, or of one video, are not independent.
+        """
+        named = {
+            "people": [t.person for t in self.tracks],
+            "videos": [t.video_id for t in self.tracks],
+        }
+        for unit, names in named.items():
+            if all(names) and 1 < len(set(names)) < len(names):
+                return unit
+        return "tracks"
+
+    def interval(self, kind: str = "clean", *, draws: int = 1000) -> tuple[float, float] | None:
+        """Interval of 95 % of the average precision, over draws of `drawn`; None without one."""
+        names: dict[str, dict[int, str | int]] = {
+            "people": {t.number: t.person for t in self.tracks},
+            "videos": {t.number: t.video_id for t in self.tracks},
+            "tracks": {t.number: t.number for t in self.tracks},
+        }
+        of, scores = names[self.drawn], self.scores[kind]
+        return scores.interval(draws=draws, groups=[of[number] for number in scores.track.tolist()])
+
     def as_dict(self, *, draws: int = 1000) -> dict[str, Any]:
-        """Plain values for JSON; intervals of 95 % are over so many draws of tracks."""
+        """Plain values for JSON; intervals of 95 % are over so many draws of `drawn`."""
         return {
             "detector": dict(self.detector),
             "data": dict(self.data),
             "attack": None if self.attack is None else dict(self.attack),
             **{
                 kind: {
-                    **scores.as_dict(draws=draws),
+                    **scores.as_dict(),
+                    **self._interval(kind, draws),
                     "seconds": self.seconds.get(kind),
                     "by_case": {c: s.as_dict() for c, s in self.by_case(kind).items()},
                 }
                 for kind, scores in self.scores.items()
             },
         }
+
+    def _interval(self, kind: str, draws: int) -> dict[str, Any]:
+        if not draws:
+            return {}
+        ends = self.interval(kind, draws=draws)
+        return {"interval": None if ends is None else list(ends), "interval_over": self.drawn}
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
         """Write results.json, and truth.csv with clean.csv and adversarial.csv for `score`.
@@ -335,6 +369,7 @@ def score_tracks(
                 case=example.case,
                 timestamps_s=example.timestamps_s,
                 boxes=example.boxes,
+                person=example.person,
             )
             scored = FrameScores.of_tracks([score[: len(speaking)]], [speaking], numbers=[place])
             yield TrackScores(info=info, scores=scored)
@@ -422,6 +457,7 @@ def evaluate(
         "name": root.resolve().name,
         "split": split,
         "made": None if about is None else about["made"],
+        "tracks": len(tracks),
     }
     attacked = None if asked is None else asked.as_dict()
     if attacked is not None and air is not None:

@@ -83,6 +83,25 @@ def test_an_evaluation_over_the_air_says_what_rooms(document, checkpoint, datase
     assert record["adversarial"]["frames"] == record["clean"]["frames"]
 
 
+def test_a_certificate_is_the_document_that_it_writes(
+    document, pushpull, checkpoint, dataset, tmp_path
+):
+    line = ("certify", checkpoint, dataset, "--split", "train", "--limit", 2, "--frames", 3)
+    line += ("--n", 40, "--n0", 5, "--out", tmp_path, "--sigma-visual", 4)
+    code, record, err = document(*line)
+    assert (code, record["kind"], err) == (0, "certificate", "")
+    assert record == json.loads((tmp_path / "certificate.json").read_text())
+    assert record["settings"]["sigma"] == {"audio": 0.001, "visual": 4.0}
+    assert record["plain"]["frames"] == 6
+    code, out, _ = pushpull(*line)
+    assert code == 0
+    assert "of 6 frames in 2 tracks" in out
+    assert out.splitlines()[-1] == str(tmp_path / "certificate.csv")
+    code, _, err = pushpull(*line[:-2], "--n", 5, "--overwrite")
+    assert code == 1
+    assert "n is 5: no frame can be certified" in err
+
+
 def test_weights_are_one_document(document):
     code, record, err = document("weights")
     assert (code, record["kind"], err) == (0, "weights", "")

@@ -35,6 +35,8 @@ def lines(video, weights, data, out):
                       "pattern.safetensors", ("--eps", 3)),
         "audit": (("audit", weights, data, "--fast", "--split", "train", "--out", out), "audit.md",
                   None),
+        "certify": (("certify", weights, data, "--split", "train", "--limit", 2, "--frames", 2,
+                     "--n", 20, "--n0", 2, "--out", out), "certificate.csv", ("--n", 30)),
         "reproduce": (("reproduce", "figure4", "--out", out), "report.html", None),
         "train": (("train", "light-asd", *cut), "best.safetensors", ("optim.lr=1e-2",)),
         "export": (("export", weights, "-f", "safetensors", "--out", out / "it.safetensors"),

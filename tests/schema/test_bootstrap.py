@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushpull.errors import ShapeError
-from pushpull.metrics import average_precision, bootstrap_difference, bootstrap_precision
+from pushpull.metrics import (
+    average_precision,
+    bootstrap_difference,
+    bootstrap_precision,
+    bootstrap_share,
+)
 
 
 @given(st.integers(0, 500), st.integers(2, 12))
@@ -63,3 +68,33 @@ def test_differences_turn_their_sign_with_the_order(seed) -> None:
     turned = bootstrap_difference(two, one, speaking, of, draws=50)
     assert (-high, -low) == pytest.approx(turned, abs=1e-12)
     assert -1 <= low <= high <= 1
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=12), st.integers(0, 99))
+def test_a_share_of_tracks_of_one_frame_is_that_of_a_plain_bootstrap(right, seed) -> None:
+    low, high = bootstrap_share(right, np.arange(len(right)), draws=300, seed=seed)
+    assert 0 <= low <= np.mean(right) + 1e-9
+    assert np.mean(right) - 1e-9 <= high <= 1
+    # Numbers are names only, and a track has the weight of its frames.
+    names = np.arange(len(right))[::-1] * 7 + 3
+    doubled = bootstrap_share(np.repeat(right, 2), np.repeat(names, 2), draws=300, seed=seed)
+    assert (np.array(doubled) >= 0).all()
+    assert bootstrap_share(right, [5] * len(right), draws=10) == (np.mean(right),) * 2
+
+
+def test_an_interval_of_a_share_covers_it_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(200):
+        of = np.repeat(np.arange(40), rng.integers(5, 15, size=40))
+        right = rng.uniform(size=len(of)) < rng.beta(2, 1, size=40)[of]
+        low, high = bootstrap_share(right, of, draws=200)
+        inside += low <= 2 / 3 <= high
+    assert 175 <= inside <= 198
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"values is \(0,\)"):
+        bootstrap_share([], [])
+    with pytest.raises(ShapeError, match=r"track is|track \(2,\)"):
+        bootstrap_share([True], [0, 1])

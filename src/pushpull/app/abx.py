@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pushpull.app.binomial import guessing_p, interval
 from pushpull.errors import ConfigError, MediaError
+from pushpull.metrics.binomial import guessing_p, interval
 
 __all__ = ["MODALITIES", "MOST_TRIALS", "Test", "Trial", "draw_trials"]
 

@@ -6,9 +6,19 @@
 A claim is a detector, an attack, and what is said to be left under it. Some twenty tests look for
 signs that the gradient misleads attackers, that the attack is weak, or that the evaluation is
 wrong; together with the worst case over all attacks they come to a verdict: robust, masked, broken.
+
+    proved = certify_tracks("best.safetensors", "data", sigma=10, out="out")
+
+A certificate says the opposite: what no attack can do to the smoothed detector, on the same tracks.
 """
 
 from pushpull.auditing.auditing import Audit, audit, examine
+from pushpull.auditing.certificate import (
+    Certificate,
+    CertificateSettings,
+    certify,
+    certify_tracks,
+)
 from pushpull.auditing.clips import AuditClips, choose_clips
 from pushpull.auditing.findings import Finding, Standing, Verdict, judged
 from pushpull.auditing.plots import FIGURES
@@ -25,6 +35,8 @@ __all__ = [
     "Audit",
     "AuditClips",
     "AuditConfig",
+    "Certificate",
+    "CertificateSettings",
     "Claim",
     "Finding",
     "Standing",
@@ -32,6 +44,8 @@ __all__ = [
     "Verdict",
     "audit",
     "audit_lines",
+    "certify",
+    "certify_tracks",
     "choose_clips",
     "examine",
     "judged",

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pushpull.cli import data, detectors, videos
+from pushpull.cli import data, detectors, leaderboard, videos
 from pushpull.cli.console import complain, print_line
 from pushpull.cli.live import live
 from pushpull.errors import OutputExists, PushPullError
@@ -37,6 +37,10 @@ data_app = typer.Typer(
     help="Look at and prepare data.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+leaderboard_app = typer.Typer(
+    help="Keep results under one protocol.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(leaderboard_app, name="leaderboard")
 
 
 STOPPED = "stopped; what is finished is kept"
@@ -78,8 +82,8 @@ def about(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     videos.detect, live, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
-    detectors.universal, detectors.audit, detectors.reproduce, detectors.score, detectors.weights,
-    detectors.export, videos.demo,
+    detectors.universal, detectors.audit, detectors.certify, detectors.reproduce, detectors.score,
+    detectors.weights, detectors.export, videos.demo,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)
@@ -91,3 +95,4 @@ for _command in DATA_COMMANDS:
     data_app.command()(_command)
 data_app.command("ava-download")(data.ava_download)
 data_app.command("ava-synthetic")(data.ava_synthetic)
+leaderboard_app.command()(leaderboard.add)

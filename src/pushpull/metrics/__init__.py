@@ -6,7 +6,11 @@ torch.
 
 from typing import TYPE_CHECKING, Any
 
-from pushpull.schema.bootstrap import bootstrap_difference, bootstrap_precision
+from pushpull.schema.bootstrap import (
+    bootstrap_difference,
+    bootstrap_precision,
+    bootstrap_share,
+)
 from pushpull.schema.precision import PrecisionRange, average_precision, precision_range
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ __all__ = [
     "average_precision",
     "bootstrap_difference",
     "bootstrap_precision",
+    "bootstrap_share",
     "precision_range",
 ]
 

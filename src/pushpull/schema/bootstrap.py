@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pushpull.errors import ShapeError
 
-__all__ = ["bootstrap_difference", "bootstrap_precision"]
+__all__ = ["bootstrap_difference", "bootstrap_precision", "bootstrap_share"]
 
 
 def bootstrap_precision(
@@ -68,6 +68,41 @@ def bootstrap_difference(
     """
     both = (_drawn(one, speaking, track, draws, seed) for one in (scores, others))
     return _interval(np.subtract(*both), level)
+
+
+def bootstrap_share(
+    values: ArrayLike,
+    track: ArrayLike,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval of the mean of values over frames, over tracks drawn with replacement.
+
+    Args:
+        values: (N,), such as which frames are right.
+        track: Number of each frame's track (N,), from 0.
+        draws: How often tracks are drawn.
+        level: Share of draws inside the interval.
+        seed: Of the draws.
+
+    Raises:
+        ShapeError: If the lengths differ, or there is no frame.
+
+    Examples:
+        >>> from pushpull.metrics import bootstrap_share
+        >>> bootstrap_share([True, True, False, False], track=[0, 0, 1, 1], draws=100)
+        (0.0, 1.0)
+    """
+    x, of = np.asarray(values, np.float64), np.asarray(track, np.int64)
+    if x.ndim != 1 or x.shape != of.shape or not len(x):
+        raise ShapeError(f"values is {x.shape}, track {of.shape}; expected (N,) each, N > 0")
+    numbers, of = np.unique(of, return_inverse=True)
+    n = len(numbers)
+    sums, sizes = np.bincount(of, x), np.bincount(of)
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws)
+    return _interval((times @ sums) / (times @ sizes), level)
 
 
 def _drawn(

@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
-from pushpull.app.binomial import guessing_p, interval
 from pushpull.errors import ConfigError
+from pushpull.metrics.binomial import guessing_p, interval, lower_bound
 
 counts = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -35,3 +36,26 @@ def test_impossible_counts_are_refused(count):
 def test_a_level_that_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="level is 95"):
         interval(1, 2, level=95)
+
+
+@given(st.integers(1, 400), st.floats(1e-9, 0.4), st.floats(0.01, 0.99))
+def test_a_bound_is_above_the_share_no_more_often_than_it_says(trials, alpha, share):
+    """Exactly, over all counts that there can be."""
+    above = lower_bound(np.arange(trials + 1), trials, alpha) > share
+    assert binom.pmf(np.flatnonzero(above), trials, share).sum() <= alpha * (1 + 1e-6)
+
+
+def test_a_bound_of_all_is_a_root_and_bounds_rise_with_the_count():
+    for alpha in (0.1, 1e-3, 1e-9):
+        bounds = lower_bound(np.arange(1001), 1000, alpha)
+        assert bounds[0] == 0
+        assert bounds[-1] == pytest.approx(alpha ** (1 / 1000))
+        assert (np.diff(bounds) > 0).all()
+        assert (bounds <= np.arange(1001) / 1000).all()
+
+
+def test_a_bound_of_counts_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="11 of 10 answers are right"):
+        lower_bound([3, 11], 10, 0.1)
+    with pytest.raises(ConfigError, match="alpha is 0"):
+        lower_bound([3], 10, 0.0)
