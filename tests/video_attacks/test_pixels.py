@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from pushpull.attacks.threat import Threat
 from pushpull.detection.clips import CROPS, crop_faces
-from pushpull.video_attacks.pixels import PixelSpace, overlapping, read_pixels, sampling_weights
+from pushpull.media import read_frames
+from pushpull.video_attacks.pixels import (
+    PixelSpace,
+    frames_with_faces,
+    overlapping,
+    read_pixels,
+    sampling_weights,
+)
 
 
 def crop_by_weights(image, window):
@@ -79,6 +86,43 @@ def test_gradients_reach_pixels_inside_the_window_only(frame_segment):
     assert not bool((reached & ~pixels.inside).any())
     lengths = pixels.n_frames.tolist()
     assert not any(bool(reached[i, n:].any()) for i, n in enumerate(lengths))
+
+
+def test_block_by_block_is_as_at_once(frame_segment):
+    """Crops and their gradient, against the same product of whole tensors."""
+    pixels, generator = frame_segment.pixels, torch.Generator().manual_seed(0)
+    assert len(list(pixels.blocks)) > len(pixels.luma)
+    change = torch.randn(pixels.luma.shape, generator=generator).requires_grad_()
+    weights = torch.randn(frame_segment.batch.faces.shape, generator=generator)
+    crops = pixels.crops_of(change)
+    (found,) = torch.autograd.grad((crops * weights).sum(), change)
+    whole = pixels.rows @ (change * pixels.inside) @ pixels.columns.mT
+    whole = torch.stack([one[at] for one, at in zip(whole, pixels.frame_of_grid, strict=True)])
+    (expected,) = torch.autograd.grad((whole * weights).sum(), change)
+    torch.testing.assert_close(crops, whole)
+    torch.testing.assert_close(found, expected)
+
+
+def test_frames_before_the_first_face_are_not_decoded_and_the_rest_are_the_same(two_people):
+    late = [
+        replace(
+            track,
+            frames=track.frames[9:20],
+            timestamps_s=track.timestamps_s[9:20],
+            boxes=track.boxes[9:20],
+            detected=track.detected[9:20],
+        )
+        for track in two_people.tracks
+    ]
+    found = list(frames_with_faces(replace(two_people, tracks=tuple(late))))
+    whole = list(read_frames(two_people.path))[9:20]
+    assert [frame.index for frame in found] == [frame.index for frame in whole]
+    for one, other in zip(found, whole, strict=True):
+        assert np.array_equal(one.gray(), other.gray())
+    # Where pictures are of another size than the first of the file, all are read.
+    other_size = replace(two_people.info, width=two_people.info.width + 2)
+    again = list(frames_with_faces(replace(two_people, tracks=tuple(late), info=other_size)))
+    assert [frame.index for frame in again] == [frame.index for frame in whole]
 
 
 def test_shared_pixels_belong_to_one_face(two_people):

@@ -19,7 +19,7 @@ from pushpull.video_attacks.footprint import check_memory
 from pushpull.video_attacks.labels import labelled
 from pushpull.video_attacks.results import Adversary
 from pushpull.video_attacks.search import search
-from pushpull.video_attacks.segments import segments_of
+from pushpull.video_attacks.segments import groups_of
 from pushpull.video_attacks.task import Task
 
 __all__ = ["attack_origin", "attack_video"]
@@ -105,10 +105,9 @@ def attack_video(
         raise MediaError(f"{footage.path}: {footage.faceless}; there is nothing to attack")
     with clock("crops"):
         clips = read_clips(footage, task.crop, progress)
-        segments = segments_of(clips, task.make)
-        for one in segments:
-            faces = one.batch.faces
-            check_memory(str(footage.path), task.surrogate or task.detector, *faces.shape[:2])
+        groups = groups_of(clips)
+        check_memory(str(footage.path), task, groups)
+        segments = [task.make(group) for group in groups]
     with clock("score"):
         segments = labelled(segments, task.detector, task.labels)
     variants = search(segments, task, progress, clock)

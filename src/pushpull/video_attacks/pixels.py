@@ -7,7 +7,10 @@ gradients reach them. Boxes are held fixed. A pixel that two faces share belongs
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +21,20 @@ from pushpull.attacks import Soundtracks
 from pushpull.attacks.space import Points, VideoSpace
 from pushpull.attacks.threat import Region, Threat
 from pushpull.detection import VideoClips
-from pushpull.media import read_frames
+from pushpull.media import Frame, Part, read_frames
 from pushpull.schema import FACE_SIZE, Batch
 
-__all__ = ["PixelSpace", "Pixels", "overlapping", "read_pixels", "sampling_weights"]
+BLOCK_FRAMES = 16
+"""Frames whose pixels become crops at once."""
+
+__all__ = [
+    "PixelSpace",
+    "Pixels",
+    "frames_with_faces",
+    "overlapping",
+    "read_pixels",
+    "sampling_weights",
+]
 
 
 def sampling_weights(
@@ -92,10 +105,17 @@ class Pixels:
 
     def crops_of(self, change: Tensor) -> Tensor:
         """Change of the crops on the grid (B, T, 112, 112) for one of the pixels (B, N, h, w)."""
-        change = change * self.inside
-        crops = self.rows @ change @ self.columns.transpose(2, 3)
+        crops: Tensor = _Cut.apply(change, self)  # type: ignore[no-untyped-call]
         index = self.frame_of_grid[..., None, None].expand(-1, -1, FACE_SIZE, FACE_SIZE)
         return crops.gather(1, index)
+
+    @property
+    def blocks(self) -> Iterator[tuple[int, slice]]:
+        """Clip and frames of parts that are cut at once."""
+        b, n = self.luma.shape[:2]
+        for clip in range(b):
+            for first in range(0, n, BLOCK_FRAMES):
+                yield clip, slice(first, first + BLOCK_FRAMES)
 
     def to(self, device: torch.device) -> Pixels:
         """The tensors on a device."""
@@ -108,6 +128,33 @@ class Pixels:
         """Where the part of one frame lies in a picture (H, W): there, and in the part."""
         y, x = self.origins[clip, frame].tolist()
         return overlapping((y, x), self.luma.shape[2:], picture)
+
+
+class _Cut(torch.autograd.Function):
+    """Change of the crops of all frames for one of the pixels; being linear it keeps nothing.
+
+    Block by block, since a picture has some ten times the pixels of a crop, and what lies between
+    is as large.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, change: Tensor, pixels: Pixels) -> Tensor:
+        ctx.pixels = pixels
+        crops = change.new_empty(*change.shape[:2], FACE_SIZE, FACE_SIZE)
+        for at in pixels.blocks:
+            moved = change[at] * pixels.inside[at]
+            crops[at] = pixels.rows[at] @ moved @ pixels.columns[at].mT
+        return crops
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        pixels = ctx.pixels
+        found = grad.new_empty(pixels.luma.shape)
+        for at in pixels.blocks:
+            moved = pixels.rows[at].mT @ (grad[at] @ pixels.columns[at])
+            torch.mul(moved, pixels.inside[at], out=found[at])
+        return found, None
 
 
 def read_pixels(clips: VideoClips) -> Pixels:
@@ -135,13 +182,7 @@ def read_pixels(clips: VideoClips) -> Pixels:
     rows = np.zeros((b, n, FACE_SIZE, height), np.float32)
     columns = np.zeros((b, n, FACE_SIZE, width), np.float32)
     placed = np.zeros((b, n, 2), np.int64)
-    first = min(int(track.frames[0]) for track in tracks)
-    last = max(int(track.frames[-1]) for track in tracks)
-    for frame in read_frames(clips.path, part=clips.part, on_damage=lambda line: None):
-        if frame.index < first:
-            continue
-        if frame.index > last:
-            break
+    for frame in frames_with_faces(clips):
         picture = frame.gray()
         taken = np.zeros(picture.shape, bool)
         for i, track in enumerate(tracks):
@@ -170,6 +211,37 @@ def read_pixels(clips: VideoClips) -> Pixels:
             np.stack([np.pad(grid, (0, longest - len(grid)), mode="edge") for grid in grids])
         ),
     )
+
+
+def frames_with_faces(clips: VideoClips) -> Iterator[Frame]:
+    """The frames of a video from its first face to its last; what is before is not decoded.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.pixels import frames_with_faces
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> [frame.index for frame in frames_with_faces(clips)] == list(range(10))
+        True
+    """
+    first_s = min(float(track.timestamps_s[0]) for track in clips.tracks)
+    last_s = max(float(track.timestamps_s[-1]) for track in clips.tracks)
+    end_s = math.nextafter(last_s, math.inf)
+    here = Part(max(clips.part.start_s, first_s), end_s)
+    size = (clips.info.width, clips.info.height)
+    for frame in read_frames(clips.path, part=here, on_damage=lambda line: None):
+        if (frame.width, frame.height) != size:
+            # Pictures are scaled to the first: it has to be the one that faces were found in.
+            break
+        yield frame
+    else:
+        return
+    whole = replace(clips.part, end_s=end_s)
+    for frame in read_frames(clips.path, part=whole, on_damage=lambda line: None):
+        if frame.time_s >= first_s:
+            yield frame
 
 
 class PixelSpace:

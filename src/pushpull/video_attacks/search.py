@@ -14,14 +14,14 @@ from pushpull.attacks.space import Space
 from pushpull.attacks.threat import Threat
 from pushpull.detection import Stopwatch
 from pushpull.errors import BudgetWarning
-from pushpull.runtime.progress import Progress
+from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import Batch
 from pushpull.video_attacks.files import ThroughFiles
 from pushpull.video_attacks.segments import Segment
 from pushpull.video_attacks.task import Plan, Task
 from pushpull.video_attacks.variants import Variant
 
-__all__ = ["search"]
+__all__ = ["moved", "search"]
 
 
 def search(
@@ -75,11 +75,47 @@ def search(
     ]
     for plan in task.plans:
         with clock(plan.name):
-            variants.append(_moved(segments, task, plan, progress))
+            variants.append(moved(segments, task, plan, progress))
     return variants
 
 
-def _moved(segments: Sequence[Segment], task: Task, plan: Plan, progress: Progress) -> Variant:
+def moved(
+    segments: Sequence[Segment], task: Task, plan: Plan, progress: Progress = no_progress
+) -> Variant:
+    """What one search finds.
+
+    Args:
+        segments: Of the video, with labels.
+        task: What is asked.
+        plan: The search.
+        progress: As for `search`.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.synthetic import one_face_video
+        >>> from pushpull.video_attacks.labels import labelled
+        >>> from pushpull.video_attacks.search import moved
+        >>> from pushpull.video_attacks.segments import segments_of
+        >>> from pushpull.video_attacks.task import Task
+        >>> scene = one_face_video("talk.mp4", seed=1, duration_s=0.4, size=(160, 120))
+        >>> task = Task.of(
+        ...     "synthetic-a",
+        ...     "fgsm",
+        ...     quantise=True,
+        ...     surrogate=None,
+        ...     labels=None,
+        ...     space="crop",
+        ...     survive=False,
+        ...     crf=23,
+        ...     crop="auto",
+        ...     device="cpu",
+        ... )
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), task.crop)
+        >>> segments = labelled(segments_of(clips, task.make), task.detector)
+        >>> found = moved(segments, task, task.plans[1])
+        >>> found.name, bool((found.batches[0].faces % 1 == 0).all())
+        ('quantised', True)
+    """
     found = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BudgetWarning)

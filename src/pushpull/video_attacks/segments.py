@@ -25,7 +25,7 @@ from pushpull.detection import VideoClips
 from pushpull.schema import Batch
 from pushpull.video_attacks.codec import Codec
 
-__all__ = ["Place", "Segment", "by_face", "segments_of"]
+__all__ = ["Place", "Segment", "by_face", "groups_of", "segments_of"]
 
 Place = tuple[slice, slice]
 """Rows and columns of a picture."""
@@ -151,6 +151,22 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
         >>> [len(segment.clips.tracks) for segment in segments]  # two that hear one sound
         [2]
     """
+    return [make(group) for group in groups_of(clips)]
+
+
+def groups_of(clips: VideoClips) -> list[VideoClips]:
+    """The faces of a video that hear each other's sound, in time order.
+
+    Examples:
+        >>> from pushpull.detection import find_faces, read_clips
+        >>> from pushpull.detection.clips import CROPS
+        >>> from pushpull.synthetic import demo_video
+        >>> from pushpull.video_attacks.segments import groups_of
+        >>> scene = demo_video("talk.mp4", duration_s=0.4, size=(320, 240))
+        >>> clips = read_clips(find_faces("talk.mp4", face_finder="dlib"), CROPS["ava"])
+        >>> [[track.track_id for track in group.tracks] for group in groups_of(clips)]
+        [[0, 1]]
+    """
     spans = [clips.span(i) for i in range(len(clips.tracks))]
     groups: list[list[int]] = []
     reach = -1
@@ -161,7 +177,7 @@ def segments_of(clips: VideoClips, make: Callable[[VideoClips], Segment]) -> lis
         else:
             groups.append([i])
         reach = max(reach, stop)
-    return [make(clips.subset(sorted(group))) for group in groups]
+    return [clips.subset(sorted(group)) for group in groups]
 
 
 def by_face(segments: Sequence[Segment], values: Iterable[Iterable[T]]) -> list[T]:

@@ -16,7 +16,13 @@ from pushpull.detection import VideoClips, gathered
 from pushpull.media import read_frames, read_waveform
 from pushpull.schema import Batch
 from pushpull.video_attacks.codec import Codec
-from pushpull.video_attacks.pixels import Pixels, PixelSpace, overlapping, read_pixels
+from pushpull.video_attacks.pixels import (
+    Pixels,
+    PixelSpace,
+    frames_with_faces,
+    overlapping,
+    read_pixels,
+)
 from pushpull.video_attacks.segments import Place, Segment
 
 __all__ = ["SPACES", "CropSegment", "FrameSegment"]
@@ -133,7 +139,7 @@ class FrameSegment(Segment):
 
     def read(self, paths: list[Path]) -> Batch:
         """Crops of the known boxes."""
-        first, _ = self._frames
+        first = min(int(track.frames[0]) for track in self.clips.tracks)
         tracks = [replace(track, frames=track.frames - first) for track in self.clips.tracks]
         faces = gathered(read_frames(paths[0]), tracks, self.clips.window)
         shown = [f[g.frame_of_grid] for f, g in zip(faces, self.clips.grids, strict=True)]
@@ -154,22 +160,9 @@ class FrameSegment(Segment):
             inside = self.pixels.inside[i, t].numpy()
             yield here, np.where(inside[there], new[there], luma[here])
 
-    @property
-    def _frames(self) -> tuple[int, int]:
-        """First and last frame with a face."""
-        tracks = self.clips.tracks
-        return min(int(t.frames[0]) for t in tracks), max(int(t.frames[-1]) for t in tracks)
-
     def _pictures(self, points: Points) -> Iterator[tuple[NDArray[np.uint8], float]]:
-        first, last = self._frames
         start_s = min(float(track.timestamps_s[0]) for track in self.clips.tracks)
-        for frame in read_frames(
-            self.clips.path, part=self.clips.part, on_damage=lambda line: None
-        ):
-            if frame.index < first:
-                continue
-            if frame.index > last:
-                return
+        for frame in frames_with_faces(self.clips):
             picture = frame.ycc()
             self.paint(points, frame.index, picture[0])
             yield picture, frame.time_s - start_s
