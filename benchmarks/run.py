@@ -2,10 +2,11 @@
 
     python benchmarks/run.py --peers DIR [--only models score detect attacks] [--out DIR]
     python benchmarks/run.py --clips CLIPS --before CHECKOUT --only cost
+    python benchmarks/run.py --clips CLIPS --peers DIR --only peers many
 
-DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD; CLIPS real clips,
-CHECKOUT an earlier commit: see `bench_cost.py`. Results are kept as JSON in OUT; the document is
-written from what is there.
+DIR holds checkouts of the published code: TalkNet-ASD, Light-ASD and LR-ASD (for `peers` what
+`bench_peers.py` says); CLIPS real clips, CHECKOUT an earlier commit: see `bench_cost.py`. Results
+are kept as JSON in OUT; the document is written from what is there.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import Any
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "measurements" / "benchmarks.md"
 PARTS = (
-    "models", "score", "detect", "cost", "live", "attacks", "synth", "training", "storage", "ava",
-    "app",
+    "models", "score", "detect", "peers", "cost", "many", "live", "attacks", "synth", "training",
+    "storage", "ava", "app",
 )  # fmt: skip
-OF_CLIPS = ("cost", "live")
+OF_CLIPS = ("peers", "cost", "many", "live")
 
 
 def main() -> None:
@@ -71,6 +72,8 @@ def peer_options(part: str, peers: Path | None) -> list[str]:
     if part == "score":
         script = "utils/get_ava_active_speaker_performance.py"
         return ["--official", str(peers / "TalkNet-ASD" / script)]
+    if part == "peers":
+        return ["--peers", str(peers)]
     if part in ("training", "ava"):
         return ["--peer", str(peers / "TalkNet-ASD")]
     return []
@@ -112,7 +115,9 @@ def document(results: dict[str, Any]) -> str:
         "models": model_lines,
         "score": score_lines,
         "detect": detect_lines,
+        "peers": peers_lines,
         "cost": cost_lines,
+        "many": many_lines,
         "live": live_lines,
         "attacks": attack_lines,
         "synth": synth_lines,
@@ -203,6 +208,82 @@ FILMS = {
     "one": "one real person, 60 s",
     "long": "two real people of 1920 x 1080, 600 s",
 }
+
+
+SIDES = {
+    "ours-light": "`pushpull detect`, light-asd-ava",
+    "given-light": "the same, faces given",
+    "light": "Light-ASD's demo (same weights), faces given",
+    "ours-deeptalk": "`pushpull detect`, lr-asd-talkset",
+    "given-deeptalk": "the same, faces given",
+    "deeptalk": "DeepTalk-ASD (same weights), faces given",
+}
+
+
+def peers_lines(result: dict[str, Any]) -> list[str]:
+    """Detection beside what others have published."""
+    clips, precision = result["clips"], result["average_precision"]
+    seconds = sum(clip["seconds"] for clip in clips.values())
+    names = ", ".join(
+        f"`{file}` ({clip['seconds']:.0f} s, {clip['size'][0]} x {clip['size'][1]}, "
+        f"{clip['tracks']} faces in {clip['face_frames']} frames)"
+        for file, clip in clips.items()
+    )
+    kept = ", ".join(f"{name} {commit}" for name, commit in result["commits"].items())
+    lines = [
+        "## `pushpull detect` beside Light-ASD's demo and DeepTalk-ASD",
+        "",
+        f"{kept}. Clips: {names}. Whole processes on one core, start included, nothing drawn. The "
+        "face finders of both (S3FD, InspireFace) and DeepTalk's voiceprints cannot be had without "
+        "their own servers: both were given the faces that `pushpull detect` found, so faces found "
+        "are ours alone. S3FD itself, with random weights, takes "
+        f"{result['s3fd']['cpu_s_a_frame']:.2f} processor seconds a frame of "
+        f"`{result['s3fd']['file']}`. Average precision over {precision['frames']} frames of the "
+        f"clips that people have labelled ({100 * precision['speaking']:.0f} % speaking): too few "
+        "for more than a check that all work.",
+        "",
+        "| | processor s | wall s | times real time | average precision |",
+        "|---|---|---|---|---|",
+    ]
+    for side, text in SIDES.items():
+        cpu_s, wall_s = (
+            sum(clip["runs"][side][unit] for clip in clips.values()) for unit in ("cpu_s", "wall_s")
+        )
+        of = f"{100 * precision[side]:.1f}" if side in precision else "as above"
+        lines.append(f"| {text} | {cpu_s:.1f} | {wall_s:.1f} | {seconds / wall_s:.2f} | {of} |")
+    return lines
+
+
+def many_lines(result: dict[str, Any]) -> list[str]:
+    """Many short videos."""
+    names = {
+        "one": "one worker",
+        "two": "two workers",
+        "killed": "two, begun again after SIGKILL",
+        "ray": "two nodes of a Ray cluster",
+        "ray-killed": "the same, begun again after SIGKILL",
+    }
+    lines = [
+        "## `pushpull detect FOLDER` on many videos",
+        "",
+        f"{result['videos']} videos of 2 to 3 s ({result['seconds']} s in all; pieces of real "
+        f"clips and synthetic people), {result['detector']}, faces by {result['face_finder']}, no "
+        f"drawn video; one thread a process; load of the machine before {result['load_before']}.",
+        "",
+        "| | videos a minute | wall s | done when killed |",
+        "|---|---|---|---|",
+    ]
+    for kind, run in result["runs"].items():
+        killed = run.get("done_when_killed", "")
+        rate = "" if killed else f"{run['videos_per_minute']:.0f}"
+        lines.append(f"| {names[kind]} | {rate} | {run['wall_s']:.0f} | {killed} |")
+    different = sum(len(files) for files in result["different"].values())
+    return [
+        *lines,
+        "",
+        f"Two workers do {result['ratio']:.2f} times what one does (bar {result['bar']}). Of "
+        f"{result['files']} files {different} differ between these runs, times apart.",
+    ]
 
 
 def cost_lines(result: dict[str, Any]) -> list[str]:
