@@ -224,7 +224,6 @@ LimitOption = Annotated[
     int | None, typer.Option("--limit", min=0, help="How many tracks; 0 for all.")
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
-BatchFramesOption = Annotated[int, typer.Option(help="Frames run at once.")]
 FaceFinderOption = Annotated[
     FaceFinderChoice, typer.Option("--face-finder", help="What finds faces.")
 ]
