@@ -53,6 +53,10 @@ MARKED = {
     ],
     "docs/guide/detect.md": [("pip install 'pushpull-asd[identities]'", "network")],
     "docs/guide/export.md": [("pip install 'pushpull-asd[export]'", "index")],
+    "docs/guide/hide-faces.md": [
+        ("pushpull data video talk.mp4 --seconds 1", "weights"),
+        ("from pushpull.video_attacks import hide_faces", "weights"),
+    ],
     "docs/guide/install.md": [
         ("pip install torch --index-url https://download.pytorch.org/whl/cpu", "index"),
         ("pip install 'pushpull-asd[train,app]'", "index"),

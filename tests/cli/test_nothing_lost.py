@@ -30,6 +30,8 @@ def lines(video, weights, data, out):
         "detect": (("detect", video, "-d", weights, "--out", out, *DLIB), "talk.csv",
                    ("--threshold", 0.6)),
         "attack": (attack, "talk/results.json", ("--eps", 3)),
+        "hide-faces": (("hide-faces", video, "--out", out, "--steps", 1, *DLIB[:2]),
+                       "talk/hidden.mkv", ("--levels", 3)),
         "evaluate": (("evaluate", weights, data, "--out", out), "clean.csv", ("--limit", 1)),
         "universal": (("universal", weights, data, "--steps", 1, "--limit", 2, "--out", out),
                       "pattern.safetensors", ("--eps", 3)),

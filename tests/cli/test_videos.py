@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from pushpull.detection.face_finders import YuNet
+
 DLIB = ("--face-finder", "dlib")
 
 
@@ -37,7 +39,28 @@ def test_videos_of_a_folder_are_attacked(document, talking, checkpoint, tmp_path
     assert 0 <= attack["adversarial"]["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("command", ["detect", "attack"])
+@pytest.mark.skipif(not YuNet.is_here(), reason="YuNet's model is not here")
+def test_faces_of_the_videos_of_a_folder_are_hidden(document, pushpull, talking, tmp_path):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    (folder / "one.mp4").symlink_to(talking)
+    (folder / "two.mp4").write_bytes(b"no video")
+    line = ("hide-faces", folder, "--out", out, "--steps", 2, "--levels", 12, "--end", 0.4, *DLIB)
+    code, record, _ = document(*line, "--quiet")
+    assert (code, record["kind"]) == (1, "face-hidings")
+    good, bad = record["videos"]
+    assert good == json.loads((out / "one" / "results.json").read_text())
+    assert good["clean"] == {"faces": 1, "frames": 10}
+    assert good["change"]["linf"] <= 12
+    assert set(bad) == {"video", "error"}
+    (folder / "two.mp4").unlink()
+    code, said, err = pushpull(*line, "--quiet")
+    assert code == 0, err
+    assert "1 faces, 10 frames of them" in said
+    assert "found in the lossless file:" in said
+
+
+@pytest.mark.parametrize("command", ["detect", "attack", "hide-faces"])
 def test_a_folder_without_videos_is_named(pushpull, tmp_path, command):
     code, out, err = pushpull(command, tmp_path)
     assert (code, out, err.count("\n")) == (1, "", 1)

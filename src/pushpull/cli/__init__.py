@@ -87,6 +87,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)
+app.command("hide-faces")(videos.hide_faces)
 app.command("app")(videos.web_app)
 DATA_COMMANDS: tuple[Callable[..., None], ...] = (
     data.synth, data.video, data.talkset, data.ava, data.stats, data.verify,

@@ -22,6 +22,7 @@ __all__ = [
     "AttackOption",
     "AudioTrackOption",
     "BatchFramesOption",
+    "CrfOption",
     "CropChoice",
     "CropOption",
     "DataArgument",
@@ -35,6 +36,7 @@ __all__ = [
     "EpsOption",
     "FaceFinderChoice",
     "FaceFinderOption",
+    "GoalChoice",
     "JsonFlag",
     "LimitOption",
     "MatchChoice",
@@ -152,6 +154,13 @@ class SpaceChoice(str, Enum):
     frame = "frame"
 
 
+class GoalChoice(str, Enum):
+    """What is wanted of faces: hide, that they are lost; invent, that there is one too many."""
+
+    hide = "hide"
+    invent = "invent"
+
+
 class SurviveChoice(str, Enum):
     """What the search goes through: nothing, or a codec, which is H.264 and AAC."""
 
@@ -177,6 +186,8 @@ OverwriteFlag = Annotated[
     ),
 ]
 
+
+CrfOption = Annotated[int, typer.Option("--crf", help="Quality of H.264, 0 (best) to 51.")]
 
 DETECTOR_HELP = "Known name (see `pushpull weights`), a checkpoint, or FILE.py:FACTORY."
 

@@ -14,6 +14,7 @@ from pushpull.cli.console import Console, complain, decibels
 from pushpull.cli.options import (
     AttackOption,
     AudioTrackOption,
+    CrfOption,
     CropChoice,
     CropOption,
     DetectorOption,
@@ -25,6 +26,7 @@ from pushpull.cli.options import (
     EpsOption,
     FaceFinderChoice,
     FaceFinderOption,
+    GoalChoice,
     JsonFlag,
     ModalityChoice,
     ModalityOption,
@@ -59,7 +61,7 @@ from pushpull.runtime.records import read_json
 if TYPE_CHECKING:
     from pushpull.cli.demo import DemoResult
 
-__all__ = ["attack", "demo", "detect", "web_app"]
+__all__ = ["attack", "demo", "detect", "hide_faces", "web_app"]
 
 
 def detect(
@@ -226,7 +228,7 @@ def attack(
     survive: Annotated[
         SurviveChoice, typer.Option(help="Search through H.264 and AAC too.")
     ] = SurviveChoice.nothing,
-    crf: Annotated[int, typer.Option(help="Quality of H.264, 0 (best) to 51.")] = 23,
+    crf: CrfOption = 23,
     out: OutOption = Path("pushpull-attack"),
     seed: SeedOption = 0,
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
@@ -315,6 +317,74 @@ def attack(
         for remark in record["notes"]:
             console.note(f"{path}: {remark}")
     console.result({"videos": records}, kind="video-attacks")
+    if failed:
+        console.note(f"{failed} of {len(videos)} videos failed")
+        raise typer.Exit(1)
+
+
+def hide_faces(
+    sources: VideosArgument,
+    levels: Annotated[
+        int, typer.Option(help="Grey levels by which the luma of a pixel may change.")
+    ] = 8,
+    steps: StepsOption = None,
+    goal: Annotated[GoalChoice, typer.Option(help="What is wanted of faces.")] = GoalChoice.hide,
+    crf: CrfOption = 23,
+    out: OutOption = Path("pushpull-hidden"),
+    seed: SeedOption = 0,
+    face_finder: FaceFinderOption = FaceFinderChoice.auto,
+    start: StartOption = 0.0,
+    end: EndOption = None,
+    overwrite: OverwriteFlag = False,
+    as_json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Change a video so that its faces are not found any more.
+
+    Writes OUT/NAME/ with hidden.mkv (lossless), hidden.mp4 (H.264) and results.json, which says
+    what a face finder still finds in both.
+    """
+    from pushpull.runtime.files import output_dir, readable
+    from pushpull.runtime.outputs import Outputs, output_names
+    from pushpull.video_attacks import HIDDEN_FILES, hiding_origin
+    from pushpull.video_attacks import hide_faces as hide
+
+    console = Console(as_json=as_json, quiet=quiet)
+    videos = videos_in(sources)
+    how: dict[str, Any] = {
+        "levels": levels,
+        **({} if steps is None else {"steps": steps}),
+        "goal": goal.value,
+        "crf": crf,
+        "face_finder": face_finder.value,
+        "part": part_of(start, end),
+        "seed": seed,
+    }
+    named = list(zip(videos, output_names(videos), strict=True))
+    for path, name in named:
+        # What may not be replaced is said before minutes of work.
+        origin = hiding_origin(path, name=name, **how)
+        inputs = tuple(videos)
+        Outputs(folder=out / name, origin=origin, inputs=inputs, overwrite=overwrite).check(
+            HIDDEN_FILES
+        )
+    output_dir(out)
+    records: list[dict[str, Any]] = []
+    failed = 0
+    for path, name in named:
+        try:
+            with console.progress(name) as report:
+                result = hide(path, out, name=name, **how, overwrite=overwrite, progress=report)
+        except Exception as e:  # one file never ends a batch, whatever is wrong with it
+            failed += 1
+            why = str(foreseen(e, path))
+            complain(why)
+            records.append({"video": readable(str(path)), "error": readable(why)})
+            continue
+        record = read_json(result.outputs["results.json"], kind="face-hiding")
+        records.append(record)
+        console.say(*hidden_lines(record))
+    console.result({"videos": records}, kind="face-hidings")
     if failed:
         console.note(f"{failed} of {len(videos)} videos failed")
         raise typer.Exit(1)
@@ -430,6 +500,27 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
             f"{again['frames_found']} frames found (of {again['frames_expected']})"
         )
     yield f"  {path}"
+
+
+def hidden_lines(record: dict[str, Any]) -> Iterator[str]:
+    """The short form of one video with hidden faces for people."""
+    clean, change = record["clean"], record["change"]
+    yield f"{record['settings']['video']}: {clean['faces']} faces, {clean['frames']} frames of them"
+    for way in ("lossless", "h264"):
+        found = record[way]
+        elsewhere = found["frames_elsewhere"]
+        beside = f", and {elsewhere} frames where there is none" if elsewhere else ""
+        yield (
+            f"  found in the {way} file: {found['faces']} faces, "
+            f"{percent(found['share'])} of these frames{beside}"
+        )
+    quality = "" if change["psnr_db"] is None else f", PSNR under them {change['psnr_db']:.1f} dB"
+    yield (
+        f"  change: up to {change['linf']} grey levels of luma in {percent(change['pixels'])} of "
+        f"the pixels{quality}"
+    )
+    for path in record["outputs"].values():
+        yield f"  {path}"
 
 
 def demo_lines(result: DemoResult) -> Iterator[str]:

@@ -46,6 +46,8 @@ SCHEMA_VERSIONS = {
     "download": 1,
     "evaluation": 1,
     "export": 1,
+    "face-hiding": 1,
+    "face-hidings": 1,
     "faults": 1,
     "leaderboard": 1,
     "live": 1,
