@@ -113,6 +113,14 @@ def test_what_does_not_follow_the_protocol_is_said(change, says):
         entry_of(result(**change), **BY)
 
 
+def test_a_verdict_is_one_of_the_words_of_audits():
+    entry = entry_of(result(), **BY, audit=audit(verdict={"word": "holds", "sentence": "holds"}))
+    assert entry["audit"]["verdict"] == "holds"
+    odd = audit(verdict={"word": "splendid", "sentence": "splendid"})
+    with pytest.raises(RecordError, match=r"audit.verdict is 'splendid'; expected robust or"):
+        entry_of(result(), **BY, audit=odd)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

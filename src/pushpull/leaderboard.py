@@ -47,6 +47,9 @@ ATTACKS = ("suite-1",)
 EPS_AV = (1.0, 2.0, 3.0, 4.0, 5.0)
 """Push-Pull's budgets."""
 
+VERDICTS = ("robust", "holds", "overstated", "inconclusive", "masked", "broken")
+"""Words of audits, of this version and others."""
+
 UNITS = {"audio": 1e-4, "visual": 1e-1}
 INTERVALS = ("tracks", "videos", "people")
 MARK = "<!-- made by `pushpull leaderboard add`; changes by hand are lost -->"
@@ -153,8 +156,8 @@ SCHEMA: dict[str, Field] = {
     **_rates("clean"),
     **_rates("attacked"),
     "audit.verdict": Field(
-        holds=lambda v: v in ("robust", "masked", "broken"),
-        expected="robust, masked or broken",
+        holds=lambda v: v in VERDICTS,
+        expected=" or ".join(VERDICTS),
         required=False,
     ),
     "audit.sentence": Field(holds=_text, expected="some words", required=False),
