@@ -177,7 +177,7 @@ def on_ray(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float]
 
 def done_in(folder: Path) -> int:
     """Videos whose last file is there."""
-    return len(list(folder.glob("*.vtt")))
+    return len(list(folder.glob("[!.]*.vtt")))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushpull.detection import Turn, off_screen_turns, voiced
+from pushpull.detection import Turn, off_screen_turns, voiced, voices
 from pushpull.synthetic import babble, draw_voice, synthesize
 
 RNG = np.random.default_rng(4)
@@ -68,3 +68,12 @@ def test_times_are_those_of_the_video() -> None:
     early, late = (off_screen_turns(SOUND, [], start_s=start_s) for start_s in (0.0, 900.0))
     assert [turn.start_s + 900 for turn in early] == pytest.approx([t.start_s for t in late])
     assert [turn.end_s + 900 for turn in early] == pytest.approx([t.end_s for t in late])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+@pytest.mark.parametrize("samples", [100, 480 * 100, 480 * 100 + 7, len(SOUND)])
+def test_a_long_sound_is_judged_in_parts_as_a_whole(monkeypatch, at_once, samples) -> None:
+    sound, times_s = SOUND[:samples], np.arange(0, 8, 0.03)
+    whole = voiced(sound, times_s)
+    monkeypatch.setattr(voices, "AT_ONCE", at_once)
+    assert np.array_equal(voiced(sound, times_s), whole)

@@ -31,6 +31,7 @@ from pushpull.detection.paths import LOOKAHEAD_S, whole_track
 from pushpull.media import Frame
 from pushpull.models.detector import Detector
 from pushpull.models.streaming import VisualStream
+from pushpull.runtime.malloc import release_freed_memory
 from pushpull.schema import Track
 
 __all__ = ["Ahead", "Encoders", "Known", "Left", "missing_spans", "nearby", "prefetched"]
@@ -39,6 +40,9 @@ KEPT_S = 3.0
 """How long pictures are kept."""
 KEPT_BYTES = 100_000_000
 """And how much of them: of large pictures fewer, and what was not cut out in time is cut later."""
+RELEASED = 1500
+"""After so many pictures what was freed between them is given back: features, which stay, lie
+between what does not, and memory would grow with the video."""
 AT_ONCE = 12
 """Frames of a face that are cut out together."""
 PREFETCHED = 3
@@ -239,6 +243,8 @@ class Ahead:
         if number % AT_ONCE == 0:
             for trail in trails:
                 self.cut(trail, times_s, ended=False)
+        if number % RELEASED == RELEASED - 1:
+            release_freed_memory()
 
     def end(self, trails: Iterable[Trail], times_s: Sequence[float]) -> None:
         """Take what is left of faces that will not be seen again."""
@@ -303,6 +309,9 @@ class Ahead:
 
     def finish(self, parts: Sequence[tuple[Track, ClipGrid]]) -> list[Known]:
         """What is known of tracks, or of parts of them without holes, on their grids."""
+        # No more are cut out.
+        self.pictures.clear()
+        self.free.clear()
         made = [p for p in self.guesses.values() if p.frames]
         places: dict[int, list[tuple[int, int]]] = {}
         for k, guess in enumerate(made):

@@ -50,9 +50,10 @@ from pushpull.models.shifts import scores_at_shifts
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import readable
+from pushpull.runtime.malloc import release_freed_memory
 from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.schema import Track
+from pushpull.schema import SAMPLE_RATE_HZ, Track
 
 __all__ = [
     "EncodedTrack",
@@ -66,6 +67,10 @@ __all__ = [
     "origin_of",
     "score_tracks",
 ]
+
+LONG_S = 120.0
+"""After looking for faces for so long, memory is full of small holes: it is given back before the
+whole sound is worked on."""
 
 
 def detect(
@@ -167,6 +172,8 @@ def detect(
                 n_frames=footage.n_frames,
                 progress=progress,
             )
+    if len(footage.waveform) > LONG_S * SAMPLE_RATE_HZ:
+        release_freed_memory()
     with clock("model"):
         scored = [
             replace(one, rules=rules, person=persons.get(one.track.track_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +24,9 @@ PAUSE_S = 0.5
 
 WARM_UP = 10
 """Steps of the sound's start that the detector hears twice."""
+
+AT_ONCE = 1000
+"""Steps of which integers are made together: a long sound is large."""
 
 MARGIN_S = 0.25
 """How far lips and voice of one turn may begin or end apart."""
@@ -110,19 +113,25 @@ def _liveliness_db(waveform: NDArray[np.float32], from_s: float, to_s: float) ->
     return float(np.std(10 * np.log10(power)))
 
 
+def _parts(waveform: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
+    """Parts of a sound, of which no copies are made."""
+    return (waveform[first : first + size] for first in range(0, len(waveform), size))
+
+
 def _steps(waveform: NDArray[np.float32], aggressiveness: int, pause_s: float) -> NDArray[np.bool_]:
     """Whether voice is heard in each step of the sound, pauses filled."""
     import webrtcvad
 
     detector = webrtcvad.Vad(aggressiveness)
     step = round(STEP_S * SAMPLE_RATE_HZ)
-    samples = int16_samples(waveform)
     # The detector takes the first noise that it hears for voice: let it hear the start before.
-    before = min(len(samples) // step, WARM_UP) * step
-    samples = np.concatenate([samples[:before][::-1], samples])
-    samples = np.pad(samples, (0, -len(samples) % step))
+    before = min(len(waveform) // step, WARM_UP) * step
     flags = np.array(
-        [detector.is_speech(part.tobytes(), SAMPLE_RATE_HZ) for part in samples.reshape(-1, step)],
+        [
+            detector.is_speech(part.tobytes(), SAMPLE_RATE_HZ)
+            for some in (waveform[:before][::-1], *_parts(waveform, AT_ONCE * step))
+            for part in np.pad(int16_samples(some), (0, -len(some) % step)).reshape(-1, step)
+        ],
         bool,
     )[before // step :]
     at = np.flatnonzero(flags)
