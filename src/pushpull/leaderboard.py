@@ -23,7 +23,7 @@ from typing import Any
 
 from pushpull.errors import ConfigError, OutputExists, RecordError
 from pushpull.report.tables import percent
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir, read_text, written_whole
 from pushpull.runtime.records import read_json, write_json
 
 __all__ = [
@@ -373,7 +373,7 @@ def write_board(board: str | os.PathLike[str], entries: Sequence[Mapping[str, An
     """
     path = Path(board)
     page = path.with_suffix(".md")
-    if os.path.lexists(page) and MARK not in page.read_text(encoding="utf-8"):
+    if os.path.lexists(page) and MARK not in _text_of(page):
         raise OutputExists(
             f"{page}: is there already and was not made of a leaderboard; give another --board"
         )
@@ -382,6 +382,13 @@ def write_board(board: str | os.PathLike[str], entries: Sequence[Mapping[str, An
     write_json(path, {"entries": list(entries), "versions": {}}, kind="leaderboard")
     with written_whole(page) as temporary:
         temporary.write_text(page_of(entries), encoding="utf-8")
+
+
+def _text_of(page: Path) -> str:
+    try:
+        return read_text(page)
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def page_of(entries: Sequence[Mapping[str, Any]]) -> str:

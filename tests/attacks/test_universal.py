@@ -223,6 +223,11 @@ def test_files_that_are_no_patterns_are_refused(tmp_path):
     save_file({"waveform": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="is no universal pattern"):
         UniversalPattern.load(path)
+    rows = {"waveform": torch.zeros(3), "faces": torch.zeros(1, 112, 112)}
+    for eps in ("3", "[" * 100_000, '{"smell": 1}', '{"audio": "much"}', "{"):
+        save_file(rows, path, metadata={"kind": "universal-pattern", "eps": eps})
+        with pytest.raises((CheckpointError, UnknownName, ConfigError)):
+            UniversalPattern.load(path)
 
 
 def test_what_cannot_be_is_refused():

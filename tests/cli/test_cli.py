@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.ava_files import predictions_csv, truth_csv
@@ -102,3 +103,34 @@ def test_a_reader_that_goes_away_causes_no_traceback(tmp_path):
         command, shell=True, capture_output=True, text=True, check=False, env=os.environ
     )
     assert "Traceback" not in result.stderr
+
+
+def in_shell(command):
+    line = command.replace("pushpull", f"{sys.executable} -m pushpull", 1)
+    return subprocess.run(
+        line, shell=True, capture_output=True, text=True, check=False, env=os.environ
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["weights --json", "configs", "--help", "--version"])
+def test_a_full_disk_behind_stdout_is_said_in_one_line(command):
+    result = in_shell(f"pushpull {command} > /dev/full")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: stdout: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("weights >&-", 0),
+        ("score a.csv b.csv 2>&-", 1),
+        ("score a.csv b.csv 2>/dev/full", 1),
+        ("weights <&- >&- 2>&-", 0),
+        ("nothing <&- >&- 2>&-", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_change_no_exit_code(command, code):
+    result = in_shell(f"pushpull {command}")
+    assert (result.returncode, result.stderr) == (code, "")

@@ -1,14 +1,23 @@
 """Packed tracks come back bit for bit; what is unfinished, damaged or foreign is said."""
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from pushpull.data import PackedTracks, SynthConfig, open_tracks, splits_of, write_synth
+from pushpull.data import (
+    PackedTracks,
+    SynthConfig,
+    faults,
+    open_tracks,
+    splits_of,
+    write_synth,
+)
 from pushpull.data.storage import read_about, shard_path, write_about, write_index, write_shard
 from pushpull.data.synth import synth_example
 from pushpull.errors import DatasetError, OutputExists, UnknownName
@@ -142,3 +151,79 @@ def test_a_stopped_rendering_goes_on_and_another_one_is_refused(tmp_path) -> Non
     assert counts == [4, 5]
     with pytest.raises(OutputExists, match="holds a data set made otherwise"):
         write_synth(tmp_path, replace(config, seed=2))
+
+
+def flip(path, at, *, bit=0) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def small(tmp_path, n=3):
+    root = written(tmp_path, [synth_example(CONFIG, "train", i) for i in range(n)])
+    write_index(root, "train", [0])
+    return root, shard_path(root, "train", 0)
+
+
+def test_a_value_that_changed_is_told_by_its_checksum(tmp_path) -> None:
+    root, path = small(tmp_path)
+    tracks = open_tracks(root, "train")
+    assert tracks.has_checksums
+    assert tracks.damaged() == {}
+    # One grey level of one face: all can still be read.
+    face = tracks[1].clip.faces[2].numpy().tobytes()
+    flip(path, path.read_bytes().index(face) + 5000, bit=6)
+    assert list(faults(open_tracks(root, "train"))) == []
+    assert open_tracks(root, "train").damaged() == {
+        path: "has another checksum than when it was made"
+    }
+    path.unlink()
+    assert "cannot be read" in open_tracks(root, "train").damaged()[path]
+
+
+@pytest.mark.parametrize("file", ["shard-00000.arrow", "index.arrow"])
+def test_no_damage_ends_the_process_or_raises_anything_else(tmp_path, file) -> None:
+    """Bits of headers, where Arrow keeps lengths and places; each in a process of its own."""
+    root, _ = small(tmp_path)
+    path = root / "train" / file
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    ends = np.concatenate([np.arange(2000), len(whole) - 1 - np.arange(2000)])
+    for at in rng.choice(ends[ends < len(whole)], 60, replace=False):
+        flip(path, at, bit=int(rng.integers(8)))
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                tracks = open_tracks(root, "train")
+                tracks.damaged()
+                list(faults(tracks))
+                code = 0
+            except DatasetError:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0, at
+        path.write_bytes(whole)
+
+
+def test_an_index_that_says_something_else_than_the_shard_is_damage(tmp_path) -> None:
+    root, path = small(tmp_path)
+    other, _ = small(tmp_path / "other", n=2)
+    (root / "train" / "index.arrow").write_bytes((other / "train" / "index.arrow").read_bytes())
+    assert list(open_tracks(root, "train").damaged()) == [path]
+    write_shard(path, [synth_example(CONFIG, "train", i) for i in (1, 0, 2)])
+    with pytest.raises(DatasetError, match=r"shard-00000\.arrow: is damaged \(track_id is"):
+        open_tracks(root, "train")[0]
+
+
+def test_an_index_without_checksums_is_read_as_ever(tmp_path) -> None:
+    root, _ = small(tmp_path)
+    index = root / "train" / "index.arrow"
+    table = pa.ipc.open_file(str(index)).read_all().replace_schema_metadata(None)
+    with pa.ipc.new_file(str(index), table.schema) as writer:
+        writer.write_table(table)
+    tracks = open_tracks(root, "train")
+    assert not tracks.has_checksums
+    assert tracks.damaged() == {}
+    assert same(tracks[0], synth_example(CONFIG, "train", 0))

@@ -54,6 +54,9 @@ def test_a_track_is_read_as_the_published_loader_reads_it(tmp_path) -> None:
         (f"{ENTITY}\t5\t25.0\t[0, 0, 2, 1, 0]\t1", r"labels among \[0, 1, 2\]"),
         (f"{ENTITY}\t4\t25.0\t[0, 0, 1, 1, 0]\t1", "4 frames at 25.0 fps with 5 labels"),
         (f"{ENTITY}\t5\t0\t[0, 0, 1, 1, 0]\t1", "5 frames at 0.0 fps"),
+        (f"{ENTITY}\t5\t25.0\t" + "[" * 5000, "expected entity, number of frames"),
+        ("../../other\t5\t25.0\t[0, 0, 1, 1, 0]\t1", "is no name of a track"),
+        ("/else\t5\t25.0\t[0, 0, 1, 1, 0]\t1", "is no name of a track"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, says) -> None:
@@ -72,6 +75,10 @@ def test_what_is_missing_is_named(tmp_path) -> None:
         tracks[0]
     (found,) = faults(tracks)
     assert found.track_id == ENTITY
+    (folder / "10.12.jpg").rename(folder / "last.jpg")
+    with pytest.raises(DatasetError, match=r"last\.jpg: is not named after its time"):
+        tracks[0]
+    (folder / "last.jpg").unlink()
     cv2.imwrite(str(folder / "10.12.jpg"), np.zeros((9, 9), np.uint8))
     (root / "clips_audios" / "train" / VIDEO / f"{ENTITY}.wav").unlink()
     with pytest.raises(DatasetError, match=f"track {ENTITY}: "):

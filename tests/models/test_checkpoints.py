@@ -1,5 +1,6 @@
 import argparse
 import json
+import os
 import pickle
 import re
 from collections import OrderedDict
@@ -517,3 +518,71 @@ def test_a_detector_that_could_not_be_built_again_is_not_saved(path: Path) -> No
     with pytest.raises(CheckpointError, match=r"a Mine is none of the models .*lr_asd"):
         save(Mine(), path)
     assert list(path.parent.iterdir()) == []
+
+
+# Files that nobody means well with
+
+
+def test_a_checkpoint_that_holds_itself_ends(path: Path) -> None:
+    one: dict[str, Any] = {}
+    other = {"state_dict": one}
+    one["model"] = other
+    torch.save(one, path)
+    assert refusal(path).startswith("holds a dict whose ")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[]", "header cannot be understood"),
+        ('{"format": 1, "config": {}}', "header says no model (got None)"),
+        ('{"format": 1, "model": "lr_asd"}', "header says no config (got None)"),
+        ('{"format": 1, "model": ["lr_asd"], "config": {}}', "header says no model (got ['lr_asd'"),
+        ('{"format": 1, "model": "lr_asd", "config": {}, "metadata": 3}', "says no metadata"),
+        ('{"format": 1, "model": ' + "[" * 100_000, "header cannot be understood"),
+        ('{"format": 1, "model": "lr_asd", "config": {"more": 1}}', "cannot be built"),
+    ],
+)
+def test_a_header_that_says_nonsense_is_refused(
+    text: str, part: str, published: State, path: Path
+) -> None:
+    save_file(published, path, metadata={"pushpull": text})
+    assert part in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["float8_e4m3fn", "float8_e5m2", "complex64", "bool", "uint8", "int64"],
+)
+def test_weights_of_another_kind_of_number_are_not_converted(
+    dtype: str, published: State, path: Path
+) -> None:
+    torch.save({k: v.to(getattr(torch, dtype)) for k, v in published.items()}, path)
+    assert f"is {dtype}" in refusal(path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_weights_of_another_precision_are(dtype: str, published: State, path: Path) -> None:
+    torch.save({k: v.to(getattr(torch, dtype)) for k, v in published.items()}, path)
+    assert load(path).state_dict()["head_av.weight"].dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("packed", "kind"),
+    [
+        (lambda t: t.to("meta"), "without content"),
+        (lambda t: t.to_sparse(), "sparse"),
+        (lambda t: t.to_sparse_csr(), "sparse"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantised"),
+        (lambda t: torch.nested.nested_tensor([t[0]]), "nested"),
+    ],
+)
+def test_packed_tensors_are_refused(packed: Any, kind: str, published: State, path: Path) -> None:
+    torch.save({**published, "lossAV.FC.weight": packed(published["lossAV.FC.weight"])}, path)
+    assert f"its entry lossAV.FC.weight is {kind}" in refusal(path)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(tmp_path / "pipe").startswith("is no regular file")

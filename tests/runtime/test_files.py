@@ -18,8 +18,11 @@ from pushpull.runtime.files import (
     fetch,
     find,
     output_dir,
+    read_text,
     search_dirs,
     sha256_of,
+    sweep,
+    temporary_folder,
     written_whole,
 )
 
@@ -282,3 +285,52 @@ def test_a_fetched_file_is_as_readable_as_any_new_file(
 def test_checksum_of_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}: cannot be read (Is a dir")):
         sha256_of(tmp_path)
+
+
+def killed(folder: Path) -> None:
+    """A process that is killed while it writes a file and a folder here."""
+    code = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from pushpull.runtime.files import temporary_folder, written_whole\n"
+        "whole, folder = written_whole(Path('talk.mp4')), temporary_folder('.', prefix='.new-')\n"
+        "with whole as one, folder as two:\n"
+        "    one.write_text('half')\n"
+        "    (two / 'draft').touch()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, check=False)
+    assert result.returncode == -signal.SIGKILL
+
+
+def grow_old(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    killed(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert sweep(tmp_path) == []  # it might still be at work
+    grow_old(tmp_path)
+    (tmp_path / ".notes-0123abcd.txt").write_text("the user's")
+    with written_whole(tmp_path / "other.txt"):
+        assert len(list(tmp_path.iterdir())) == 2
+    assert {p.name for p in tmp_path.iterdir()} == {".notes-0123abcd.txt", "other.txt"}
+
+
+def test_what_somebody_still_writes_is_not_swept(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.txt") as one, temporary_folder(tmp_path) as two:
+        grow_old(tmp_path)
+        assert sweep(tmp_path) == []
+        assert one.exists()
+        assert two.exists()
+
+
+def test_a_file_without_end_is_read_no_further_than_it_may_be_long(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="is larger than 4096 bytes"):
+        read_text("/dev/zero", most_bytes=4096)
+    (tmp_path / "a").write_text("x" * 4096)
+    assert len(read_text(tmp_path / "a", most_bytes=4096)) == 4096
+    with pytest.raises(OSError, match="is no name of a file"):
+        read_text("a\0b")

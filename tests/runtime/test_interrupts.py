@@ -210,7 +210,7 @@ def running(folder: Path, code: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_native_code_is_not_waited_for(tmp_path, number):
     """A hash of minutes hears no signal."""
     code = (

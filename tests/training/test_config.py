@@ -102,3 +102,39 @@ def test_a_file_that_cannot_be_read(tmp_path) -> None:
     (tmp_path / "empty.toml").write_text("[data]\n")
     with pytest.raises(ConfigError, match=r"empty\.toml, data: 'root' is missing"):
         read_config(tmp_path / "empty.toml")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("optim.clip_norm=-1", "optim.clip_norm=nan", "optim.lr=1e-320", "optim.lr=inf"),
+        *("optim.decay=1e300", "run.checkpoint_s=nan", "run.checkpoint_s=-1"),
+        *('run.out=""', 'data.root=""', 'run.out="a\\u0000b"', 'run.init="a\\u0000b"'),
+        *("run.device=meta", "data.train=../else", "harden.attack=none", "harden.steps=0"),
+        *("harden.eps=1e30", "harden.eps=-1", "harden.mix=2", "harden.beta=nan"),
+        *(f"run.seed={2**64}", f"data.limit={2**63}", f"optim.epochs={10**25}"),
+        *("run.seed=" + "9" * 10_000, "optim.lr=" + "[" * 5000, "harden.modality=none"),
+        *("data.workers=99999999", "harden.objective=none"),
+    ],
+    ids=lambda change: change[:24],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(file, change) -> None:
+    with pytest.raises(ConfigError):
+        read_config(file, [change])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["optim.lr = " + "[" * 5000, "[optim]\nlr = " + "9" * 10_000, "\0", "[data]\nroot = 3"],
+    ids=lambda text: text[:16],
+)
+def test_a_file_that_no_parser_likes_is_refused(tmp_path, text) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"odd\.toml"):
+        read_config(path)
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"/dev/zero: cannot be read as TOML \(is larger than"):
+        read_config("/dev/zero")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pushpull.annotations.table import BOX_COLUMNS, COLUMNS, LABELS, AvaTable
 from pushpull.errors import AnnotationError
+from pushpull.runtime.files import read_bytes
 
 __all__ = ["read_table", "read_tables"]
 
@@ -28,6 +29,9 @@ FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
+
+MOST_TABLE_BYTES = 1 << 32
+"""Of a csv, which is read whole: thirty times all of AVA."""
 
 BLOCK_BYTES = 1 << 23
 """Parsed at once; pieces of 1 MB, the default, take a third longer."""
@@ -56,7 +60,7 @@ def read_table(path: str | PathLike[str], *, need_score: bool = False) -> AvaTab
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, most_bytes=MOST_TABLE_BYTES)
     except OSError as e:
         raise AnnotationError(f"{path}: cannot be read ({e.strerror})") from e
     return parse_table(data, str(path), need_score=need_score)

@@ -35,6 +35,7 @@ from pushpull.errors import CheckpointError, ConfigError, OutputError, ShapeErro
 from pushpull.losses import Goal, build_objective
 from pushpull.models.detector import Detector
 from pushpull.runtime.files import written_whole
+from pushpull.runtime.records import parse_json
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Batch
 
 __all__ = ["PatternSpace", "UniversalPattern", "universal"]
@@ -212,11 +213,14 @@ class UniversalPattern:
                         f"{path}: is no universal pattern; expected what `pushpull universal` wrote"
                     )
                 tensors = {name: file.get_tensor(name) for name in ("waveform", "faces")}
-        except (OSError, SafetensorError) as e:
+            eps: Mapping[str, float] = parse_json(metadata["eps"])
+            balls = {name: Ball.of(name, size) for name, size in eps.items()}
+            return cls(**tensors, threat=Threat(balls=balls))
+        except (
+            *(OSError, SafetensorError),
+            *(KeyError, ValueError, TypeError, AttributeError, RuntimeError),
+        ) as e:
             raise CheckpointError(f"{path}: cannot be read as a universal pattern ({e})") from e
-        eps: Mapping[str, float] = json.loads(metadata["eps"])
-        balls = {name: Ball.of(name, size) for name, size in eps.items()}
-        return cls(**tensors, threat=Threat(balls=balls))
 
 
 class PatternSpace:

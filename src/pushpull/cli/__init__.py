@@ -15,9 +15,10 @@ from typing import Annotated
 import typer
 
 from pushpull.cli import data, detectors, leaderboard, videos
-from pushpull.cli.console import complain, print_line
+from pushpull.cli.console import complain, drop_stdout, open_standard_streams, print_line
 from pushpull.cli.live import live
 from pushpull.errors import OutputExists, PushPullError
+from pushpull.runtime.files import readable
 from pushpull.runtime.interrupts import ended_by_signals
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.runtime.threads import wait_asleep
@@ -48,6 +49,7 @@ STOPPED = "stopped; what is finished is kept"
 
 def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1, a refusal 2."""
+    open_standard_streams()
     keep_freed_memory()
     wait_asleep()
     with ended_by_signals(STOPPED):
@@ -59,6 +61,12 @@ def main() -> None:
         except BrokenPipeError:
             # The reader of our stdout went away (`| head`): nothing is left to say.
             sys.stderr.close()
+            sys.exit(1)
+        except OSError as e:
+            # As for a help text on a full disk; whatever else the system refuses says where.
+            drop_stdout()
+            where = "stdout" if e.filename is None else readable(str(e.filename))
+            complain(f"{where}: {e.strerror or e}")
             sys.exit(1)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+from pushpull.errors import OutputError
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import as_json_text
 
-__all__ = ["Console", "complain", "decibels", "print_line"]
+__all__ = ["Console", "complain", "decibels", "drop_stdout", "open_standard_streams", "print_line"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ class Console:
     def note(self, text: str) -> None:
         """A remark on stderr."""
         if not self.quiet:
-            print(_printable(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+            _to_stderr(text)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
@@ -93,7 +96,51 @@ def print_line(text: str) -> None:
         >>> print_line("3 faces")
         3 faces
     """
-    print(_printable(text, sys.stdout), flush=True)  # noqa: T201
+    try:
+        print(_printable(text, sys.stdout), flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        drop_stdout()
+        raise OutputError(f"stdout: cannot be written ({e.strerror}); results are lost") from e
+
+
+def open_standard_streams() -> None:
+    """Give a process that was begun without stdin, stdout or stderr such that lead nowhere.
+
+    Otherwise the next file that it opens would take their place, and be written to by whoever
+    prints.
+
+    Examples:
+        >>> import sys
+        >>> from pushpull.cli.console import open_standard_streams
+        >>> open_standard_streams()
+        >>> sys.stdout is None
+        False
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nowhere)
+
+
+def drop_stdout() -> None:
+    """Let what stdout still holds go nowhere: Python would complain of it at its end.
+
+    Examples:
+        >>> import subprocess, sys
+        >>> code = "from pushpull.cli.console import drop_stdout; drop_stdout(); print(1)"
+        >>> subprocess.run([sys.executable, "-c", code], capture_output=True).stdout
+        b''
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(message: object) -> None:
@@ -107,8 +154,13 @@ def complain(message: object) -> None:
         ...     complain("talk.mp4: no sound")
         error: talk.mp4: no sound
     """
-    line = f"error: {' '.join(str(message).split())}"
-    print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+    _to_stderr(f"error: {' '.join(str(message).split())}")
+
+
+def _to_stderr(line: str) -> None:
+    """A remark that cannot be said ends no work."""
+    with suppress(OSError):
+        print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _printable(text: str, stream: TextIO) -> str:

@@ -299,7 +299,7 @@ def verify(source: DataArgument, as_json: JsonFlag = False, quiet: QuietFlag = F
 
     The exit code is 1 if anything is.
     """
-    from pushpull.data import faults, open_tracks, splits_of
+    from pushpull.data import PackedTracks, faults, open_tracks, splits_of
 
     console = Console(as_json=as_json, quiet=quiet)
     found: list[dict[str, str]] = []
@@ -309,6 +309,14 @@ def verify(source: DataArgument, as_json: JsonFlag = False, quiet: QuietFlag = F
             tracks = open_tracks(source, split)
             count += len(tracks)
             watch = partial(report, split)
+            if isinstance(tracks, PackedTracks):
+                for path, what in tracks.damaged().items():
+                    found.append({"split": split, "track": path.name, "what": what})
+                if not tracks.has_checksums:
+                    console.note(
+                        f"{split}: was made without checksums; values that changed and can still "
+                        "be read are not told"
+                    )
             for fault in faults(tracks, progress=watch):
                 found.append({"split": split, "track": fault.track_id, "what": fault.what})
     lines = [f"{fault['split']} {fault['track']}: {fault['what']}" for fault in found]

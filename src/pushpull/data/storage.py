@@ -9,12 +9,18 @@ A data set is a folder:
 and likewise `val` and `test`. A shard takes its name only when it is whole, and the index only when
 all shards are there, so making a data set can be stopped at any time and goes on where it was.
 
+The index holds a checksum of each shard, which `pushpull data verify` compares. Whatever is read is
+checked to be what it has to be before it is used, so that a damaged file is an error and no more.
+
 Arrow files are mapped into memory: to read a track is at most to copy its bytes, many processes
 share one copy in the page cache, and any tool that reads Arrow reads them.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -29,9 +35,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.data.records import SPLITS, Example
-from pushpull.errors import DatasetError, UnknownName
-from pushpull.runtime.files import written_whole
-from pushpull.runtime.records import read_json, write_json
+from pushpull.errors import CheckpointError, DatasetError, UnknownName
+from pushpull.runtime.files import sha256_of, written_whole
+from pushpull.runtime.records import parse_json, read_json, write_json
 from pushpull.schema import FACE_SIZE, Clip, int16_samples
 
 __all__ = [
@@ -69,6 +75,8 @@ HEAVY = [
 ]
 TRACK = pa.schema(LIGHT + HEAVY)
 ROW = pa.schema([*LIGHT, ("shard", pa.int32()), ("batch", pa.int32())])
+SUMS = b"sha256"
+"""Key of the checksums in the metadata of an index: by number of the shard."""
 
 
 def shard_path(root: Path, split: str, number: int) -> Path:
@@ -126,10 +134,13 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
         2
     """
     rows: dict[str, list[Any]] = {name: [] for name in ROW.names}
+    sums = {}
     for shard in shards:
-        reader = _opened(shard_path(root, split, shard))
+        path = shard_path(root, split, shard)
+        sums[shard] = sha256_of(path)
+        reader, _ = _mapped(path, TRACK)
         for batch in range(reader.num_record_batches):
-            record = reader.get_batch(batch)
+            record = _batch(reader, batch, path)
             for name, _ in LIGHT:
                 rows[name].append(record.column(name)[0].as_py())
             rows["shard"].append(shard)
@@ -139,8 +150,9 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
         twice = next(name for name in ids if ids.count(name) > 1)
         raise DatasetError(f"{root / split}: two tracks are named '{twice}'; names must differ")
     index = root / split / INDEX
-    with written_whole(index) as temporary, pa.ipc.new_file(str(temporary), ROW) as writer:
-        writer.write_table(pa.table(rows, schema=ROW))
+    schema = ROW.with_metadata({SUMS: json.dumps(sums)})
+    with written_whole(index) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+        writer.write_table(pa.table(rows, schema=schema))
     return len(ids)
 
 
@@ -220,7 +232,7 @@ class PackedTracks:
                 else f"is not there; there is {', '.join(there) or 'no split at all'}"
             )
             raise DatasetError(f"{root}: the split '{split}' {state}")
-        self._rows = _opened(index).read_all()
+        self._rows = _index(index)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_readers": {}}
@@ -261,35 +273,119 @@ class PackedTracks:
         """The sound of a track alone (S,)."""
         return self._read(index, _sound)
 
+    def damaged(self) -> dict[Path, str]:
+        """Shards that are no longer what they were when the index was written, each with why.
+
+        All of them are read. A data set that was made without checksums has none to compare.
+        """
+        found = {}
+        listed = Counter(self._rows.column("shard").to_pylist())
+        for shard, wanted in _sums(self._rows).items():
+            path = shard_path(self.root, self.split, shard)
+            try:
+                if sha256_of(path) != wanted:
+                    found[path] = "has another checksum than when it was made"
+                    continue
+                held = _mapped(path, TRACK)[0].num_record_batches
+                if held != listed[shard]:
+                    found[path] = f"holds {held} tracks; the index lists {listed[shard]}"
+            except (CheckpointError, DatasetError) as e:
+                found[path] = str(e)
+        return found
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether damage that leaves everything readable can be told."""
+        return not len(self) or bool(_sums(self._rows))
+
     def _read(self, index: int, unpack: Callable[[Any, NDArray[np.uint8]], Found]) -> Found:
         shard, batch = (self._rows.column(name)[index].as_py() for name in ("shard", "batch"))
         path = shard_path(self.root, self.split, shard)
         if shard not in self._readers:
-            self._readers[shard] = _mapped(path)
+            self._readers[shard] = _mapped(path, TRACK)
         reader, pages = self._readers[shard]
+        record = _batch(reader, batch, path)
+        for name, _ in LIGHT:
+            here, there = self._rows.column(name)[index].as_py(), record.column(name)[0].as_py()
+            if here != there:
+                raise _damage(path, f"{name} is {there!r}, in the index {here!r}")
         try:
-            return unpack(reader.get_batch(batch), pages)
+            return unpack(record, pages)
         except (pa.ArrowException, ValueError) as e:
-            raise DatasetError(
-                f"{path}, track {self.track_ids[index]}: is damaged ({e}); delete the shard and "
-                "the index, and make the data set again: what is whole is kept"
-            ) from e
+            raise _damage(path, f"track {self.track_ids[index]}: {e}") from e
 
 
-def _opened(path: Path) -> Any:
-    return _mapped(path)[0]
+def _damage(path: Path, what: str) -> DatasetError:
+    return DatasetError(
+        f"{path}: is damaged ({what}); delete it and the index beside it, and make the data set "
+        "again: what is whole is kept"
+    )
 
 
-def _mapped(path: Path) -> tuple[Any, NDArray[np.uint8]]:
+def _batch(reader: Any, number: int, path: Path) -> Any:
+    """A track of a shard, known to be one row of what it should be."""
+    try:
+        if not 0 <= number < reader.num_record_batches:
+            raise ValueError(f"holds {reader.num_record_batches} tracks, not track {number}")
+        record = reader.get_batch(number)
+        record.validate(full=True)
+        if record.num_rows != 1 or any(column.null_count for column in record.columns):
+            raise ValueError(f"track {number} has {record.num_rows} rows, or holes")
+        _check_light({name: record.column(name)[0].as_py() for name, _ in LIGHT})
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise _damage(path, str(e)) from e
+    return record
+
+
+def _check_light(row: Mapping[str, Any]) -> None:
+    """What is said of a track is possible."""
+    speaking, frames, fps = row["n_speaking"], row["n_frames"], row["fps"]
+    if frames < 1 or not 0 <= speaking <= frames or row["n_samples"] < 1:
+        raise ValueError(f"{speaking} of {frames} frames speak, {row['n_samples']} samples")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"its frame rate is {fps}")
+
+
+def _index(path: Path) -> Any:
+    """The table of an index, known to be one."""
+    try:
+        rows = _mapped(path, ROW)[0].read_all()
+        rows.validate(full=True)
+        if any(column.null_count for column in rows.columns):
+            raise ValueError("it has holes")
+        for row in rows.to_pylist():
+            _check_light(row)
+            if row["shard"] < 0:
+                raise ValueError(f"shard {row['shard']}")
+        _sums(rows)
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise DatasetError(
+            f"{path}: is damaged ({e}); delete it and make the data set again: shards are kept"
+        ) from e
+    return rows
+
+
+def _sums(rows: Any) -> dict[int, str]:
+    """Checksums of the shards by number; empty where the index was written without."""
+    found = parse_json((rows.schema.metadata or {}).get(SUMS, b"{}"))
+    if not isinstance(found, dict):
+        raise ValueError("its checksums are no table")
+    return {int(shard): str(wanted) for shard, wanted in found.items()}
+
+
+def _mapped(path: Path, schema: Any) -> tuple[Any, NDArray[np.uint8]]:
     """Reader of a file, and its bytes in pages of this process's own: never written back."""
     try:
         # Torch keeps no file open behind a mapping: AVA has a thousand shards, and processes are
         # often allowed a thousand files.
         size = path.stat().st_size
         pages = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
-        return pa.ipc.open_file(pa.py_buffer(pages)), pages
-    except (pa.ArrowException, OSError, RuntimeError) as e:
+        reader = pa.ipc.open_file(pa.py_buffer(pages))
+        if not reader.schema.equals(schema):
+            raise ValueError("it has other columns")
+    except (pa.ArrowException, OSError, RuntimeError, ValueError) as e:
         raise DatasetError(f"{path}: is missing or damaged ({e}); make the data set again") from e
+    return reader, pages
 
 
 def _packed(example: Example) -> Any:
@@ -316,11 +412,16 @@ def _raw(record: Any, pages: NDArray[np.uint8], name: str, kind: str) -> NDArray
     """The bytes of the only row where they lie; a scalar of pyarrow would be a copy."""
     column = record.column(name)
     _, ends, values = column.buffers()
+    if values is None or ends is None:
+        raise ValueError(f"column {name} is empty")
     places = np.frombuffer(ends, "<i8" if pa.types.is_large_binary(column.type) else "<i4")
     start, end = places[column.offset : column.offset + 2].tolist()
     if not 0 <= start <= end <= values.size:
         raise ValueError(f"column {name} ends at byte {end} of {values.size}")
     first = values.address - pages.ctypes.data
+    if not 0 <= first <= first + end <= len(pages):
+        # As of a batch that says that it is compressed.
+        raise ValueError(f"column {name} does not lie in the file")
     return pages[first + start : first + end].view(kind)
 
 

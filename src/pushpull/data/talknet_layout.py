@@ -8,6 +8,7 @@ clips_videos/{split}/<video>/<entity>/<time>.jpg    a picture per frame
 from __future__ import annotations
 
 import ast
+import math
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -19,9 +20,14 @@ from torch import Tensor
 
 from pushpull.data.records import Example
 from pushpull.errors import DatasetError, MediaError
+from pushpull.runtime.files import read_text
 from pushpull.schema import FACE_SIZE, Clip
 
 __all__ = ["TalkNetTracks"]
+
+
+MOST_LIST_BYTES = 1 << 30
+"""Of a list of tracks with their labels; AVA's has 20 MB."""
 
 
 class TalkNetTracks:
@@ -55,7 +61,7 @@ class TalkNetTracks:
         self.root, self.split = Path(root), split
         path = self.root / "csv" / f"{split}_loader.csv"
         try:
-            lines = path.read_text().splitlines()
+            lines = read_text(path, most_bytes=MOST_LIST_BYTES).splitlines()
         except (OSError, UnicodeDecodeError) as e:
             raise DatasetError(f"{path}: cannot be read ({e}); expected TalkNet's list") from e
         self._rows = [
@@ -86,14 +92,18 @@ class TalkNetTracks:
         entity, fps, labels = self._rows[index]
         video = _video_of(entity)
         folder = self.root / "clips_videos" / self.split / video / entity
-        pictures = sorted(folder.glob("*.jpg"), key=lambda p: float(p.stem))
+        pictures = sorted(folder.glob("*.jpg"), key=_time_of)
         if len(pictures) != len(labels):
             raise DatasetError(
                 f"{folder}: has {len(pictures)} pictures; the list says {len(labels)} frames"
             )
         faces = np.empty((len(labels), FACE_SIZE, FACE_SIZE), np.uint8)
         for face, path in zip(faces, pictures, strict=True):
-            grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            try:
+                grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            except cv2.error:
+                # As for a picture that states billions of pixels.
+                grey = None
             if grey is None:
                 raise DatasetError(f"{path}: cannot be read as a picture; make it again")
             face[:] = cv2.resize(grey, (FACE_SIZE, FACE_SIZE))
@@ -106,7 +116,7 @@ class TalkNetTracks:
                 fps=fps,
                 speaking=torch.tensor(labels, dtype=torch.int64),
             ),
-            timestamps_s=np.array([float(p.stem) for p in pictures]),
+            timestamps_s=np.array([_time_of(p) for p in pictures]),
             boxes=np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(labels), 1)),
         )
 
@@ -136,17 +146,31 @@ def _row(line: str, where: str) -> tuple[str, float, list[int]]:
     try:
         entity, count, fps, labels = fields[0], int(fields[1]), float(fields[2]), fields[3]
         values = [int(label) for label in ast.literal_eval(labels)]
-    except (IndexError, ValueError, SyntaxError, TypeError) as e:
+    except (IndexError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as e:
         raise DatasetError(
             f"{where}: got {line[:60]!r}; expected entity, number of frames, fps, [labels] and an "
             "index, separated by tabs"
         ) from e
+    if "\0" in entity or {"..", ""} & set(entity.split("/")) or entity.startswith("/"):
+        # An entity is part of the name of a folder, which has to lie in the data set.
+        raise DatasetError(f"{where}: {entity[:60]!r} is no name of a track")
     if len(values) != count or not set(values) <= {0, 1} or not count or not 0 < fps < 1000:
         raise DatasetError(
             f"{where}: {count} frames at {fps} fps with {len(values)} labels among "
             f"{sorted(set(values))}; expected as many labels as frames, each 0 or 1"
         )
     return entity, fps, values
+
+
+def _time_of(picture: Path) -> float:
+    """Second of the video that a picture is named after."""
+    try:
+        time_s = float(picture.stem)
+    except ValueError:
+        time_s = math.nan
+    if not math.isfinite(time_s):
+        raise DatasetError(f"{picture}: is not named after its time; expected such as 0.04.jpg")
+    return time_s
 
 
 def _video_of(entity: str) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from io import StringIO
 from os import PathLike
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from pushpull.detection import VideoClips, find_faces, read_clips, voiced
 from pushpull.detection.clips import CROPS
 from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
 from pushpull.media import read_waveform
+from pushpull.runtime.files import read_text
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces
 from pushpull.schema import SAMPLE_RATE_HZ, Clip
@@ -124,8 +126,7 @@ def read_sources(people: Path, folder: Path) -> list[Source]:
         ('ada', True)
     """
     try:
-        with people.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(StringIO(read_text(people), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise DatasetError(f"{people}: cannot be read ({e})") from e
     sources = []

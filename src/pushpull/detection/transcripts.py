@@ -7,7 +7,6 @@ score is highest, if that alone would be speaking. Else the word is said off scr
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -23,6 +22,8 @@ import numpy as np
 from pushpull.detection.turn_files import OFF_SCREEN, stamp
 from pushpull.detection.turns import ScoredTrack
 from pushpull.errors import AnnotationError
+from pushpull.runtime.files import read_text
+from pushpull.runtime.records import parse_json
 
 __all__ = [
     "SpokenWord",
@@ -126,7 +127,7 @@ def read_transcript(path: str | os.PathLike[str]) -> list[Word]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except OSError as e:
         raise AnnotationError(f"{path}: cannot be read ({e.strerror})") from e
     except UnicodeDecodeError as e:
@@ -164,8 +165,8 @@ def _seconds(hours: str, minutes: str, seconds: str, ms: str) -> float:
 
 def _of_json(text: str, path: Path) -> Iterator[Word]:
     try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as e:
+        record = parse_json(text)
+    except ValueError as e:
         raise AnnotationError(f"{path}: is no json ({e})") from e
     segments = record.get("segments") if isinstance(record, Mapping) else record
     if not isinstance(segments, list) or not all(isinstance(s, Mapping) for s in segments):

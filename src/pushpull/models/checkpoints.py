@@ -27,6 +27,7 @@ from pushpull.errors import CheckpointError, ConfigError, OutputError
 from pushpull.models import MODELS, build
 from pushpull.models.detector import Detector, Wrapped
 from pushpull.runtime.files import written_whole
+from pushpull.runtime.records import parse_json
 
 __all__ = [
     "assemble",
@@ -72,6 +73,12 @@ WRAPPERS = ("module", "_orig_mod")
 
 NESTS = ("state_dict", "model_state_dict", "model")
 """Where training checkpoints keep the weights beside the optimiser and the epoch."""
+
+
+DEEPEST_NEST = 8
+
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What numbers of a parameter may be kept as; float8 is a packing that needs a scale beside it."""
 
 
 def own_name(key: str) -> str:
@@ -125,10 +132,13 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     start = _first_bytes(path)
     if start[8:9] == b"{":
-        return _read_safetensors(path)
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        return _unnest(_read_pickle(path), path), {}
-    raise CheckpointError(f"{path}: is no checkpoint ({_describe(start)}); {EXPECTED}")
+        state, header = _read_safetensors(path)
+    elif start.startswith((b"PK\x03\x04", b"\x80")):
+        state, header = _unnest(_read_pickle(path), path), {}
+    else:
+        raise CheckpointError(f"{path}: is no checkpoint ({_describe(start)}); {EXPECTED}")
+    _check_plain(state, path)
+    return state, header
 
 
 def looks_like(keys: Iterable[str]) -> str | None:
@@ -227,6 +237,7 @@ def load_state(detector: Detector, path: Path) -> None:
         for key, value in wanted.items()
         if state[key].shape != value.shape
     ]
+    _check_numbers(state, wanted, path)
     if misshaped:
         raise CheckpointError(
             f"{path}: does not fit {detector.card.name}: {len(misshaped)} entries are of another "
@@ -316,12 +327,16 @@ EXPECTED = (
 
 def _first_bytes(path: Path) -> bytes:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"{path}: is no regular file; {EXPECTED}")
         with path.open("rb") as file:
             start = file.read(256)
     except FileNotFoundError as e:
         raise CheckpointError(f"{path}: no such file; {EXPECTED}") from e
     except IsADirectoryError as e:
         raise CheckpointError(f"{path}: is a folder; {EXPECTED}") from e
+    except ValueError as e:
+        raise CheckpointError(f"{str(path)!r}: is no name of a file; {EXPECTED}") from e
     except OSError as e:
         raise CheckpointError(f"{path}: cannot be read ({e.strerror})") from e
     if not start:
@@ -354,7 +369,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if text is None:
         return state, {}
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         version = header["format"]
     except (ValueError, TypeError, KeyError) as e:
         raise CheckpointError(
@@ -365,6 +380,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path}: its header has format {version}, this version reads {FORMAT}; update pushpull"
         )
+    header.setdefault("metadata", {})
+    for entry, kind in (("model", str), ("config", dict), ("metadata", dict)):
+        if not isinstance(header.get(entry), kind):
+            raise CheckpointError(
+                f"{path}: its {HEADER} header says no {entry} (got {header.get(entry)!r:.40}); "
+                "expected what pushpull wrote when it saved the file"
+            )
     return state, header
 
 
@@ -397,7 +419,10 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def _unnest(content: object, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
+    # A checkpoint may hold itself, so that there would always be a next one.
+    for _ in range(DEEPEST_NEST):
+        if not isinstance(content, Mapping):
+            break
         inner = (content.get(nest) for nest in NESTS)
         found = next((value for value in inner if isinstance(value, Mapping)), None)
         if found is None:
@@ -504,7 +529,54 @@ def _fitted(
             f"{path}: does not fit {model}: of its {len(wanted)} entries {'; '.join(problems)}; "
             "give a checkpoint of exactly this model"
         )
-    return {name: state[keys[0]] for name, keys in sources.items()}
+    fitted = {name: state[keys[0]] for name, keys in sources.items()}
+    _check_numbers(fitted, wanted, path)
+    return fitted
+
+
+def _check_plain(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse tensors without numbers of their own, and those that are packed in some way."""
+    for key, value in state.items():
+        kind = next(
+            (
+                what
+                for what, found in (
+                    ("nested", value.is_nested),
+                    ("without content (meta)", value.is_meta),
+                    ("quantised", value.is_quantized),
+                    ("sparse", value.layout != torch.strided),
+                )
+                if found
+            ),
+            None,
+        )
+        if kind is not None:
+            raise CheckpointError(
+                f"{path}: its entry {key} is {kind}; expected plain tensors: save "
+                "model.state_dict() of the model as it was trained"
+            )
+
+
+def _check_numbers(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse numbers of another kind than a model's: they would be converted without a word."""
+    odd = [
+        f"{key} is {_dtype(value)}"
+        for key, value in state.items()
+        if key in wanted
+        and (
+            (wanted[key].is_floating_point() and value.dtype not in PRECISIONS)
+            or (value.is_complex() and not wanted[key].is_complex())
+        )
+    ]
+    if odd:
+        raise CheckpointError(
+            f"{path}: {len(odd)} entries are of another kind of number ({_some(odd)}); expected "
+            f"{', '.join(str(p).removeprefix('torch.') for p in PRECISIONS)}"
+        )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:

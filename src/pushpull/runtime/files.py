@@ -6,11 +6,15 @@ no copy has the right checksum is the network touched. `PUSHPULL_CACHE` moves th
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,17 +28,32 @@ __all__ = [
     "fetch",
     "find",
     "output_dir",
+    "read_bytes",
+    "read_text",
     "readable",
     "reason_of",
     "remove_unfinished",
     "search_dirs",
     "sha256_of",
+    "sweep",
     "temporary_folder",
     "written_whole",
 ]
 
 TIMEOUT_S = 15.0
 """Longest silence of a server before a fetch gives up."""
+
+MOST_BYTES = 1 << 26
+"""Of a file of settings or words that people write: more is something else, or has no end."""
+
+UNFINISHED = re.compile(r"(\..+-|pushpull-)[0-9a-f]{8}\.unfinished(\..+)?")
+"""Names of what is being made; nobody else names a file so."""
+
+LONGEST_START = 100
+"""Bytes of a name that are kept in that of what is being made."""
+
+LEFT_S = 60.0
+"""What is unfinished and younger may have been begun this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +96,52 @@ def output_dir(path: Path) -> Path:
     return path
 
 
+def read_bytes(path: str | os.PathLike[str], *, most_bytes: int = MOST_BYTES) -> bytes:
+    """The content of a file, which may be a device or a pipe without end: no more is taken.
+
+    Raises:
+        OSError: If it cannot be read, or is larger.
+
+    Examples:
+        >>> from pushpull.runtime.files import read_bytes
+        >>> read_bytes("/dev/zero", most_bytes=1000)
+        Traceback (most recent call last):
+            ...
+        OSError: [Errno 27] is larger than 1000 bytes: '/dev/zero'
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except ValueError as e:
+        # A zero byte, which no name of a file can hold.
+        raise OSError(errno.EINVAL, "is no name of a file", os.fspath(path)) from e
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"is larger than {most_bytes} bytes", os.fspath(path))
+    return data
+
+
+def read_text(
+    path: str | os.PathLike[str], *, encoding: str = "utf-8", most_bytes: int = MOST_BYTES
+) -> str:
+    r"""The text of a file that people write, as `read_bytes`; lines end in \n.
+
+    Raises:
+        OSError: If it cannot be read, or is larger.
+        UnicodeDecodeError: If it is no text of this encoding.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import read_text
+        >>> _ = Path("names.txt").write_bytes(b"ada\r\nbob\n")
+        >>> read_text("names.txt")
+        'ada\nbob\n'
+    """
+    text = read_bytes(path, most_bytes=most_bytes).decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 _unfinished: set[Path] = set()
+_swept: set[Path] = set()
 
 
 def remove_unfinished() -> None:
@@ -108,12 +172,70 @@ def _unfinished_at(path: Path) -> Iterator[Path]:
 
     It is entered before anything is made, since a process may be ended between any two lines.
     """
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        sweep(path.parent)
     _unfinished.add(path)
     try:
         yield path
     finally:
         _remove(path)
         _unfinished.discard(path)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Whoever sweeps the folder sees that somebody is at work; the lock goes with the process."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        # Some network disks have no locks; there only the age of a file protects it.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what processes that were killed have left unfinished in a folder; returns it.
+
+    Whatever some process still holds stays, and what is younger than a minute. Results are written
+    so that this is done once for each folder, by itself.
+
+    Examples:
+        >>> import os
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import sweep
+        >>> left = Path(".talk-0123abcd.unfinished.mp4")
+        >>> left.touch()
+        >>> os.utime(left, (0, 0))  # made long ago
+        >>> [path.name for path in sweep(Path())]
+        ['.talk-0123abcd.unfinished.mp4']
+    """
+    swept = []
+    # A folder that cannot be listed or changed is somebody else's, or is said to be so later.
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if UNFINISHED.fullmatch(entry.name) and not entry.is_symlink():
+                path = Path(entry.path)
+                if _is_left(path):
+                    _remove(path)
+                    swept.append(path)
+    return swept
+
+
+def _is_left(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return time.time() - os.fstat(handle).st_mtime > LEFT_S
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -137,9 +259,12 @@ def temporary_folder(
         False
     """
     place = Path(tempfile.gettempdir() if folder is None else folder)
-    with _unfinished_at(place / f"{prefix}{secrets.token_hex(4)}") as path:
+    # Beside results a killed process is tidied up after; the system does that with its own.
+    mark = "" if folder is None else ".unfinished"
+    with _unfinished_at(place / f"{prefix}{secrets.token_hex(4)}{mark}") as path:
         path.mkdir(mode=0o700)
-        yield path
+        with _held(path):
+            yield path
 
 
 @contextmanager
@@ -158,12 +283,15 @@ def written_whole(path: Path) -> Iterator[Path]:
         >>> Path("result.txt").read_text()
         'whole'
     """
-    name = f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    # A name may be as long as the disk allows.
+    start = os.fsencode(path.stem)[:LONGEST_START].decode(errors="ignore")
+    name = f".{start}-{secrets.token_hex(4)}.unfinished{path.suffix}"
     try:
         with _unfinished_at(path.parent / name) as temporary:
             temporary.touch(exist_ok=False)
-            yield temporary
-            temporary.replace(path)
+            with _held(temporary):
+                yield temporary
+                temporary.replace(path)
     except OSError as e:
         raise OutputError(f"{path}: cannot be written ({e.strerror})") from e
 

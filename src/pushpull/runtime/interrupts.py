@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a process soon, and leave no process and no half-written file behind.
+"""Ctrl-C, SIGTERM and SIGHUP end a process soon; no process and no half-written file is left.
 
 Python would raise an exception in its main thread. That comes late, between two instructions of
 which one may be a backward pass of half a minute, and whatever it goes through may swallow it, take
@@ -31,16 +31,21 @@ TIDY_S = 4.8
 CHILDREN_S = 4.2
 """What the processes that were begun here have to tidy up, too, before they are killed."""
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
+ENDING = (
+    *(signal.SIGINT, signal.SIGTERM),
+    # Its terminal is gone; Windows has none.
+    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)
 WHOLE_LINE = "\r\x1b[K\x1b[?25h"
 """For a terminal: a progress bar stood in this line, and had hidden the cursor."""
 
 
 @contextmanager
 def ended_by_signals(note: str = "") -> Iterator[None]:
-    """In this block of the main thread Ctrl-C and SIGTERM end the process as `end_process` does.
+    """In this block Ctrl-C, SIGTERM and SIGHUP end the process as `end_process` does.
 
-    The exit code is 128 and the number of the signal. A signal that is ignored stays so.
+    It is of the main thread. The exit code is 128 and the number of the signal. A signal that is
+    ignored stays so.
 
     Args:
         note: Said on stderr then.

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.errors import OutputError, PushPullError, UnknownName
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import read_text, written_whole
 from pushpull.runtime.version import versions
 
 __all__ = [
     "SCHEMA_VERSIONS",
     "as_json_line",
     "as_json_text",
+    "parse_json",
     "plain",
     "read_json",
     "unstamped",
@@ -69,6 +70,9 @@ SCHEMA_VERSIONS = {
     "weights": 1,
 }
 """Kinds of records, and the number of the form that each has: raised when readers would stumble."""
+
+MOST_RECORD_BYTES = 1 << 30
+"""Of a record: an hour of ten faces takes a hundredth of it."""
 
 STAMP = ("kind", "schema_version", "versions")
 
@@ -135,6 +139,27 @@ def as_json_line(values: Mapping[str, Any]) -> str:
     return json.dumps(plain(values), allow_nan=False)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says, whoever wrote it.
+
+    Raises:
+        ValueError: If it is none, or brackets stand in each other beyond all sense.
+
+    Examples:
+        >>> from pushpull.runtime.records import parse_json
+        >>> parse_json('{"rows": 3}')
+        {'rows': 3}
+        >>> parse_json("[" * 100_000)
+        Traceback (most recent call last):
+            ...
+        ValueError: is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as e:
+        raise ValueError("is nested too deeply") from e
+
+
 def read_json(
     path: Path,
     *,
@@ -164,7 +189,7 @@ def read_json(
         again
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(read_text(path, most_bytes=MOST_RECORD_BYTES))
     except OSError as e:
         raise error(f"{path}: cannot be read ({e.strerror}); {advice}") from e
     except ValueError as e:

@@ -13,10 +13,13 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from pushpull.attacks import AttackSettings
+from pushpull.data import SPLITS
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses.avil import Avil
 from pushpull.models import MODELS
 from pushpull.models.factories import is_factory
+from pushpull.runtime.files import read_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,6 +45,12 @@ CONFIGS = {
 }
 """Configurations in the package, by name."""
 
+MOST = 2**63 - 1
+MOST_PROCESSES = 65536
+MOST_EPS = 10_000.0
+"""An eps_av that moves the sound by all of its range; of faces a quarter is enough."""
+
+DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
@@ -200,24 +209,60 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.model.name not in MODELS and not is_factory(self.model.name):
             raise UnknownName("model", self.model.name, MODELS)
-        if self.run.precision not in PRECISIONS:
-            raise UnknownName("precision", self.run.precision, PRECISIONS)
-        for where, value, least in (
-            ("data.batch_frames", self.data.batch_frames, 1),
-            ("data.workers", self.data.workers, 0),
-            ("data.limit", self.data.limit, 0),
-            ("optim.epochs", self.optim.epochs, 1),
-            ("optim.accumulate", self.optim.accumulate, 1),
-            ("optim.patience", self.optim.patience, 0),
-            ("run.processes", self.run.processes, 1),
-            ("run.nodes", self.run.nodes, 1),
-            ("run.seed", self.run.seed, 0),
+        self._check_names()
+        for where, value, least, most in (
+            ("data.batch_frames", self.data.batch_frames, 1, MOST),
+            ("data.workers", self.data.workers, 0, MOST_PROCESSES),
+            ("data.limit", self.data.limit, 0, MOST),
+            ("optim.epochs", self.optim.epochs, 1, MOST),
+            ("optim.accumulate", self.optim.accumulate, 1, MOST),
+            ("optim.patience", self.optim.patience, 0, MOST),
+            ("harden.steps", self.harden.steps, 1, MOST),
+            ("run.processes", self.run.processes, 1, MOST_PROCESSES),
+            ("run.nodes", self.run.nodes, 1, MOST_PROCESSES),
+            ("run.seed", self.run.seed, 0, MOST),
         ):
             if value < least:
                 raise ConfigError(f"{where} is {value}; expected at least {least}")
-        for where, number in (("optim.lr", self.optim.lr), ("optim.decay", self.optim.decay)):
-            if not 0 < number < float("inf"):
-                raise ConfigError(f"{where} is {number}; expected a finite number above 0")
+            if value > most:
+                raise ConfigError(f"{where} is {value:.3g}; expected at most {most}")
+        for where, number, low, high in (
+            ("optim.lr", self.optim.lr, 1e-20, 1e3),
+            ("optim.decay", self.optim.decay, 1e-20, 10.0),
+            ("optim.clip_norm", self.optim.clip_norm, 0.0, 1e20),
+            ("harden.eps", self.harden.eps, 0.0, MOST_EPS),
+            ("harden.mix", self.harden.mix, 0.0, 1.0),
+            ("harden.beta", self.harden.beta, 0.0, 1e6),
+            ("run.checkpoint_s", self.run.checkpoint_s, 0.0, MOST),
+        ):
+            if not low <= number <= high:
+                raise ConfigError(f"{where} is {number}; expected {low:g} to {high:g}")
+
+    def _check_names(self) -> None:
+        """Names that are in a table, and texts that can be names of files."""
+        for kind, name, known in (
+            ("precision", self.run.precision, PRECISIONS),
+            ("device", self.run.device.partition(":")[0], DEVICES),
+            ("split", self.data.train, SPLITS),
+            ("split", self.data.val, SPLITS),
+        ):
+            if name not in known:
+                raise UnknownName(kind, name, known)
+        for where, text in (
+            ("data.root", self.data.root),
+            ("run.out", self.run.out),
+            ("run.init", self.run.init),
+            ("model.name", self.model.name),
+        ):
+            if not text.isprintable() or (not text and where != "run.init"):
+                raise ConfigError(f"{where} is {text!r}; expected the name of a file or folder")
+        # Checked when they are made: names of attacks, objectives and modalities.
+        AttackSettings.of(
+            self.harden.attack,
+            eps=self.harden.eps,
+            modality=self.harden.modality,
+            objective=self.harden.objective,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and checkpoints keep them."""
@@ -278,8 +323,10 @@ def read_config(source: str | PathLike[str], changes: Sequence[str] = ()) -> Tra
     """
     path = config_file(source)
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        values = _parsed(read_text(path))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read as TOML ({e.strerror})") from e
+    except ValueError as e:
         raise ConfigError(f"{path}: cannot be read as TOML ({e})") from e
     for change in changes:
         _set(values, change)
@@ -307,15 +354,25 @@ def build_config(values: Mapping[str, Any], where: str = "configuration") -> Tra
     return typing.cast(TrainConfig, _built(TrainConfig, values, where))
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """What a TOML text says; ValueError also where the parser gives up in its own ways."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as e:
+        raise ValueError("is nested too deeply") from e
+
+
 def _set(values: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"'{change}' is no change; expected section.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = _parsed(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         # Text without quotes, as it comes from a shell.
         value = text
+    except ValueError as e:
+        raise ConfigError(f"{key}: its value cannot be read ({e})") from e
     *sections, last = key.split(".")
     inner = values
     for section in sections:

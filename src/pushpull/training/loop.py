@@ -333,8 +333,10 @@ class _Run:
         try:
             self.detector.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError) as e:
-            raise CheckpointError(f"{self.state_path}: does not fit the model ({e})") from e
+        except Exception as e:
+            # A damaged state can be anything.
+            said = next(iter(str(e).splitlines()), type(e).__name__)
+            raise CheckpointError(f"{self.state_path}: does not fit the model ({said})") from e
         self.progress = state["progress"]
 
     def run(self) -> Trained:

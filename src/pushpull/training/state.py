@@ -6,7 +6,6 @@ run's seed, the epoch and the batch.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,9 +119,16 @@ def read_state(path: Path, device: torch.device) -> dict[str, Any]:
         content = torch.load(path, map_location=device, weights_only=True)
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: has format {content['format']}; expected {FORMAT}")
+        for name in ("config", "model", "optimiser"):
+            if not isinstance(content[name], dict):
+                raise TypeError(f"{name} is no table")
         return {**content, "progress": TrainingProgress(**content["progress"])}
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as e:
+    except CheckpointError:
+        raise
+    except Exception as e:
+        # A damaged pickle can make the reader fail in any way.
+        said = next(iter(str(e).splitlines()), type(e).__name__)
         raise CheckpointError(
-            f"{path}: is no state of a training run ({str(e).splitlines()[0]}); start without "
-            "--resume, or put back a copy"
+            f"{path}: is no state of a training run ({said}); start without --resume, or put back "
+            "a copy"
         ) from e

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pushpull.errors import DatasetError, OutputError
-from pushpull.runtime.files import output_dir, sha256_of, written_whole
+from pushpull.runtime.files import output_dir, read_text, sha256_of, written_whole
 from pushpull.runtime.progress import Progress, no_progress
 
 __all__ = ["AVA_URL", "SUMS", "Download", "download_list", "read_list"]
@@ -55,7 +55,7 @@ def read_list(path: Path) -> list[str]:
         ['a.mp4', 'b.mkv']
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DatasetError(f"{path}: cannot be read ({e}); expected file names, one a line") from e
     names = []
@@ -111,11 +111,18 @@ def download_list(
     return found
 
 
+def _sums_text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except (OSError, UnicodeDecodeError) as e:
+        raise DatasetError(f"{path}: cannot be read ({e}); expected sha256 sums") from e
+
+
 def _read_sums(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     sums = {}
-    for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for n, line in enumerate(_sums_text(path).splitlines(), 1):
         digest, _, name = line.partition("  ")
         if len(digest) != hashlib.sha256().digest_size * 2 or not name:
             raise DatasetError(f"{path}, line {n}: expected a sha256, two spaces, a file name")
