@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -254,6 +255,7 @@ def attacker(
     attack: str | AttackSettings | UniversalPattern = "pgd",
     *,
     air: OverTheAir | None = None,
+    keep: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> Perturb:
     """What makes adversaries of batches by `pushpull.attacks.attack`, on their labels.
@@ -263,6 +265,7 @@ def attacker(
     Args:
         attack: A name from `pushpull.attacks.ATTACKS`, settings, or a pattern that all clips get.
         air: Rooms in which what is found is played; it is heard in a room not seen before.
+        keep: A folder where a suite keeps what it has found, to go on from; None keeps nothing.
         **settings: Of the attack.
 
     Raises:
@@ -290,7 +293,7 @@ def attacker(
             rooms = replace(air, seed=air.seed + number)
             found = over_the_air(detector, batch, own, air=rooms, held_out=1).adversary
         else:
-            found = find_adversary(detector, batch, own).batch
+            found = find_adversary(detector, batch, own, keep=keep).batch
         return replace(found, speaking=batch.speaking)
 
     return perturb
@@ -448,8 +451,9 @@ def evaluate(
     tracks = open_tracks(root, split)
     numbers = range(min(limit or len(tracks), len(tracks)))
     kinds: dict[str, Perturb | None] = {"clean": None}
+    kept = None if out is None else Path(out) / "suite"
     if asked is not None:
-        kinds["adversarial"] = attacker(asked, air=air)
+        kinds["adversarial"] = attacker(asked, air=air, keep=kept)
     model = resolve_detector(detector, device=device)
     about = read_about(root)
     data = {
@@ -504,4 +508,7 @@ def evaluate(
     )
     if out is not None:
         evaluation.save(out, overwrite=overwrite)
+    if kept is not None:
+        # Adversaries in full; what they came to is saved.
+        shutil.rmtree(kept, ignore_errors=True)
     return evaluation

@@ -8,14 +8,18 @@ from hypothesis import strategies as st
 from support.small_detectors import ConvDetector, LinearDetector, random_batch
 
 from pushpull.attacks import ATTACKS, attack
+from pushpull.attacks.registry import is_suite
 from pushpull.attacks.search import Search
 from pushpull.attacks.threat import MODALITIES, NORMS
 from pushpull.errors import BudgetError
 from pushpull.losses import margin
 from pushpull.schema import Batch
 
-STEPS = {"fgsm": {}, "noise": {}, "square": {"steps": 12}}
+STEPS = {"fgsm": {}, "noise": {}, "square": {"steps": 12}, "suite": {}, "suite-fast": {}}
+pytestmark = pytest.mark.usefixtures("short_suites")
+
 DETECTOR = ConvDetector()
+SINGLE = [method for method in ATTACKS if not is_suite(method)]
 LENGTHS = st.lists(st.integers(1, 3), min_size=1, max_size=3)
 
 
@@ -140,7 +144,7 @@ def test_the_same_seed_gives_the_same_adversary_and_another_seed_another(method:
     assert torch.equal(first.faces, other.faces) is not random
 
 
-@pytest.mark.parametrize("method", ATTACKS)
+@pytest.mark.parametrize("method", SINGLE)
 def test_what_is_reported_is_what_the_detector_says_of_the_returned_tensors(method: str) -> None:
     batch = random_batch((3, 1, 2))
     attacked = attack(DETECTOR, batch, method, objective="margin", eps=50, **settings_of(method))
@@ -153,7 +157,7 @@ def test_what_is_reported_is_what_the_detector_says_of_the_returned_tensors(meth
     torch.testing.assert_close(attacked.loss, attacked.curve.amax(0), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", [m for m in ATTACKS if m != "noise"])
+@pytest.mark.parametrize("method", [m for m in SINGLE if m != "noise"])
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_no_attack_lowers_the_loss(method: str, modality: str) -> None:
     batch = random_batch()

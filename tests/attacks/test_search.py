@@ -99,7 +99,8 @@ def test_the_encoder_of_the_other_modality_runs_once(
 ) -> None:
     detector = CountingDetector()
     attacked = attack(detector, random_batch(), "pgd", modality=modality, steps=5)
-    assert detector.runs == {"audio": audio, "visual": visual}
+    # Two more looks, at a few frames, tell that the detector is not random.
+    assert detector.runs == {"audio": audio + 2, "visual": visual + 2}
     assert (attacked.forwards, attacked.backwards) == (6, 5)
 
 
@@ -213,14 +214,14 @@ class NanGradient(torch.autograd.Function):
 
 
 class Broken(LinearDetector):
-    """Breaks for clip 1 from some run on."""
+    """Breaks for clip 1 from some run of all clips on."""
 
     def __init__(self, how: str, after: int) -> None:
         super().__init__(scale=0.02)
         self.how, self.left = how, after
 
     def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
-        self.left -= 1
+        self.left -= len(faces) > 1
         local = super().visual_local(faces, n_frames)
         if self.left >= 0:
             return local

@@ -33,11 +33,9 @@ def small() -> AuditConfig:
         eps_factors=(1.0, 10.0),
         eps_steps=4,
         loss_steps=4,
-        apgd_steps=5,
-        square_queries=10,
+        suite="suite-1-fast",
         noise_draws=3,
         probe_clips=3,
         grid=5,
-        copies=2,
         draws=60,
     )

@@ -24,27 +24,41 @@ def test_a_hidden_gradient_is_masking(name, plain, clips, small) -> None:
     found = examine(layer(plain), clips, eps=EPS, config=small)
     assert tests <= flagged(found, "masking") == set(found.verdict.reasons)
     assert found.verdict.word == "masked"
-    assert found.verdict.sentence.startswith(f"masked ({', '.join(found.verdict.reasons)})")
+    assert found.verdict.sentence.startswith("masked: gradients mislead attacks")
 
 
 def test_a_loss_that_saturates_is_beaten_by_another_one(plain, clips, small) -> None:
     layer, _ = PLANTED["logits x 1000"]
     claim = Claim(objective="av", settings={"steps": 5})
     found = examine(layer(plain), clips, eps=EPS, config=small, claim=claim)
-    assert {"gradients", "losses", "adaptive", "budgets"} <= flagged(found, "masking")
+    assert {"gradients", "budgets"} <= flagged(found, "masking")
+    assert {"losses", "adaptive"} <= flagged(found, "strength")
     assert found.standing.claimed > 0.95
     assert found.standing.worst < 0.6
 
 
-def test_an_honest_hardened_detector_is_not_masked(hardened) -> None:
+def test_an_honest_hardened_detector_holds_a_modest_claim(hardened, plain) -> None:
     clips = AuditClips.of(people(24, seed=1))
-    config = replace(FAST, tracks=0, frames=0, draws=100)
-    found = examine(hardened, clips, eps=EPS, config=config)
+    config = replace(FAST, tracks=0, frames=0, draws=200, suite="suite-1")
+    # What is claimed is below what attacks leave: true, and modest.
+    claim = Claim(average_precision=0.85)
+    others = {"plain": plain}
+    found = examine(hardened, clips, eps=EPS, config=config, claim=claim, surrogates=others)
     assert not flagged(found, "masking") | flagged(found, "evaluation")
-    assert found.verdict.word == "robust"
-    assert found.standing.worst <= found.standing.worst_by_track
-    assert found.standing.worst_by_track <= found.standing.strongest_average_precision
-    assert found.standing.claimed - found.standing.worst < 0.05
+    assert found.verdict.word == "holds", found.verdict.sentence
+    assert found.standing.bound <= found.standing.worst
+    assert found.standing.worst <= found.standing.strongest_average_precision
+    assert found.standing.missing == ()
+
+
+def test_what_was_not_tried_is_no_evidence(hardened) -> None:
+    clips = AuditClips.of(people(24, seed=1))
+    config = replace(FAST, tracks=0, frames=0, draws=200)
+    claim = Claim(average_precision=0.85)
+    found = examine(hardened, clips, eps=EPS, config=config, claim=claim)
+    assert found.verdict.word == "inconclusive"
+    assert "surrogate" in found.verdict.sentence
+    assert not flagged(found, "masking")
 
 
 def test_an_undefended_detector_is_broken_not_masked(plain, clips, small) -> None:
@@ -52,15 +66,15 @@ def test_an_undefended_detector_is_broken_not_masked(plain, clips, small) -> Non
     assert not flagged(found, "masking")
     assert found.verdict.word == "broken"
     assert found.standing.clean > 0.95
-    assert found.standing.worst == pytest.approx(found.standing.chance, abs=0.01)
-    assert f"strongest attack {found.standing.strongest} leaves" in found.verdict.sentence
+    assert found.standing.worst <= found.standing.chance + 0.01
+    assert f"The strongest single attack, {found.standing.strongest}," in found.verdict.advice
 
 
-def test_a_claim_that_is_far_above_the_worst_case_is_broken(hardened, clips, small) -> None:
+def test_a_claim_that_is_far_above_what_is_left_is_overstated(hardened, clips, small) -> None:
     claim = Claim(average_precision=1.0)
-    found = examine(hardened, clips, eps=EPS, config=small, claim=claim, tests=["steps"])
-    assert found.verdict.word == "broken"
-    assert "the claim does not hold" in found.verdict.sentence
+    found = examine(hardened, clips, eps=1.5 * EPS, config=small, claim=claim, tests=["suite"])
+    assert found.verdict.word == "overstated"
+    assert "above what is left" in found.verdict.sentence
 
 
 def clipped_around_the_iterate(detector, batch: Batch, number: int) -> Batch:
@@ -95,7 +109,7 @@ def test_an_attack_that_leaves_its_ball(plain, clips, small) -> None:
     # What lies outside is no adversary and does not count.
     claimed = next(run for run in found.runs if run["name"] == "claim")
     assert not claimed["counts"]
-    assert found.verdict.word == "broken"
+    assert found.verdict.word in ("overstated", "broken")
     assert found.verdict.reasons == ("budget",)
 
 

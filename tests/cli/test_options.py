@@ -117,6 +117,7 @@ def test_there_is_no_second_word_for_anything():
 def test_the_help_of_attack_names_every_attack():
     said = set(ATTACK.help.rstrip(".").replace(" or ", ", ").split(", "))
     assert said == set(ATTACKS)
+    assert len(ATTACK.help) < 120
 
 
 @given(st.floats(0.01, 1e3), st.floats(1e-6, 1))

@@ -144,5 +144,5 @@ def test_the_feature_objective_without_centres_is_refused() -> None:
 
 
 def test_an_unknown_objective_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="all, av, feature, margin"):
+    with pytest.raises(UnknownName, match="all, av, feature, flips, margin"):
         build_objective("ce", Goal(labels=torch.zeros(1, 1, dtype=torch.long)))

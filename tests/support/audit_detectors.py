@@ -179,6 +179,66 @@ PLANTED = {
     "rounding layer": (Rounded, {"gradients", "derivatives", "landscape", "budgets"}),
     "detached inputs": (Detached, {"gradients", "derivatives", "budgets"}),
     "dead gradient": (DeadFaces, {"gradients", "derivatives"}),
-    "random layer": (Random, {"randomness", "derivatives"}),
+    "random layer": (Random, {"agreement", "derivatives"}),
 }
 """What hides a gradient, and tests that have to say so."""
+
+
+SHAPES = {
+    "sine": torch.sin,
+    "saw": lambda phase: 2 * (phase / (2 * torch.pi) - (phase / (2 * torch.pi)).floor()) - 1,
+    "drift": lambda phase: torch.sin(phase + 3 * torch.sin(phase / 40)),
+}
+"""Ripples by shape, of period 2 pi, between -1 and 1."""
+
+
+class Ripple(nn.Module):
+    """x + A f(w x): values hardly change, slopes point anywhere."""
+
+    def __init__(self, amplitude: float, frequency: float, shape: str = "sine") -> None:
+        super().__init__()
+        self.amplitude, self.frequency, self.shape = amplitude, frequency, shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.amplitude * SHAPES[self.shape](self.frequency * x)
+
+
+class Stairs(nn.Module):
+    """Piecewise constant, with a slope that is made up: that of a ripple."""
+
+    def __init__(self, step: float, slope: float) -> None:
+        super().__init__()
+        self.step, self.slope = step, slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = (x.detach() / self.step).round() * self.step
+        made_up = self.slope * torch.sin(40 * x / self.step) * self.step / 40
+        return flat + (made_up - made_up.detach())
+
+
+class Behind(Masked):
+    """A detector behind layers, on sound, faces, embeddings and logits."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        audio: nn.Module | None = None,
+        visual: nn.Module | None = None,
+        embeddings: nn.Module | None = None,
+        logits: nn.Module | None = None,
+    ) -> None:
+        super().__init__(detector)
+        plain = nn.Identity()
+        self.on_audio, self.on_visual = audio or plain, visual or plain
+        self.on_embeddings, self.on_logits = embeddings or plain, logits or plain
+
+    def heard(self, waveform: Tensor) -> Tensor:
+        return self.on_audio(waveform)
+
+    def seen(self, faces: Tensor) -> Tensor:
+        return self.on_visual(faces)
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        output = super().fuse(self.on_embeddings(e_a), self.on_embeddings(e_v), n_frames)
+        return replace(output, logits=self.on_logits(output.logits))

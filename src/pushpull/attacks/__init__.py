@@ -7,10 +7,29 @@ What is returned has been measured again: an attack that leaves its budget, the 
 clip's valid part raises an error, nothing is clipped afterwards.
 """
 
+from pushpull.attacks.agreement import (
+    Agreement,
+    Progress,
+    gradient_agreement,
+    gradient_progress,
+)
 from pushpull.attacks.registry import ATTACKS
 from pushpull.attacks.results import AttackResult
 from pushpull.attacks.running import attack, transfer
 from pushpull.attacks.settings import AttackSettings
 from pushpull.attacks.space import Soundtracks
+from pushpull.attacks.suite import SUITES
 
-__all__ = ["ATTACKS", "AttackResult", "AttackSettings", "Soundtracks", "attack", "transfer"]
+__all__ = [
+    "ATTACKS",
+    "SUITES",
+    "Agreement",
+    "AttackResult",
+    "AttackSettings",
+    "Progress",
+    "Soundtracks",
+    "attack",
+    "gradient_agreement",
+    "gradient_progress",
+    "transfer",
+]

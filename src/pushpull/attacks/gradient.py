@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
 from pushpull.attacks.search import Search, at_least_one
 from pushpull.attacks.space import Deltas
-from pushpull.errors import ConfigError
+from pushpull.errors import ConfigError, UnknownName
 
-__all__ = ["accumulated", "ascend", "fgsm"]
+__all__ = ["SCHEDULES", "accumulated", "ascend", "climb", "fgsm"]
+
+SCHEDULES: dict[str, Callable[[int], tuple[float, list[float]]]] = {
+    "constant": lambda steps: (1 / steps, [1.0] * steps),
+    "decayed": lambda steps: (0.5, [1 - i / steps for i in range(steps)]),
+}
+"""Length of the first step in budgets, where none is given, and of each in first ones."""
 
 
 def ascend(
@@ -22,6 +28,9 @@ def ascend(
     decay: float = 0.0,
     random_start: bool = False,
     n_restarts: int = 1,
+    schedule: str = "constant",
+    draws: int = 1,
+    radius: float = 0.0,
 ) -> None:
     """Step `alpha` along the gradient's direction in the norm, and back into the region.
 
@@ -36,9 +45,15 @@ def ascend(
         random_start: Start anywhere in the region, not at the clean point (Madry et al., ICLR
             2018).
         n_restarts: Starts.
+        schedule: "constant", or "decayed" to let steps shrink linearly to none: long ones cross the
+            ball, short ones settle. `alpha` is the first; eps / 2 by default then.
+        draws: Points around each iterate over which gradients are averaged; 1 takes the iterate's.
+        radius: Of the ball that these points are drawn from, in budgets.
 
     Raises:
-        ConfigError: If a count is not positive, or starts would all be the same.
+        UnknownName: If there is no such schedule.
+        ConfigError: If a count is not positive, starts would all be the same, or draws have no
+            radius.
 
     Examples:
         >>> from pushpull.attacks.gradient import ascend
@@ -62,22 +77,80 @@ def ascend(
     at_least_one("n_restarts", n_restarts)
     if n_restarts > 1 and not random_start:
         raise ConfigError(f"n_restarts is {n_restarts} with random_start=False: all starts are one")
-    if alpha is None:
-        alpha = {name: region.ball.eps / steps for name, region in search.regions.items()}
     for _ in range(n_restarts):
-        deltas = search.random_start(generator) if random_start else search.start
-        momentum: Deltas = {}
-        for _ in range(steps):
+        climb(
+            search,
+            search.random_start(generator) if random_start else search.start,
+            generator,
+            steps=steps, alpha=alpha, decay=decay, schedule=schedule, draws=draws, radius=radius,
+        )  # fmt: skip
+
+
+def climb(
+    search: Search,
+    deltas: Deltas,
+    generator: torch.Generator,
+    *,
+    steps: int,
+    alpha: Mapping[str, float] | None = None,
+    decay: float = 0.0,
+    schedule: str = "constant",
+    draws: int = 1,
+    radius: float = 0.0,
+) -> None:
+    """`ascend` from a given change; the settings are the same.
+
+    Raises:
+        UnknownName: As `ascend`.
+        ConfigError: As `ascend`.
+
+    Examples:
+        >>> from pushpull.attacks.gradient import climb
+        >>> from pushpull.attacks.search import Search, held_still
+        >>> from pushpull.attacks.space import CropSpace
+        >>> from pushpull.attacks.threat import Threat
+        >>> from pushpull.losses import Goal, build_objective
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> batch, detector = Batch.from_clips([clip]), build("light_asd")
+        >>> objective = build_objective("margin", Goal(labels=batch.speaking))
+        >>> with held_still(detector):
+        ...     search = Search(detector, CropSpace(batch, Threat.of(5)), objective)
+        ...     climb(search, search.start, torch.Generator(), steps=2, schedule="decayed")
+        >>> search.forwards, search.backwards
+        (3, 2)
+    """
+    if schedule not in SCHEDULES:
+        raise UnknownName("schedule", schedule, SCHEDULES)
+    at_least_one("draws", draws)
+    if (draws > 1) != (radius > 0):
+        raise ConfigError(
+            f"draws is {draws} with radius={radius:g}; expected several draws of a radius above 0, "
+            "or one of none"
+        )
+    first, shares = SCHEDULES[schedule](steps)
+    if alpha is None:
+        alpha = {name: first * region.ball.eps for name, region in search.regions.items()}
+    deltas = dict(deltas)
+    momentum: Deltas = {}
+    for share in shares:
+        if draws > 1:
+            _, gradients = search.gradient_around(
+                deltas, radius=radius, draws=draws, generator=generator
+            )
+        else:
             _, gradients = search.gradient(deltas)
-            if decay:
-                momentum = accumulated(search, momentum, gradients, decay)
-                gradients = momentum
-            for name, region in search.regions.items():
-                step = region.direction(gradients[name]).mul_(alpha[name])
-                deltas[name] = region.project(step.add_(deltas[name]))
-            # Each is as large as all faces, and would live through the next evaluation.
-            del gradients, step
-        search.loss(deltas)
+        if decay:
+            momentum = accumulated(search, momentum, gradients, decay)
+            gradients = momentum
+        for name, region in search.regions.items():
+            step = region.direction(gradients[name]).mul_(share * alpha[name])
+            deltas[name] = region.project(step.add_(deltas[name]))
+        # Each is as large as all faces, and would live through the next evaluation.
+        del gradients, step
+    search.loss(deltas)
 
 
 def fgsm(search: Search, generator: torch.Generator) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class AttackResult:
         backwards: Those of them with a gradient.
         threat: Budgets and ranges.
         settings: Everything that was asked for.
+        draws: Evaluations of a random detector to each gradient and comparison; 1 where the same
+            input has the same score. `score` is then a mean over further ones.
+        members: Of a suite: what each attack did, its name, why it was passed over if it was, its
+            evaluations and gradients, and the mean objective reached when it had ended.
+        member_scores: Scores (B, T) of the best adversaries that each member found by itself.
 
     Examples:
         >>> from pushpull.attacks import attack
@@ -69,6 +74,9 @@ class AttackResult:
     backwards: int
     threat: Threat
     settings: AttackSettings
+    draws: int = 1
+    members: tuple[Mapping[str, Any], ...] = ()
+    member_scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def waveform(self) -> Tensor:
@@ -99,6 +107,8 @@ class AttackResult:
             "vanished": list(self.vanished),
             "forwards": self.forwards,
             "backwards": self.backwards,
+            "draws": self.draws,
+            "members": [dict(member) for member in self.members],
         }
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:

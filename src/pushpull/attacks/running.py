@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pushpull.attacks.registry import attack_named
+from pushpull.attacks.bypass import bypassed
+from pushpull.attacks.keeping import KeptSuite
+from pushpull.attacks.registry import attack_named, is_suite
 from pushpull.attacks.results import AttackResult
-from pushpull.attacks.search import Search, held_still
+from pushpull.attacks.search import Search, held_still, is_random
 from pushpull.attacks.settings import TARGETS, AttackSettings
 from pushpull.attacks.space import CropSpace, Space, SpaceBuilder, on_grid
 from pushpull.errors import BudgetWarning, ConfigError, UnknownName
-from pushpull.losses import Centres, Goal, build_objective, class_centres, log_odds
+from pushpull.losses import (
+    Centres,
+    Goal,
+    ObjectiveBuilder,
+    build_objective,
+    class_centres,
+    log_odds,
+)
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Output
 
@@ -30,6 +41,7 @@ def attack(
     *,
     space: SpaceBuilder = CropSpace,
     watch: Callable[[int], None] = lambda evaluations: None,
+    keep: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> AttackResult:
     """Find an adversary of each clip, or of each video that clips are from.
@@ -44,8 +56,11 @@ def attack(
         attack: A name from `ATTACKS`, or settings, which leave nothing else to be set.
         space: What is moved: the clips, or `Soundtracks` for one sound per video.
         watch: Called with the number of evaluations after each; what it raises stops the attack.
+        keep: A folder where a suite keeps what it has found after each member, so that one that was
+            stopped goes on; None keeps nothing.
         **settings: Of `AttackSettings`: `eps`, `modality`, `norm`, `objective`, `targeted`,
-            `centres`, `quantise`, `seed`; and of the attack by itself, such as `steps`.
+            `centres`, `quantise`, `seed`, `bypass`, `surrogates`; and of the attack by itself, such
+            as `steps`.
 
     Raises:
         UnknownName: If a name is in no table.
@@ -67,7 +82,8 @@ def attack(
         (3.4, -2.7)
     """
     _check_detector("detector", detector)
-    return _found(detector, batch, AttackSettings.of(attack, **settings), space, watch)
+    folder = None if keep is None else Path(keep)
+    return _found(detector, batch, AttackSettings.of(attack, **settings), space, watch, folder)
 
 
 def transfer(
@@ -140,30 +156,46 @@ def _found(
     asked: AttackSettings,
     space: SpaceBuilder,
     watch: Callable[[int], None],
+    folder: Path | None = None,
 ) -> AttackResult:
-    objective, threat = asked.objective, asked.threat
+    threat, in_suite = asked.threat, is_suite(asked.attack)
+    objective = "flips" if in_suite else asked.objective
     # Tensors made in inference mode cannot take part in a gradient.
     with torch.inference_mode(False), torch.no_grad(), held_still(detector):
         clean = on_grid(_as_float(batch)) if asked.quantise else _as_float(batch)
         placed = space(clean, threat)
         vanished = _vanished(placed)
-        labels, centres = clean.speaking, asked.centres
-        needs_centres = objective == "feature" and centres is None
-        if labels is None or needs_centres:
-            output = detector(**clean.inputs)
-            labels = _decisions(output) if labels is None else labels
-            centres = class_centres(output, labels) if needs_centres else centres
-        goal = _goal_of(labels, asked.targeted, centres)
-        search = Search(detector, placed, build_objective(objective, goal), watch)
+        draws = DRAWS if is_random(detector, clean) else 1
+        labels, goal = _aimed(detector, clean, asked, objective)
+        kept = (
+            KeptSuite(folder, detector, clean, asked) if folder is not None and in_suite else None
+        )
+        search = Search(
+            detector,
+            placed,
+            build_objective(objective, goal),
+            watch,
+            goal=goal,
+            kept_by=objective,
+            surrogates=asked.surrogates,
+            draws=draws,
+            keep=_nothing if kept is None else kept.write,
+        )
+        if kept is not None:
+            kept.read_into(search)
         generator = torch.Generator().manual_seed(asked.seed)
-        attack_named(asked.attack)(search, generator, **asked.run_options)
+        with bypassed(detector, asked.bypass):
+            attack_named(asked.attack)(search, generator, **asked.run_options)
+        made = placed.to_batch(search.best)
+        # Chosen on some draws of a random detector, judged on others, many of them.
+        score = search.score if draws == 1 else _fresh_score(detector, made)
     sizes = {name: r.verify(search.best[name]) for name, r in placed.regions.items()}
     return AttackResult(
-        batch=replace(placed.to_batch(search.best), speaking=batch.speaking),
+        batch=replace(made, speaking=batch.speaking),
         clean=clean,
         points=search.best,
         speaking=labels,
-        score=search.score,
+        score=score,
         loss=search.loss_per_clip,
         curve=torch.stack(search.curve),
         linf={name: size.linf for name, size in sizes.items()},
@@ -171,9 +203,56 @@ def _found(
         vanished=vanished,
         forwards=search.forwards,
         backwards=search.backwards,
+        draws=draws,
+        members=tuple(search.members),
+        member_scores=search.member_scores,
         threat=threat,
         settings=asked,
     )
+
+
+def _nothing(search: Search) -> None:
+    """Keep nothing."""
+
+
+def _aimed(
+    detector: Detector, clean: Batch, asked: AttackSettings, objective: str | ObjectiveBuilder
+) -> tuple[Tensor, Goal]:
+    """Labels, and what the attack is after; the detector is asked where that tells."""
+    labels, centres, scale = clean.speaking, asked.centres, 1.0
+    needs_centres = objective == "feature" and centres is None
+    if labels is None or needs_centres or objective == "flips":
+        output = detector(**clean.inputs)
+        labels = _decisions(output) if labels is None else labels
+        if objective == "flips":
+            sizes = log_odds(output.logits)[output.mask].abs()
+            scale = float(sizes.median().clamp(min=torch.finfo(sizes.dtype).tiny))
+            centres = _centres_or_none(output, labels) if centres is None else centres
+        centres = class_centres(output, labels) if needs_centres else centres
+    return labels, replace(_goal_of(labels, asked.targeted, centres), scale=scale)
+
+
+def _centres_or_none(output: Output, labels: Tensor) -> Centres | None:
+    """Centres where the model has embeddings and the batch both classes."""
+    try:
+        return class_centres(output, labels)
+    except ConfigError:
+        return None
+
+
+DRAWS = 8
+"""Evaluations of a random detector over which gradients are averaged and iterates compared."""
+
+FRESH_DRAWS = 50
+"""Further evaluations over which the adversary of a random detector is judged."""
+
+
+def _fresh_score(detector: Detector, batch: Batch) -> Tensor:
+    """Mean log-odds (B, T) of a random detector over evaluations that chose nothing."""
+    total = log_odds(detector(**batch.inputs).logits)
+    for _ in range(FRESH_DRAWS - 1):
+        total = total + log_odds(detector(**batch.inputs).logits)
+    return total / FRESH_DRAWS
 
 
 def _check_detector(what: str, model: object) -> None:

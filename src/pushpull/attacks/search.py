@@ -10,28 +10,55 @@ attacks is for evaluation to take.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pushpull.attacks.space import Deltas, Points, Space
+from pushpull.attacks.space import CropSpace, Deltas, Points, Space
 from pushpull.errors import ConfigError, GradientError
-from pushpull.losses import Objective, log_odds
+from pushpull.losses import Goal, Objective, ObjectiveBuilder, build_objective, log_odds
 from pushpull.models.detector import Detector
-from pushpull.schema import Batch, Output
+from pushpull.schema import SAMPLE_RATE_HZ, Batch, Output
 
-__all__ = ["Search", "at_least_one", "held_still"]
+__all__ = ["Search", "at_least_one", "held_still", "is_random"]
+
+
+class Seen(NamedTuple):
+    """What one evaluation says of each frame (B, T)."""
+
+    mask: Tensor
+    score: Tensor
+    judged: Tensor
+    aimed: Tensor
 
 
 class Search:
     """A detector, a space and an objective; what was tried, and the best of it.
 
     An attack of one modality computes the embeddings of the other once and keeps them: in eval mode
-    that is exact.
+    that is exact. An attack of several parts may climb other objectives (`aiming`); what is kept is
+    the best by the search's own.
+
+    Args:
+        detector: What is attacked.
+        space: What is moved.
+        objective: What is climbed, and by what the best is kept.
+        watch: Called with the number of evaluations after each.
+        goal: What the attack is after, for objectives by name.
+        kept_by: What makes the objective of the goal, for a search of some of the clips.
+        surrogates: Other detectors, by name, for attacks that transfer.
+        draws: Evaluations of a random detector over which gradients are averaged.
+        keep: Called when a part of an attack has ended, to keep what is known.
 
     Attributes:
+        members: What each part of an attack of several did.
+        member_scores: Scores (B, T) of the best that each of them found by itself.
+        rows: Which clips of another search these are, where it is a part of one.
         best: The best point so far, row by row.
         best_loss: Its loss, the sum over the valid frames of each group (G,).
         score: Scores of the detector on it (B, T).
@@ -64,12 +91,34 @@ class Search:
         space: Space,
         objective: Objective,
         watch: Callable[[int], None] = lambda evaluations: None,
+        *,
+        goal: Goal | None = None,
+        kept_by: str | ObjectiveBuilder = "margin",
+        surrogates: Mapping[str, Detector] | None = None,
+        draws: int = 1,
+        keep: Callable[[Search], None] = lambda search: None,
     ) -> None:
         self.space = space
+        self.members: list[dict[str, Any]] = []
+        self.member_scores: dict[str, Tensor] = {}
+        self.rows: Tensor | None = None
+        # The best since the part of an attack that is under way began.
+        self._own_loss: Tensor | None = None
+        self._own_score: Tensor | None = None
+        self._keep = keep
+        self.goal, self.kept_by = goal, kept_by
+        self.surrogates = dict(surrogates or {})
+        self._draws = draws
         self.regions = space.regions
+        self.best: Points = {}
+        self.best_loss: Tensor
+        self.score: Tensor
+        self.loss_per_clip: Tensor
         self.curve: list[Tensor] = []
         self.forwards = self.backwards = 0
-        self._detector, self._objective, self._watch = detector, objective, watch
+        self.detector = detector
+        self._objective = objective
+        self._judge, self._watch = objective.judge, watch
         # Of what is not attacked; a smooth batch may show it otherwise than the exact one.
         self._kept: dict[str, Tensor] = {}
         self._kept_smooth: dict[str, Tensor] = {}
@@ -85,34 +134,51 @@ class Search:
         """A random change in the region of each modality."""
         return {name: region.start(generator) for name, region in self.regions.items()}
 
+    @contextmanager
+    def aiming(self, objective: str | ObjectiveBuilder) -> Iterator[None]:
+        """Climb another objective for a while; what is kept is the best by the search's own.
+
+        Raises:
+            ConfigError: If the search was not told what the attack is after.
+        """
+        if self.goal is None:
+            raise ConfigError("a search without a goal can take no objective by name: give goal=")
+        before, self._objective = self._objective, build_objective(objective, self.goal)
+        try:
+            yield
+        finally:
+            self._objective = before
+
     def loss(self, deltas: Deltas) -> Tensor:
         """Loss of each group (G,), by which changes are compared."""
         with torch.no_grad():
             points = self._placed(deltas)
-            output = self._output(self.space.to_batch(points), points, self._kept)
-            return self._record(points, output, self._objective.judge(output))
+            batch = self.space.to_batch(points)
+            seen = [self._seen(self._output(batch, points, self._kept)) for _ in self._times]
+            return self._record(points, _mean_of(seen))
 
     def gradient(self, deltas: Deltas) -> tuple[Tensor, Deltas]:
         """Loss of each group (G,) and the gradient of what is ascended, where the deltas lead.
 
+        Of a random detector both are means over some evaluations.
+
         Raises:
             GradientError: If the objective does not depend on the input, or not finitely.
         """
-        points, smooth, output, ascended, found = self._slopes(self._placed(deltas))
+        points = self._placed(deltas)
+        step = self.forwards
+        seen: list[Seen] = []
+        gradients: Deltas = {}
+        for _ in self._times:
+            one, found = self._climbed(points)
+            seen.append(one)
+            gradients = {k: gradients[k] + g for k, g in found.items()} if gradients else found
         with torch.no_grad():
-            same = self._objective.judge is self._objective.ascend
-            step = self.forwards
-            points = {k: x.detach() for k, x in points.items()}
-            if smooth:
-                output = self._output(self.space.to_batch(points), points, self._kept)
-            judged = ascended.detach()
-            if smooth or not same:
-                judged = self._objective.judge(output)
-            loss = self._record(points, output, judged)
+            loss = self._record(points, _mean_of(seen))
             self.backwards += 1
-            for name, gradient in found.items():
+            for name, gradient in gradients.items():
                 self._check_gradient(name, gradient, step)
-        return loss, found
+        return loss, gradients
 
     def probe(self, points: Points, seen: Callable[[Batch], Batch]) -> Deltas:
         """The gradient of what is ascended at any points, of which the detector sees `seen`.
@@ -131,6 +197,120 @@ class Search:
         for name, gradient in found.items():
             self._check_gradient(name, gradient, step)
         return found
+
+    def gradient_around(
+        self, deltas: Deltas, *, radius: float, draws: int, generator: torch.Generator
+    ) -> tuple[Tensor, Deltas]:
+        """The same, averaged over random points of a smaller ball around where the deltas lead.
+
+        A gradient that turns about within a small part of the budget says nothing of the next
+        step; its average over that part does (Athalye et al., ICML 2018, of random defences). Each
+        of these points lies within the budget, so each is compared with the best as well.
+
+        Args:
+            deltas: Where.
+            radius: Of the smaller ball, in budgets.
+            draws: Points.
+            generator: Source of them.
+        """
+        losses, total = [], {name: torch.zeros_like(delta) for name, delta in deltas.items()}
+        for _ in range(draws):
+            near = {
+                name: region.project(region.start(generator).mul_(radius).add_(deltas[name]))
+                for name, region in self.regions.items()
+            }
+            loss, gradients = self.gradient(near)
+            losses.append(loss)
+            for name, gradient in gradients.items():
+                total[name] += gradient
+        return torch.stack(losses).mean(0), total
+
+    def deltas_of(self, points: Points) -> Deltas:
+        """The changes that lead to these points."""
+        return {name: x - self.regions[name].clean for name, x in points.items()}
+
+    def unsettled(self, most: float) -> Search | None:
+        """A search of the clips whose mean loss is still below; None if there are none.
+
+        It is this one where all are, or where clips hang together.
+        """
+        self._own_loss = self._own_score = None
+        settled = self.loss_per_clip >= most
+        if bool(settled.all()):
+            return None
+        space = self.space
+        if not bool(settled.any()) or self.goal is None:
+            return self
+        if not isinstance(space, CropSpace) or not space.apart:
+            return self
+        rows = (~settled).nonzero()[:, 0]
+        goal = replace(self.goal, labels=self.goal.labels[rows])
+        part = Search(
+            self.detector,
+            space.narrowed(rows),
+            build_objective(self.kept_by, goal),
+            lambda done: self._watch(self.forwards + done),
+            goal=goal,
+            kept_by=self.kept_by,
+            surrogates=self.surrogates,
+            draws=self._draws,
+        )
+        part.rows = rows
+        # What is known of these clips, so that only what is better counts.
+        part.best = {name: x[rows] for name, x in self.best.items()}
+        part.best_loss, part.score = self.best_loss[rows], self.score[rows]
+        part.loss_per_clip = self.loss_per_clip[rows]
+        return part
+
+    def take(self, part: Search) -> None:
+        """Keep what a search of some of the clips found."""
+        if part is self:
+            return
+        assert part.rows is not None  # noqa: S101
+        rows = part.rows
+        if part._own_score is not None:
+            # Clips that were lost before stay as they were.
+            self._own_score = self.score.index_copy(0, rows, part._own_score)
+        for name, found in part.best.items():
+            self.best[name] = self.best[name].index_copy(0, rows, found)
+        self.best_loss = self.best_loss.index_copy(0, rows, part.best_loss)
+        self.score = self.score.index_copy(0, rows, part.score)
+        curve = [self.loss_per_clip.index_copy(0, rows, mean) for mean in part.curve]
+        self.curve += curve
+        self.loss_per_clip = self.loss_per_clip.index_copy(0, rows, part.loss_per_clip)
+        self.forwards += part.forwards
+        self.backwards += part.backwards
+
+    def ended(self, member: Mapping[str, Any]) -> None:
+        """Note what a part of an attack did, and keep what is known for one that goes on."""
+        self.members.append(dict(member))
+        if self._own_score is not None:
+            self.member_scores[str(member["name"])] = self._own_score
+        self._keep(self)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that is known, as tensors."""
+        best = {f"best.{name}": x for name, x in self.best.items()}
+        best |= {f"member.{name}": x for name, x in self.member_scores.items()}
+        rest = {
+            "best_loss": self.best_loss, "score": self.score, "loss_per_clip": self.loss_per_clip,
+            "curve": torch.stack(self.curve),
+            "counts": torch.tensor([self.forwards, self.backwards]),
+        }  # fmt: skip
+        return {**best, **rest}
+
+    def restore(self, state: Mapping[str, Tensor], members: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from what `state` gave."""
+        self.best = {name: state[f"best.{name}"] for name in self.regions}
+        self.best_loss, self.score = state["best_loss"], state["score"]
+        self.loss_per_clip, self.curve = state["loss_per_clip"], list(state["curve"])
+        self.forwards, self.backwards = state["counts"].tolist()
+        self.members = [dict(member) for member in members]
+        self.member_scores = {
+            name.removeprefix("member."): x
+            for name, x in state.items()
+            if name.startswith("member.")
+        }
 
     def pick(
         self, better: Tensor, new: dict[str, Tensor], old: dict[str, Tensor]
@@ -175,40 +355,78 @@ class Search:
     def _placed(self, deltas: Deltas) -> Points:
         return {name: self.regions[name].place(delta) for name, delta in deltas.items()}
 
+    @property
+    def _times(self) -> range:
+        return range(self._draws)
+
+    def _climbed(self, points: Points) -> tuple[Seen, Deltas]:
+        """What one evaluation says of some points, and the gradient there."""
+        points, smooth, output, ascended, gradients = self._slopes(points)
+        with torch.no_grad():
+            points = {k: x.detach() for k, x in points.items()}
+            if smooth:
+                output = self._output(self.space.to_batch(points), points, self._kept)
+            return self._seen(output, None if smooth else ascended.detach()), gradients
+
     def _output(self, batch: Batch, points: Points, kept: dict[str, Tensor]) -> Output:
-        output: Output = self._detector(**batch.inputs, **kept)
+        if self._draws > 1:  # What is random is to be so each time.
+            output: Output = self.detector(**batch.inputs)
+            return output
+        output = self.detector(**batch.inputs, **kept)
         if "audio" not in points and output.e_a is not None:
             kept["e_a"] = output.e_a.detach()
         if "visual" not in points and output.e_v is not None:
             kept["e_v"] = output.e_v.detach()
         return output
 
-    def _record(self, points: Points, output: Output, judged: Tensor) -> Tensor:
-        """Compare with the best so far; the loss of each group (G,)."""
-        clips = judged.masked_fill(~output.mask, 0.0).sum(1)
-        if not bool(clips.isfinite().all()):
+    def _seen(self, output: Output, ascended: Tensor | None = None) -> Seen:
+        """What decides of an output; `ascended` where that has been computed already."""
+        own = self._objective
+        aimed = ascended
+        if ascended is None or own.judge is not own.ascend:
+            aimed = own.judge(output)
+        judged = aimed if self._judge is own.judge else self._judge(output)
+        assert aimed is not None  # noqa: S101
+        assert judged is not None  # noqa: S101
+        return Seen(output.mask, log_odds(output.logits).detach(), judged, aimed)
+
+    def _record(self, points: Points, seen: Seen) -> Tensor:
+        """Compare with the best so far; the loss of each group (G,) that is climbed."""
+        clips, aimed = (
+            values.masked_fill(~seen.mask, 0.0).sum(1) for values in (seen.judged, seen.aimed)
+        )
+        finite = clips.isfinite() & aimed.isfinite()
+        if not bool(finite.all()):
             raise GradientError(
-                f"the loss of {_clips(~clips.isfinite())} is not finite at step {self.forwards}: "
+                f"the loss of {_clips(~finite)} is not finite at step {self.forwards}: "
                 "the detector returned NaN or infinite logits"
             )
         self.forwards += 1
         self._watch(self.forwards)
-        mean = clips / output.mask.sum(1)
+        mean = clips / seen.mask.sum(1)
         self.curve.append(mean)
-        score = log_odds(output.logits).detach()
         groups = self.space.clip_groups
-        loss = clips.new_zeros(self._n_groups).index_add(0, groups, clips)
-        if len(self.curve) == 1:
+        loss, climbed = (
+            values.new_zeros(self._n_groups).index_add(0, groups, values)
+            for values in (clips, aimed)
+        )
+        if self._own_loss is None or self._own_score is None:
+            self._own_loss, self._own_score = loss, seen.score
+        else:
+            own = loss > self._own_loss
+            self._own_loss = torch.where(own, loss, self._own_loss)
+            self._own_score = torch.where(own[groups][:, None], seen.score, self._own_score)
+        if not self.best:
             self.best, self.best_loss = points, loss
-            self.score, self.loss_per_clip = score, mean
-            return loss
+            self.score, self.loss_per_clip = seen.score, mean
+            return climbed
         better = loss > self.best_loss
         self.best = points if bool(better.all()) else self.pick(better, points, self.best)
         self.best_loss = torch.where(better, loss, self.best_loss)
         clips_better = better[groups]
-        self.score = torch.where(clips_better[:, None], score, self.score)
+        self.score = torch.where(clips_better[:, None], seen.score, self.score)
         self.loss_per_clip = torch.where(clips_better, mean, self.loss_per_clip)
-        return loss
+        return climbed
 
     def _check_gradient(self, name: str, gradient: Tensor, step: int) -> None:
         wrong = ~gradient.flatten(1).sum(1).isfinite()
@@ -237,6 +455,41 @@ def at_least_one(name: str, value: int) -> None:
     """
     if value != int(value) or value < 1:
         raise ConfigError(f"{name} is {value}; expected a whole number, 1 or more")
+
+
+SHOWN_FRAMES = 5
+"""To a detector, to find out whether it is random."""
+
+
+def is_random(detector: Detector, batch: Batch) -> bool:
+    """Whether a detector gives other scores when it is asked again.
+
+    Args:
+        detector: In the mode that is asked about.
+        batch: Clips; the first few frames of the first are shown to it.
+
+    Examples:
+        >>> from pushpull.attacks.search import is_random
+        >>> from pushpull.models import build
+        >>> from pushpull.schema import Batch
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> clip = draw_clip(np.random.default_rng(0), Case.SPEAKING, n_frames=2)
+        >>> is_random(build("light_asd").eval(), Batch.from_clips([clip]))
+        False
+    """
+    frames = min(int(batch.n_frames[0]), SHOWN_FRAMES)
+    samples = min(int(batch.n_samples[0]), math.ceil(frames / float(batch.fps[0]) * SAMPLE_RATE_HZ))
+    one = replace(
+        batch.rows(torch.zeros(1, dtype=torch.long, device=batch.faces.device)),
+        waveform=batch.waveform[:1, :samples],
+        faces=batch.faces[:1, :frames],
+        n_samples=torch.full_like(batch.n_samples[:1], samples),
+        n_frames=torch.full_like(batch.n_frames[:1], frames),
+        speaking=None,
+    )
+    with torch.no_grad():
+        first, second = (detector(**one.inputs).logits for _ in range(2))
+    return not torch.equal(first, second)
 
 
 @contextmanager
@@ -273,6 +526,13 @@ def held_still(model: nn.Module) -> Iterator[None]:
             layer.dropout = dropout
         for parameter in needing:
             parameter.requires_grad_(True)
+
+
+def _mean_of(seen: list[Seen]) -> Seen:
+    if len(seen) == 1:
+        return seen[0]
+    parts = [torch.stack([getattr(s, k) for s in seen]).mean(0) for k in Seen._fields[1:]]
+    return Seen(seen[0].mask, *parts)
 
 
 def _clips(chosen: Tensor) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from pushpull.attacks.registry import options_of
+from pushpull.attacks.registry import is_suite, options_of
 from pushpull.attacks.threat import Threat, per_modality
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses import OBJECTIVES, Centres, ObjectiveBuilder
+from pushpull.models.detector import Detector
 
 __all__ = ["TARGETS", "AttackSettings"]
 
@@ -34,6 +35,9 @@ class AttackSettings:
         centres: Of the classes, for the objective "feature"; those of the clean batch by default.
         quantise: Search among 8-bit faces and int16 waveforms, from the clean ones rounded so.
         seed: Of all random numbers.
+        bypass: Modules of the detector, by name, that are taken for the identity on the way back;
+            see `pushpull.attacks.bypass`.
+        surrogates: Detectors by name that the suite transfers from.
         options: Of the attack by itself, such as `steps`, `alpha` (in the units of `eps`; eps /
             steps by default), `decay`, `random_start`, `n_restarts`.
 
@@ -61,6 +65,8 @@ class AttackSettings:
     centres: Centres | None = None
     quantise: bool = False
     seed: int = 0
+    bypass: tuple[str, ...] = ()
+    surrogates: Mapping[str, Detector] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -97,6 +103,16 @@ class AttackSettings:
             )
         if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
             raise UnknownName("objective", self.objective, OBJECTIVES)
+        if is_suite(self.attack) and self.objective != "all":
+            raise ConfigError(
+                f"the objective {self.objective!r} is given for {self.attack}, whose members have "
+                "their own; leave it out"
+            )
+        if self.surrogates and not is_suite(self.attack):
+            raise ConfigError(
+                f"surrogates are given for {self.attack}, which does not transfer; give them to "
+                "suite, or call `transfer`"
+            )
         if not isinstance(self.targeted, bool) and self.targeted not in TARGETS:
             raise UnknownName("target", self.targeted, TARGETS)
         threat = self.threat
@@ -119,6 +135,7 @@ class AttackSettings:
     def as_dict(self) -> dict[str, Any]:
         """Everything for JSON: budgets for each modality, defaults of the attack included."""
         named = isinstance(self.objective, str)
+        surrogates = [f"{n} {d.card.sha256[:8]}" for n, d in self.surrogates.items()]
         return {
             "attack": self.attack,
             "eps": {name: ball.eps for name, ball in self.threat.balls.items()},
@@ -128,6 +145,8 @@ class AttackSettings:
             "targeted": self.targeted,
             "quantise": self.quantise,
             "seed": self.seed,
+            **({"bypass": list(self.bypass)} if self.bypass else {}),
+            **({"surrogates": surrogates} if surrogates else {}),
             **options_of(self.attack),
             **self.run_options,
         }

@@ -105,6 +105,8 @@ class CropSpace:
     Args:
         batch: Clips, float.
         threat: Budgets and ranges of the modalities that are moved.
+        apart: Whether a clip can be attacked without the others; a detector of a certain batch
+            needs them all.
 
     Raises:
         ShapeError: If an input is no float, out of range, or off the threat's grid.
@@ -119,8 +121,8 @@ class CropSpace:
         (['audio'], tensor([0, 1]))
     """
 
-    def __init__(self, batch: Batch, threat: Threat) -> None:
-        self.clean = batch
+    def __init__(self, batch: Batch, threat: Threat, *, apart: bool = True) -> None:
+        self.clean, self._threat, self.apart = batch, threat, apart
         inputs = {
             "audio": (batch.waveform, batch.n_samples),
             "visual": (batch.faces, batch.n_frames),
@@ -142,6 +144,10 @@ class CropSpace:
     def smooth(self, points: Points) -> Batch | None:
         """None."""
         return None
+
+    def narrowed(self, clips: Tensor) -> CropSpace:
+        """The space of some of the clips."""
+        return CropSpace(self.clean.rows(clips), self._threat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

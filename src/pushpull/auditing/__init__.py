@@ -5,7 +5,9 @@
 
 A claim is a detector, an attack, and what is said to be left under it. Some twenty tests look for
 signs that the gradient misleads attackers, that the attack is weak, or that the evaluation is
-wrong; together with the worst case over all attacks they come to a verdict: robust, masked, broken.
+signs that the gradient misleads attackers, that the attack is weak, or that the evaluation is
+wrong; together with the worst adversary found for each track they come to a verdict: masked,
+broken, overstated, holds or inconclusive.
 
     proved = certify_tracks("best.safetensors", "data", sigma=10, out="out")
 
@@ -24,7 +26,7 @@ from pushpull.auditing.findings import Finding, Standing, Verdict, judged
 from pushpull.auditing.plots import FIGURES
 from pushpull.auditing.registry import TESTS, Test
 from pushpull.auditing.report import audit_lines, write_report
-from pushpull.auditing.settings import FAST, FULL, TINY, AuditConfig, Claim
+from pushpull.auditing.settings import FAST, FULL, TINY, AuditConfig, Claim, claim_of
 
 __all__ = [
     "FAST",
@@ -47,6 +49,7 @@ __all__ = [
     "certify",
     "certify_tracks",
     "choose_clips",
+    "claim_of",
     "examine",
     "judged",
     "write_report",

@@ -107,7 +107,7 @@ class AuditClips:
         order = torch.argsort(share, stable=True)
         half = count // 2
         chosen = order if len(order) <= count else torch.cat((order[: count - half], order[-half:]))
-        return rows(batch.as_float(), chosen[:count])
+        return batch.as_float().rows(chosen[:count])
 
     def about(self) -> dict[str, Any]:
         """Sizes, for a report."""
@@ -119,16 +119,6 @@ class AuditClips:
             "speaking": float(self.speaking.mean()),
             "identity": self.identity,
         }
-
-
-def rows(batch: Batch, chosen: Tensor) -> Batch:
-    """Some clips of a batch."""
-    picked: dict[str, Any] = {
-        name: getattr(batch, name)[chosen]
-        for name in ("waveform", "faces", "n_samples", "n_frames", "fps")
-    }
-    speaking = None if batch.speaking is None else batch.speaking[chosen]
-    return replace(batch, **picked, speaking=speaking)
 
 
 def choose_clips(

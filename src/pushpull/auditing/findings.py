@@ -12,6 +12,7 @@ __all__ = [
     "EVALUATION",
     "MASKING",
     "STRENGTH",
+    "WORDS",
     "Finding",
     "NotRun",
     "Outcome",
@@ -23,9 +24,8 @@ __all__ = [
 MASKING, STRENGTH, EVALUATION = "masking", "strength", "evaluation"
 
 CLAIM_GAP = 0.05
-"""Average precision that the worst case over all attacks may be below the claim. Ours: single
-attacks may differ by 0.01 to 0.02 (the survey's limits), and their worst case per frame lies below
-each."""
+"""Average precision that the worst adversaries found may leave below the claim. Ours: single
+attacks may differ by 0.01 to 0.02 (the survey's limits), and the worst of many lies below each."""
 
 HALF = 0.5
 """Share of the way from chance to the clean average precision below which little is left. Ours."""
@@ -74,7 +74,7 @@ class Finding:
     Attributes:
         test: Name in `TESTS`.
         title: What is asked.
-        verdict: "pass", "flag", "not run", or "reported" for a measurement that judges nothing.
+        verdict: "pass", "flag", "not run", or "reported" for a measurement that decides nothing.
         sign: What a flag is a sign of: "masking" (the gradient misleads attackers), "strength" (the
             claimed attack is too weak) or "evaluation" (the claim's measurement is wrong).
         figures: The numbers that decide, and others worth knowing, by name with units; accuracy,
@@ -117,16 +117,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The numbers that a verdict rests on: average precision, as shares.
+    """The numbers that a verdict rests on: average precision, as shares; intervals of 95 %.
 
     Attributes:
         claimed: What is claimed.
         clean: Of the clips as they are.
         chance: Of random scores: the share of frames that speak.
-        worst: Worst case per frame over all attacks.
-        worst_by_track: Of the worst adversary of each track, which exists.
-        strongest: Name of the attack that leaves least.
+        worst: Of the worst adversary found for each track: each exists.
+        worst_interval: Of that, over tracks.
+        bound: Worst case per frame over all attacks: no adversary need attain it.
+        above: Interval of how far the claim is above the worst adversaries, on the same tracks.
+        beyond_half: Interval of how far these are above half of the way from chance to clean.
+        strongest: Name of the single attack that leaves least.
         strongest_average_precision: What it leaves.
+        strongest_cost: Its evaluations and gradients of each clip.
+        missing: Evidence that a verdict of "holds" needs and that is not there.
 
     Examples:
         >>> from pushpull.auditing import Standing
@@ -135,9 +140,12 @@ class Standing:
         ...     clean=0.95,
         ...     chance=0.45,
         ...     worst=0.5,
-        ...     worst_by_track=0.55,
-        ...     strongest="apgd",
-        ...     strongest_average_precision=0.6,
+        ...     worst_interval=(0.46, 0.55),
+        ...     bound=0.45,
+        ...     above=(0.12, 0.28),
+        ...     beyond_half=(-0.26, -0.13),
+        ...     strongest="suite",
+        ...     strongest_average_precision=0.5,
         ... )
         >>> standing.left  # of the way from chance to clean
         0.1
@@ -147,14 +155,23 @@ class Standing:
     clean: float
     chance: float
     worst: float
-    worst_by_track: float
+    worst_interval: tuple[float, float]
+    bound: float
+    above: tuple[float, float]
+    beyond_half: tuple[float, float]
     strongest: str
     strongest_average_precision: float
+    strongest_cost: tuple[int, int] = (0, 0)
+    missing: tuple[str, ...] = ()
 
     @property
     def left(self) -> float:
-        """Share of the way from chance to clean that the worst case leaves."""
+        """Share of the way from chance to clean that the worst adversaries leave."""
         return (self.worst - self.chance) / max(self.clean - self.chance, 1e-9)
+
+
+WORDS = ("masked", "broken", "overstated", "holds", "inconclusive")
+"""What a verdict can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,33 +179,37 @@ class Verdict:
     """The conclusion.
 
     Attributes:
-        word: "robust", "masked" or "broken".
+        word: One of `WORDS`.
         reasons: Tests that decided it.
         sentence: All of it in words, with the numbers.
+        advice: What broke the detector or would, what that cost, and what to run next.
 
     Examples:
         >>> from pushpull.auditing import Verdict
-        >>> Verdict(word="masked", reasons=("landscape",), sentence="masked (landscape)").word
+        >>> Verdict(word="masked", reasons=("agreement",), sentence="masked", advice="").word
         'masked'
     """
 
     word: str
     reasons: tuple[str, ...]
     sentence: str
+    advice: str
 
 
 def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
-    """The verdict on a claim.
+    """The verdict on a claim. No point estimate decides: intervals over tracks do.
 
     - masked: a test whose flag is a sign of masking is flagged, so what is left under attacks by
-      gradient is no evidence. Which test it was, and what the strongest attack leaves, is said.
-    - broken: no sign of masking, and the claim does not hold: the worst case is more than
-      `CLAIM_GAP` below it, or less than `HALF` of the way from chance to the clean one is left, or
-      the claim's own evaluation is flagged.
-    - robust: none of these. Flags of strength (the claim's attack was weak) are named; they count
-      by what they took from the worst case.
+      gradient is no evidence. Which test it was, and what the worst adversaries leave, is said.
+    - broken: less than `HALF` of the way from chance to the clean average precision is left, and
+      the interval excludes half.
+    - overstated: the claim is more than `CLAIM_GAP` above what is left, and the interval of the
+      difference excludes 0; or the claim's own evaluation is flagged.
+    - holds: none of these; all evidence is there; with 97.5 % confidence the claim is no more than
+      `CLAIM_GAP` above what is left, and more than half is left.
+    - inconclusive: else: evidence is missing, or tracks are too few to tell.
 
-    Tests that were not run are named in every verdict.
+    Flags of strength (the claim's attack was weak) are named; they count by what they took.
 
     Examples:
         >>> from pushpull.auditing import Standing, judged
@@ -197,49 +218,105 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
         ...     clean=0.95,
         ...     chance=0.45,
         ...     worst=0.5,
-        ...     worst_by_track=0.55,
-        ...     strongest="apgd",
-        ...     strongest_average_precision=0.6,
+        ...     worst_interval=(0.46, 0.55),
+        ...     bound=0.45,
+        ...     above=(0.12, 0.28),
+        ...     beyond_half=(-0.26, -0.13),
+        ...     strongest="suite",
+        ...     strongest_average_precision=0.5,
         ... )
         >>> verdict = judged([], standing)
         >>> print(verdict.sentence)
-        broken: the claim does not hold, 10 % of what the detector can do is left; claimed mAP
-        70.0 %, clean 95.0 %, chance 45.0 %; strongest attack apgd leaves 60.0 %, the worst
-        adversary of each track 55.0 %, the worst case per frame 50.0 %
+        broken: 10 % of what the detector can do is left; claimed mAP 70.0 %, clean 95.0 %,
+        chance 45.0 %; the worst adversary found for each track leaves 50.0 % (46.0 to 55.0 %)
     """
+    s = standing
     flagged = {
         sign: tuple(f.test for f in findings if f.verdict == "flag" and f.sign == sign)
         for sign in (MASKING, STRENGTH, EVALUATION)
     }
-    s = standing
+    low, high = s.worst_interval
     numbers = (
         f"claimed mAP {percent(s.claimed)}, clean {percent(s.clean)}, chance {percent(s.chance)}; "
-        f"strongest attack {s.strongest} leaves {percent(s.strongest_average_precision)}, the "
-        f"worst adversary of each track {percent(s.worst_by_track)}, the worst case per frame "
-        f"{percent(s.worst)}"
+        f"the worst adversary found for each track leaves {percent(s.worst)} "
+        f"({100 * low:.1f} to {percent(high)})"
     )
-    falls_short = s.worst < s.claimed - CLAIM_GAP
-    little = s.left < HALF
-    reasons: tuple[str, ...]
-    if flagged[MASKING]:
-        word, reasons = "masked", flagged[MASKING]
-        why = f"masked ({', '.join(reasons)})"
-    elif falls_short or little or flagged[EVALUATION]:
-        word, reasons = "broken", flagged[EVALUATION]
-        parts = [f"the evaluation is flagged ({', '.join(reasons)})"] if reasons else []
-        parts += ["the claim does not hold"] if falls_short else []
-        parts += (
-            [f"{100 * max(s.left, 0):.0f} % of what the detector can do is left"] if little else []
-        )
-        why = f"broken: {', '.join(parts)}"
-    else:
-        word, reasons, why = "robust", (), "robust at this budget"
+    word, reasons, why = _ruled(flagged, s)
     remarks = []
-    if word == "masked" and flagged[EVALUATION]:
+    if word in ("masked", "broken") and flagged[EVALUATION]:
         remarks.append(f"the evaluation is flagged too ({', '.join(flagged[EVALUATION])})")
     if flagged[STRENGTH]:
         remarks.append(f"the claim's attack is weak ({', '.join(flagged[STRENGTH])})")
-    missing = [f.test for f in findings if f.verdict == "not run"]
-    if missing:
-        remarks.append(f"not run: {', '.join(missing)}")
-    return Verdict(word=word, reasons=reasons, sentence="; ".join([why, numbers, *remarks]))
+    absent = [f.test for f in findings if f.verdict == "not run"]
+    if absent:
+        remarks.append(f"not run: {', '.join(absent)}")
+    return Verdict(
+        word=word,
+        reasons=reasons,
+        sentence="; ".join([f"{word}: {why}", numbers, *remarks]),
+        advice=_advice(word, s),
+    )
+
+
+def _ruled(flagged: Mapping[str, tuple[str, ...]], s: Standing) -> tuple[str, tuple[str, ...], str]:
+    """Word, tests that decided it, and why."""
+    if flagged[MASKING]:
+        tests = flagged[MASKING]
+        return (
+            "masked",
+            tests,
+            f"gradients mislead attacks, so what those leave says nothing ({', '.join(tests)})",
+        )
+    if s.beyond_half[1] < 0:
+        share = f"{100 * max(s.left, 0):.0f} % of what the detector can do is left"
+        return "broken", flagged[EVALUATION], share
+    if flagged[EVALUATION]:
+        tests = flagged[EVALUATION]
+        return "overstated", tests, f"its own evaluation is flagged ({', '.join(tests)})"
+    gap = s.claimed - s.worst
+    if gap > CLAIM_GAP and s.above[0] > 0:
+        low, high = (f"{100 * end:.1f}" for end in s.above)
+        return (
+            "overstated",
+            (),
+            f"the claim is {100 * gap:.1f} mAP ({low} to {high}) above what is left",
+        )
+    few = []
+    if s.above[1] > CLAIM_GAP:
+        few.append(f"the claim may be up to {100 * s.above[1]:.1f} mAP above what is left")
+    if s.beyond_half[0] <= 0:
+        few.append("whether half of what the detector can do is left is within chance")
+    if few:
+        few[-1] += ": more tracks would tell"
+    if few or s.missing:
+        return "inconclusive", (), "; ".join([*few, *s.missing])
+    return (
+        "holds",
+        (),
+        f"at this budget, against all that was tried; the claim is at most "
+        f"{100 * max(s.above[1], 0):.1f} mAP above what is left",
+    )
+
+
+def _advice(word: str, s: Standing) -> str:
+    """What would break it, what that costs, what to do next."""
+    evaluations, gradients = s.strongest_cost
+    cost = f"{evaluations} evaluations of each clip, {gradients} of them with a gradient"
+    found = (
+        f"The strongest single attack, {s.strongest}, leaves "
+        f"{percent(s.strongest_average_precision)} for {cost}."
+    )
+    following = {
+        "masked": "Do not rely on attacks by its gradient: attack it from other detectors "
+        "(--surrogate), past the module that hides the gradient (--bypass), with averaged "
+        "gradients and by scores, as the suite does; remove what hides the gradient.",
+        "broken": "Take it for undefended at this budget; harden it (pushpull train) and audit "
+        "again.",
+        "overstated": f"State at most {percent(s.worst)} on these tracks, or what the suite leaves "
+        "on more.",
+        "holds": "Longer runs, more tracks, larger budgets and attacks made for this detector may "
+        "still break it; state the budget and the suite's version with the claim.",
+        "inconclusive": "Run the whole audit, without --fast, on more tracks, with a surrogate "
+        "(--surrogate).",
+    }[word]
+    return f"{found} {following}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,17 @@ import torch
 
 from pushpull.attacks import attack
 from pushpull.attacks.search import held_still
+from pushpull.attacks.space import CropSpace
 from pushpull.attacks.threat import Threat
 from pushpull.auditing import thresholds
 from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.planted import plant
 from pushpull.auditing.runs import AttackRuns
 from pushpull.errors import GradientError
+from pushpull.evaluation import Perturb
 from pushpull.losses import log_odds
+from pushpull.models.detector import Detector
+from pushpull.schema import Batch
 
 __all__ = ["best_iterate", "budget", "full_run", "quantised", "unit_test"]
 
@@ -134,6 +139,7 @@ def quantised(runs: AttackRuns) -> Outcome:
         searched among those, average precision
     """
     run = runs.claimed()
+    assert run.rounded is not None  # noqa: S101
     grid = runs.run(
         "quantised",
         "pgd",
@@ -159,8 +165,12 @@ def quantised(runs: AttackRuns) -> Outcome:
     )
 
 
+TOGETHER = partial(CropSpace, apart=False)
+"""A planted detector is one of a whole batch."""
+
+
 def unit_test(runs: AttackRuns) -> Outcome:
-    r"""Puts the claim's attack on detectors in which an adversary is known to exist.
+    r"""Puts the claim's attack and the suite on detectors with a known adversary.
 
     Examples:
         >>> import pushpull as pp
@@ -168,50 +178,65 @@ def unit_test(runs: AttackRuns) -> Outcome:
         >>> from pushpull.synthetic import Case, draw_clip
         >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
         >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
-        >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
+        >>> small = AuditConfig(draws=20, steps=(1, 2), suite="suite-1-fast")
         >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["unit-test"])
         >>> [finding] = audit.findings
         >>> print(finding.verdict, *finding.figures, sep="\n")
         flag
-        planted adversaries found, share
+        planted adversaries found by the claim's attack, share
+        planted adversaries found by the suite, share
     """
     claim = runs.claim
 
-    def make() -> dict[str, Any]:
-        found = frames = 0
-        for k, batch in runs.batches():
-            planted = plant(runs.detector, batch, Threat.of(runs.eps), runs.config.seed + k)
-            if planted is None:
-                continue
-            detector, labelled, counts = planted
-            try:
-                if claim.perturb is not None:
-                    made = claim.perturb(detector, labelled, runs.config.seed + k)
-                else:
-                    settings = {"objective": claim.objective, **claim.settings}
-                    made = attack(
-                        detector, labelled, claim.attack, eps=runs.eps,
-                        seed=runs.config.seed + k, **settings,
-                    ).batch  # fmt: skip
-            except GradientError:
-                made = labelled
-            with torch.no_grad(), held_still(detector):
-                score = log_odds(detector(**made.inputs).logits)
-            found += int((score[counts] > 0).sum())
-            frames += int(counts.sum())
-        return {"found": found, "frames": frames}
+    def share_found(of: Perturb) -> dict[str, Any]:
+        seed = runs.config.seed
+        planted = plant(runs.detector, runs.probes(), Threat.of(runs.eps), seed)
+        if planted is None:
+            return {"found": 0, "frames": 0}
+        detector, labelled, counts = planted
+        try:
+            made = of(detector, labelled, seed)
+        except GradientError:
+            made = labelled
+        with torch.no_grad(), held_still(detector):
+            score = log_odds(detector(**made.inputs).logits)
+        return {"found": int((score[counts] > 0).sum()), "frames": int(counts.sum())}
 
-    depends = {
-        "claim": [claim.attack, claim.objective, dict(claim.settings)],
-        "eps": runs.eps,
-        "seed": runs.config.seed,
-    }
-    got = runs.cached("unit-test", depends, make, keep=claim.perturb is None)
+    def theirs(detector: Detector, batch: Batch, seed: int) -> Batch:
+        if claim.perturb is not None:
+            return claim.perturb(detector, batch, seed)
+        settings = {"objective": claim.objective, **claim.settings}
+        found = attack(
+            detector, batch, claim.attack, eps=runs.eps, seed=seed, space=TOGETHER, **settings
+        )
+        return found.batch
+
+    def by_suite(detector: Detector, batch: Batch, seed: int) -> Batch:
+        version = runs.config.suite
+        found = attack(
+            detector, batch, "suite", seed=seed, eps=runs.eps, version=version, space=TOGETHER
+        )
+        return found.batch
+
+    common = {"eps": runs.eps, "seed": runs.config.seed, "clips": runs.config.probe_clips}
+    asked = [claim.attack, claim.objective, dict(claim.settings)]
+    got = runs.cached(
+        "unit-test", {"claim": asked, **common}, lambda: share_found(theirs),
+        keep=claim.perturb is None,
+    )  # fmt: skip
     if not got["frames"]:
         raise NotRun("a random change of the whole budget moves no embedding: nothing to plant")
-    share = got["found"] / got["frames"]
+    suite = runs.cached(
+        "unit-test-suite", {"suite": runs.config.suite, **common}, lambda: share_found(by_suite)
+    )
+    shares = [one["found"] / one["frames"] for one in (got, suite)]
     return Outcome(
-        flag=share < thresholds.FOUND,
-        figures={"planted adversaries found, share": share},
-        text=f"the claim's attack finds {100 * share:.1f} % of {got['frames']} planted adversaries",
+        flag=shares[0] < thresholds.FOUND,
+        figures={
+            "planted adversaries found by the claim's attack, share": shares[0],
+            "planted adversaries found by the suite, share": shares[1],
+        },
+        text=f"of {got['frames']} planted adversaries the claim's attack finds "
+        f"{100 * shares[0]:.1f} %, {runs.config.suite} {100 * shares[1]:.1f} %",
+        data={"suite": shares[1]},
     )

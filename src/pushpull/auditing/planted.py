@@ -56,7 +56,7 @@ class Planted(Detector):
 
     def __init__(self, detector: Detector, clean: Tensor, way: Tensor) -> None:
         super().__init__()
-        self.level: Tensor | float = 0.0
+        self.level = clean.new_zeros(clean.shape[:2])
         self.detector = detector
         self.visual_context, self.audio_context = detector.visual_context, detector.audio_context
         self.clean = clean
@@ -83,8 +83,10 @@ class Planted(Detector):
 
     def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
         """Scores by how far the embeddings have come along the hidden way."""
-        come = ((torch.cat((e_a, e_v), -1) - self.clean) * self.along).sum(-1)
-        score = SLOPE * (come - self.level)
+        # A look at the first frames of the first clip is one at this batch too.
+        n, t = e_v.shape[:2]
+        moved = torch.cat((e_a, e_v), -1) - self.clean[:n, :t]
+        score = SLOPE * ((moved * self.along[:n, :t]).sum(-1) - self.level[:n, :t])
         return Output(
             logits=torch.stack((-score / 2, score / 2), -1),
             mask=length_mask(n_frames, e_v.shape[1]),

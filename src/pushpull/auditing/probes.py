@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushpull.attacks import attack
+from pushpull.attacks import attack, gradient_agreement, gradient_progress
+from pushpull.attacks.agreement import RADII
 from pushpull.attacks.search import Search, held_still
 from pushpull.attacks.space import CropSpace, Deltas
 from pushpull.attacks.threat import Threat
@@ -19,9 +21,13 @@ from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.runs import AttackRuns
 from pushpull.errors import GradientError
 from pushpull.losses import Goal, build_objective, margin
+from pushpull.metrics import bootstrap_share
 from pushpull.schema import Batch
 
-__all__ = ["derivatives", "gradients", "landscape"]
+__all__ = ["agreement", "derivatives", "gradients", "landscape"]
+
+DRAWS = 3
+"""Points at each radius with which gradients are compared."""
 
 DIFFERENCE = 1e-4
 """Step of differences, in budgets: short enough for few kinks of max pooling to be crossed, long
@@ -123,6 +129,113 @@ def derivatives(runs: AttackRuns) -> Outcome:
         text="derivatives along random directions against central differences in float64",
         data=got["errors"],
     )
+
+
+def agreement(runs: AttackRuns) -> Outcome:
+    r"""Compares gradients with those near by, and steps with what the gradient promises.
+
+    Examples:
+        >>> import pushpull as pp
+        >>> from pushpull.auditing import AuditClips, AuditConfig, examine
+        >>> from pushpull.synthetic import Case, draw_clip
+        >>> rng, cases = np.random.default_rng(0), (Case.SPEAKING, Case.SILENT)
+        >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
+        >>> small = AuditConfig(draws=20, probe_clips=2)
+        >>> audit = examine(pp.load("synthetic-a"), clips, config=small, tests=["agreement"])
+        >>> [finding] = audit.findings
+        >>> print(finding.verdict, *list(finding.figures)[:3], sep="\n")
+        pass
+        audio, cosine at 0.1 budgets
+        audio, cosine at 0.3 budgets
+        audio, cosine at 1 budgets
+    """
+
+    def make() -> dict[str, Any]:
+        batch = runs.probes()
+        try:
+            found = gradient_agreement(
+                runs.detector, batch, eps=runs.eps, radii=RADII, draws=DRAWS, seed=runs.config.seed
+            )
+        except GradientError as e:
+            return {"why": f"there is no gradient to compare: {e}"}
+        of = {"cosine": found.cosine, "gain": found.gain}
+        return {
+            kind: {name: values.median(1).values.tolist() for name, values in by.items()}
+            for kind, by in of.items()
+        }
+
+    got = runs.cached("agreement", _probing(runs, radii=RADII, draws=DRAWS), make)
+    if "why" in got:
+        raise NotRun(got["why"])
+    figures: dict[str, float | None] = {}
+    low: dict[str, list[str]] = {name: [] for name in runs.eps}
+    limits = {"cosine": thresholds.AGREEMENT, "gain": thresholds.GAIN}
+    for name in runs.eps:
+        for kind, limit in limits.items():
+            for radius, value in zip(RADII, got[kind][name], strict=True):
+                figures[f"{name}, {kind} at {radius:g} budgets"] = value
+                if radius in limit and not value >= limit[radius]:
+                    low[name].append(f"{kind} {value:.2f} at {radius:g} budgets")
+    misled: list[str] = []
+    rough: list[str] = []
+    for name in (name for name, what in low.items() if what):
+        progress = _progress(runs, name)
+        what, leads = _led(progress)
+        for kind in ("plain", "averaged"):
+            mean = float(np.mean(progress[kind][-1]))
+            figures[f"{name}, margin one {kind} step takes, log-odds"] = mean
+        (rough if leads else misled).append(f"{name} ({', '.join([*low[name], what])})")
+    worst = min(got["cosine"], key=lambda name: got["cosine"][name][0])
+    if misled:
+        text = f"the gradient misleads in {'; '.join(misled)}"
+    elif rough:
+        text = f"the gradient is rough and leads on all the same in {'; '.join(rough)}"
+    else:
+        text = (
+            "gradients a tenth of the budget apart agree "
+            f"(cosine {got['cosine'][worst][0]:.2f} or more)"
+        )
+    return Outcome(flag=bool(misled), figures=figures, text=text, data=got)
+
+
+def _progress(runs: AttackRuns, modality: str) -> dict[str, Any]:
+    """Margin that one step takes of each probe clip, along the gradient and along averages."""
+
+    def make() -> dict[str, Any]:
+        found = gradient_progress(
+            runs.detector,
+            runs.probes(),
+            eps={modality: runs.eps[modality]},
+            modality=modality,
+            seed=runs.config.seed,
+        )
+        return {
+            "lengths": list(found.lengths),
+            "plain": found.plain.tolist(),
+            "averaged": found.averaged.tolist(),
+        }
+
+    return runs.cached(f"progress-{modality}", _probing(runs, modality=modality), make)
+
+
+def _led(progress: Mapping[str, Any]) -> tuple[str, bool]:
+    """What steps bring in words, and whether the gradient leads somewhere.
+
+    It does where a step surely takes some margin, and averaged gradients not several times as much.
+    """
+    said, leads = [], False
+    for length, *both in zip(
+        progress["lengths"], progress["plain"], progress["averaged"], strict=True
+    ):
+        plain, averaged = (np.array(of) for of in both)
+        said.append(
+            f"a step of {length:g} budgets takes {plain.mean():.2f} log-odds along the gradient, "
+            f"{averaged.mean():.2f} along averages"
+        )
+        if averaged.mean() > thresholds.AVERAGED * max(plain.mean(), 0.0):
+            return said[-1], False
+        leads |= bootstrap_share(plain, np.arange(len(plain)))[0] > 0
+    return said[0], leads
 
 
 def landscape(runs: AttackRuns) -> Outcome:

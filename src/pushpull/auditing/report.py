@@ -84,11 +84,12 @@ def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
         >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
         >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["randomness"])
         >>> print(next(audit_lines(found.as_dict())))
-        pass     randomness    scores are the same at every evaluation
+        reported randomness    scores are the same at every evaluation
     """
     for finding in record["tests"]:
         yield f"{finding['verdict']:8} {finding['test']:13} {finding['explanation']}"
     yield record["verdict"]["sentence"]
+    yield record["verdict"]["advice"]
 
 
 def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
@@ -98,32 +99,42 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
     yield ""
     yield f"**{record['verdict']['sentence']}**"
     yield ""
+    yield record["verdict"]["advice"]
+    yield ""
     data = record["data"]
     origin = f", of {data['name']} ({data['split']})" if data else ""
     yield (
         f"{clips['tracks']} tracks ({clips['mostly_speaking']} mostly speaking), "
         f"{clips['frames']} frames, {100 * clips['speaking']:.0f} % speaking{origin}; "
         f"budget {budget}. "
-        f"{100 * standing['left']:.0f} % of the way from chance to clean is left in the worst case."
+        f"{100 * standing['left']:.0f} % of the way from chance to clean is left by the worst "
+        f"adversary found for each track. The worst of all for each frame by itself, which no one "
+        f"adversary need attain, leaves {percent(standing['bound'])} mAP."
     )
     yield ""
+    decides = [f for f in record["tests"] if f["verdict"] != "reported"]
+    measures = [f for f in record["tests"] if f["verdict"] == "reported"]
     yield "| test | verdict | what was found | flagged if | after |"
     yield "|---|---|---|---|---|"
-    for f in record["tests"]:
-        figures = "; ".join(f"{k}: {_figure(k, v)}" for k, v in f["figures"].items())
-        cells = [f["test"], f["verdict"], f["explanation"] + (f" ({figures})" if figures else "")]
-        judged = f["verdict"] != "reported"
-        cells += [f"{f['threshold']} (sign of {f['sign']})" if judged else "-", f["reference"]]
-        yield "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+    for f in decides:
+        limit = f"{f['threshold']} (sign of {f['sign']})"
+        yield _row([f["test"], f["verdict"], _found(f), limit, f["reference"]])
     yield ""
+    if measures:
+        yield "Measurements, which decide nothing:"
+        yield ""
+        yield "| measurement | what was found | after |"
+        yield "|---|---|---|"
+        for f in measures:
+            yield _row([f["test"], _found(f), f["reference"]])
+        yield ""
     yield "| attack | kind | mAP % (95 % interval over tracks) | accuracy % | counts |"
     yield "|---|---|---|---|---|"
     for run in record["runs"]:
         low, high = (f"{100 * end:.1f}" for end in run["interval"])
         left, accuracy = (f"{100 * run[k]:.1f}" for k in ("average_precision", "accuracy"))
         counts = "yes" if run["counts"] else run["outside"] or run["error"] or "other budget"
-        cells = [run["name"], run["kind"], f"{left} ({low} to {high})", accuracy, counts]
-        yield "| " + " | ".join(cells) + " |"
+        yield _row([run["name"], run["kind"], f"{left} ({low} to {high})", accuracy, counts])
     yield ""
     for picture in pictures:
         yield f"![{picture}]({picture})"
@@ -133,6 +144,16 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
         f"a gradient; "
         f"{cost['attack_seconds']:.0f} s of attacks. Settings, seeds and versions: audit.json."
     )
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+
+
+def _found(finding: Mapping[str, Any]) -> str:
+    """What a test found, with its figures."""
+    figures = "; ".join(f"{k}: {_figure(k, v)}" for k, v in finding["figures"].items())
+    return f"{finding['explanation']} ({figures})" if figures else str(finding["explanation"])
 
 
 def _figure(name: str, value: float | None) -> str:

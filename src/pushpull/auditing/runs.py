@@ -2,18 +2,21 @@
 
 A run is an attack on all clips: scores of its best adversaries, frame by frame, and what it cost.
 Tests ask for runs; one that several tests need is made once. The worst case is taken over all runs
-made with the audit's budget, for each frame on its own: no single adversary need be so strong, so
-it bounds from below what is left. Runs with smaller and larger budgets are not counted. Beside it
-stands the worst adversary for each track, which exists.
+made with the audit's budget: for each track, so that each adversary exists; and for each frame on
+its own, which bounds from below what is left, since no single adversary need be so strong. Runs
+with smaller and larger budgets are not counted.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pushpull.attacks import SUITES
 from pushpull.attacks import attack as find_adversary
-from pushpull.attacks import transfer
 from pushpull.attacks.search import held_still
 from pushpull.attacks.space import CropSpace, on_grid
 from pushpull.attacks.threat import MODALITIES, RANGE, Threat, per_modality
@@ -35,7 +38,7 @@ from pushpull.losses import Centres, class_centres, log_odds
 from pushpull.metrics import bootstrap_difference
 from pushpull.models.detector import Detector
 from pushpull.runtime.kept import Store
-from pushpull.schema import Batch, FrameScores, Output, worst_case
+from pushpull.schema import Batch, FrameScores, Output, worst_adversaries, worst_case
 
 __all__ = ["AttackRuns", "Run"]
 
@@ -53,10 +56,12 @@ class Run:
     Attributes:
         name: Unique among the runs of an audit.
         settings: What was asked for.
-        kind: "gradient" of the audited detector, "scores" of it, or "transfer".
+        kind: "gradient" of the audited detector, "averaged" over a part of the ball, "bypass" (past
+            modules that may ruin it), "scores" only, "transfer", or "all" of a whole suite.
         score: Of all frames, on the adversaries kept.
         last: The same on the last iterate tried; None where it is not known.
-        rounded: The same on the adversaries as files hold them: 8-bit faces, int16 sound.
+        rounded: The same on the adversaries as files hold them, 8-bit faces and int16 sound; None
+            where nobody asked.
         curve: Mean objective over the clips at each evaluation.
         reach: Largest change of each modality, in units of its budget, measured on the result.
         outside: Why the result is no valid adversary, "" if it is one.
@@ -86,7 +91,7 @@ class Run:
     kind: str
     score: FrameScores
     last: FrameScores | None
-    rounded: FrameScores
+    rounded: FrameScores | None
     curve: tuple[float, ...]
     reach: Mapping[str, float]
     outside: str
@@ -105,6 +110,15 @@ class Run:
 
 ARRAYS = ("score", "last", "rounded")
 
+MEMBER_KINDS = {
+    "smoothed": "averaged",
+    "bypass": "bypass",
+    "transfer": "transfer",
+    "square": "scores",
+    "refine": "all",
+}
+"""Kinds of the suite's members; of the others it is "gradient"."""
+
 
 class AttackRuns:
     """What tests work with.
@@ -117,6 +131,7 @@ class AttackRuns:
         config: How much is done.
         store: Where results are kept.
         surrogates: Other detectors, by name, to transfer from.
+        keep: Folder where the suite keeps what each of its members found; None keeps nothing.
         watch: Called with a stage's name and its evaluations so far.
 
     Raises:
@@ -158,6 +173,7 @@ class AttackRuns:
         config: AuditConfig,
         store: Store,
         surrogates: Mapping[str, Detector] | None = None,
+        keep: Path | None = None,
         watch: Callable[[str, int], None] = lambda stage, evaluations: None,
     ) -> None:
         self.detector, self.clips, self.claim, self.config = detector, clips, claim, config
@@ -167,6 +183,8 @@ class AttackRuns:
         self.surrogates = dict(surrogates or {})
         self.by_name: dict[str, Run] = {}
         self._store, self._watch = store, watch
+        self._keep = keep
+        self._by_settings: dict[str, Run] = {}
         self._known: Known | None = None
         self._rates: dict[bytes, dict[str, Any]] = {}
         kept = self.cached("clean", {}, lambda: {"score": packed(self._clean())})
@@ -195,10 +213,25 @@ class AttackRuns:
         )
         return high < 0
 
-    def worst_of(self, kind: str | None = None) -> FrameScores:
-        """The worst case per frame over the counting runs of a kind, or all, and clean clips."""
-        chosen = [r.score for r in self.by_name.values() if r.counts and kind in (None, r.kind)]
-        return worst_case([self.clean, *chosen])
+    @property
+    def bound(self) -> FrameScores:
+        """The worst case per frame over the counting runs and the clean clips."""
+        return worst_case([self.clean, *(r.score for r in self.by_name.values() if r.counts)])
+
+    @property
+    def queries(self) -> int:
+        """Of the suite's attack that sees only scores."""
+        members = SUITES[self.config.suite]
+        return next(int(m.settings["steps"]) for m in members if m.kind == "square")
+
+    def worst_adversaries(self, *kinds: str) -> FrameScores:
+        """The worst existing adversary of each track over the counting runs of some kinds, or all.
+
+        The clean clips are among them.
+        """
+        runs = self.by_name.values()
+        chosen = [r.score for r in runs if r.counts and (not kinds or r.kind in kinds)]
+        return worst_adversaries([self.clean, *chosen])
 
     @property
     def strongest(self) -> Run | None:
@@ -220,8 +253,8 @@ class AttackRuns:
         quantise: bool = False,
         seed: int = 0,
         step: float | None = None,
-        surrogate: str | None = None,
-        copies: int = 0,
+        bypass: Sequence[str] = (),
+        files: bool = False,
         **settings: Any,
     ) -> Run:
         """An attack on all clips, or what it gave when it was run before.
@@ -236,8 +269,8 @@ class AttackRuns:
             quantise: Search among what files hold.
             seed: Beside the audit's.
             step: Length of a step, in budgets.
-            surrogate: Make the adversary on this one.
-            copies: Average so many evaluations of the detector.
+            bypass: Modules taken for the identity on the way back.
+            files: Score the adversaries as files hold them, too.
             **settings: Of the attack.
         """
         eps = {
@@ -249,40 +282,63 @@ class AttackRuns:
         asked = {
             "attack": attack, "objective": objective, "eps": eps, "modality": modality,
             "targeted": targeted, "quantise": quantise, "seed": self.config.seed + seed,
-            "copies": copies, "surrogate": surrogate, **settings,
+            "bypass": list(bypass), "files": files, **settings,
         }  # fmt: skip
 
         def perturb(batch: Batch, k: int) -> Iterator[Any]:
-            detector = Averaged(self.detector, copies) if copies else self.detector
-            made_on = detector if surrogate is None else self.surrogates[surrogate]
-            common: dict[str, Any] = {
-                "eps": eps, "modality": modality, "targeted": targeted, "quantise": quantise,
-                "seed": asked["seed"] + 1000 * k, "watch": lambda n: self._watch(name, n),
-                "objective": objective_of(objective, lambda: self.known(batch)),
-                "centres": self.known(batch).centres if objective == "feature" else None,
-                **settings,
-            }  # fmt: skip
-            if surrogate is not None:
-                common.pop("centres")
-                yield transfer(made_on, self.detector, batch, attack, **common)
-            else:
-                yield find_adversary(detector, batch, attack, **common)
+            yield find_adversary(
+                self.detector, batch, attack,
+                eps=eps, modality=modality, targeted=targeted, quantise=quantise,
+                seed=asked["seed"] + 1000 * k, watch=lambda n: self._watch(name, n),
+                objective=objective_of(objective, lambda: self.known(batch)),
+                centres=self.known(batch).centres if objective == "feature" else None,
+                bypass=tuple(bypass), **settings,
+            )  # fmt: skip
 
-        kind = "scores" if attack in SCORES_ONLY else "gradient"
-        kind = kind if surrogate is None else "transfer"
-        return self._made(name, asked, kind, perturb, eps=eps, within=factor == 1.0)
+        kind = "scores" if attack in SCORES_ONLY else "bypass" if bypass else "gradient"
+        return self._made(name, asked, kind, perturb, eps=eps, within=factor == 1.0, files=files)
+
+    def suite(self) -> Run:
+        """The standard attack; each of its members becomes a run by itself as well."""
+        version = self.config.suite
+        asked = {
+            "attack": "suite", "version": version, "eps": self.eps, "seed": self.config.seed,
+            "surrogates": sorted(self.surrogates),
+        }  # fmt: skip
+        name = "suite"
+
+        def perturb(batch: Batch, k: int) -> Iterator[Any]:
+            yield find_adversary(
+                self.detector, batch, "suite",
+                version=version, eps=self.eps, seed=self.config.seed + 1000 * k,
+                surrogates=self.surrogates, centres=self.known().centres,
+                watch=lambda n: self._watch(name, n), keep=self._keep,
+            )  # fmt: skip
+
+        run = self._made(name, asked, "all", perturb, eps=self.eps)
+        if self._keep is not None:
+            # Adversaries in full; their scores are kept.
+            shutil.rmtree(self._keep, ignore_errors=True)
+        return run
+
+    def member(self, name: str) -> Run | None:
+        """What one member of the suite found by itself; None if it was passed over."""
+        self.suite()
+        return self.by_name.get(f"suite {name}")
 
     def claimed(self) -> Run:
         """The claim's own adversaries: what its evaluation made, or its attack run here."""
         perturb, claim = self.claim.perturb, self.claim
         if perturb is None:
-            return self.run("claim", claim.attack, objective=claim.objective, **claim.settings)
+            return self.run(
+                "claim", claim.attack, objective=claim.objective, files=True, **claim.settings
+            )
 
         def theirs(batch: Batch, k: int) -> Iterator[Any]:
             yield perturb(self.detector, batch, self.config.seed + k)
 
         asked = {"attack": claim.attack, "objective": claim.objective, "by": "the claim"}
-        return self._made("claim", asked, "gradient", theirs, eps=self.eps, keep=False)
+        return self._made("claim", asked, "gradient", theirs, eps=self.eps, keep=False, files=True)
 
     def reference(self) -> Run:
         """The claim's attack, run here to its end, the best iterate by loss kept."""
@@ -340,29 +396,45 @@ class AttackRuns:
         eps: Mapping[str, float],
         within: bool = True,
         keep: bool = True,
+        files: bool = False,
     ) -> Run:
         if name in self.by_name:
             return self.by_name[name]
+        # The same attack under another name is not run again.
+        key = json.dumps({**asked, "files": None}, sort_keys=True, default=repr)
+        same = self._by_settings.get(key) if keep else None
+        if same is not None:
+            self.by_name[name] = replace(same, name=name)
+            return self.by_name[name]
         row = self.cached(
-            f"run-{name}", {"asked": asked}, lambda: self._run(perturb, eps), keep=keep
+            f"run-{name}", {"asked": asked}, lambda: self._run(perturb, eps, files), keep=keep
         )
-        arrays = {
-            part: None if found is None else self.clips.scores(found)
-            for part in ARRAYS
-            for found in [unpacked(row[part])]
-        }
-        rest = {k: v for k, v in row.items() if k not in ARRAYS}
-        rest["curve"] = tuple(rest["curve"])
+        scores: dict[str, Any] = {part: self._scores(row[part]) for part in ARRAYS}
         known = {field.name for field in fields(Run)}
-        run = Run(
-            name=name, settings=asked, kind=kind, within=within,
-            **{k: v for k, v in (arrays | rest).items() if k in known},
-        )  # fmt: skip
-        self.by_name[name] = run
+        rest = {k: v for k, v in row.items() if k in known and k not in ARRAYS}
+        rest["curve"] = tuple(rest["curve"])
+        run = Run(name=name, settings=asked, kind=kind, within=within, **scores, **rest)
+        self.by_name[name] = self._by_settings[key] = run
+        for member in row["members"]:
+            score = self._scores(member["score"])
+            assert score is not None  # noqa: S101
+            of = f"{name} {member['name']}"
+            self.by_name[of] = replace(
+                run, name=of, kind=MEMBER_KINDS.get(member["name"], "gradient"), score=score,
+                last=None, curve=(), **{k: member[k] for k in ("forwards", "backwards")},
+                seconds=0.0, error="",
+            )  # fmt: skip
         return run
 
+    def _scores(self, text: str | None) -> FrameScores | None:
+        values = unpacked(text)
+        return None if values is None else self.clips.scores(values)
+
     def _run(
-        self, perturb: Callable[[Batch, int], Iterator[Any]], eps: Mapping[str, float]
+        self,
+        perturb: Callable[[Batch, int], Iterator[Any]],
+        eps: Mapping[str, float],
+        files: bool,
     ) -> dict[str, Any]:
         start = time.perf_counter()
         parts: dict[str, list[Tensor]] = {part: [] for part in ARRAYS}
@@ -371,6 +443,7 @@ class AttackRuns:
         outside, error = "", ""
         forwards = backwards = frames = 0
         worse: list[Tensor] = []
+        members: list[Any] = []
         for k, batch in self.batches():
             size = int(batch.n_frames.sum())
             with _last_scores(self.detector) as last:
@@ -390,19 +463,27 @@ class AttackRuns:
                 reach[name] = max(reach.get(name, 0.0), value)
             score = log_odds(self.output(made).logits) if isinstance(found, Batch) else found.score
             parts["score"].append(score)
-            usable = replace(
-                made, faces=made.faces.clamp(0, 255), waveform=made.waveform.clamp(-1, 1)
-            )
-            parts["rounded"].append(log_odds(self.output(on_grid(usable)).logits))
+            if files:
+                usable = replace(
+                    made, faces=made.faces.clamp(0, 255), waveform=made.waveform.clamp(-1, 1)
+                )
+                parts["rounded"].append(log_odds(self.output(on_grid(usable)).logits))
             parts["last"].append(last[-1] if last else score)
             if not isinstance(found, Batch):
+                members.append((found.members, found.member_scores, found.score))
                 curves.append(found.curve * batch.n_frames)
                 worse.append(found.curve[-1] < found.curve.max(0).values - 1e-6)
                 forwards, backwards = found.forwards, found.backwards
             frames += size
-        curve = torch.cat(curves, 1).sum(1) / frames if curves else torch.zeros(0)
+        # Batches of a suite may have been asked more or less often.
+        shortest = min((len(of) for of in curves), default=0)
+        curve = sum((of[:shortest].sum(1) for of in curves), torch.zeros(shortest)) / max(frames, 1)
         return {
-            **{part: packed(self.clips.flat(values)) for part, values in parts.items()},
+            **{
+                part: packed(self.clips.flat(values)) if values else None
+                for part, values in parts.items()
+            },
+            "members": self._members(members),
             "curve": curve.tolist(),
             "reach": reach,
             "outside": outside,
@@ -412,6 +493,25 @@ class AttackRuns:
             "backwards": backwards,
             "seconds": round(time.perf_counter() - start, 3),
         }
+
+    def _members(self, of_batches: list[Any]) -> list[dict[str, Any]]:
+        """What each member of a suite did over all batches, where it was run on any."""
+        found = []
+        for name in dict.fromkeys(m["name"] for members, _, _ in of_batches for m in members):
+            rows = [m for members, _, _ in of_batches for m in members if m["name"] == name]
+            if not any(name in scores for _, scores, _ in of_batches):
+                continue
+            # Where a batch was lost before, its turn found nothing new.
+            values = [scores.get(name, best) for _, scores, best in of_batches]
+            found.append(
+                {
+                    "name": name,
+                    "score": packed(self.clips.flat(values)),
+                    "forwards": max(row["forwards"] for row in rows),
+                    "backwards": max(row["backwards"] for row in rows),
+                }
+            )
+        return found
 
     def _clean(self) -> NDArray[np.float64]:
         return self.clips.flat([log_odds(self.output(b).logits) for _, b in self.batches()])
@@ -466,42 +566,3 @@ def _last_scores(detector: Detector) -> Iterator[list[Tensor]]:
         yield kept
     finally:
         handle.remove()
-
-
-class Averaged(Detector):
-    """A random detector as an attacker meets it who averages over its randomness.
-
-    Source: expectation over transformation, Athalye et al. 2018.
-    """
-
-    def __init__(self, detector: Detector, copies: int) -> None:
-        super().__init__()
-        self.detector, self.copies = detector, copies
-        self.visual_context, self.audio_context = detector.visual_context, detector.audio_context
-
-    def forward(self, *inputs: Any, **named: Any) -> Output:
-        """Logits averaged over several evaluations; the rest from the last one."""
-        outputs: list[Output] = [self.detector(*inputs, **named) for _ in range(self.copies)]
-        return replace(outputs[-1], logits=torch.stack([o.logits for o in outputs]).mean(0))
-
-    def front_end(
-        self, waveform: Tensor, n_samples: Tensor, n_frames: Tensor, fps: Tensor
-    ) -> Tensor:
-        """As the detector, once."""
-        return self.detector.front_end(waveform, n_samples, n_frames, fps)
-
-    def encode_audio(self, features: Tensor, n_frames: Tensor) -> Tensor:
-        """As the detector, once."""
-        return self.detector.encode_audio(features, n_frames)
-
-    def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
-        """As the detector, once."""
-        return self.detector.visual_local(faces, n_frames)
-
-    def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
-        """As the detector, once."""
-        return self.detector.visual_global(local, n_frames)
-
-    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
-        """As the detector, once."""
-        return self.detector.fuse(e_a, e_v, n_frames)

@@ -1,19 +1,22 @@
 """When tests are flagged. Rates are shares, 0..1; where a source gives no limit, these are ours."""
 
 __all__ = [
+    "AGREEMENT",
+    "AVERAGED",
     "BLACK_BOX_GAP",
     "CHANCE",
     "DERIVATIVE_ERROR",
     "FLAT_FRAMES",
     "FOUND",
+    "GAIN",
     "HIDDEN_DIRECTION",
-    "HIDDEN_GAP",
     "JAGGED",
     "JOINT_GAP",
     "KEPT_GAP",
     "LOSS_GAP",
     "MARGIN_99",
     "NOISE_DROP",
+    "QUERIES",
     "RANDOM",
     "RISE",
     "STEP",
@@ -25,9 +28,21 @@ STEPS_GAP = 0.01
 LOSS_GAP = 0.02
 """Average precision that another objective may lower beyond the claim's at equal cost (CH20,
 T20)."""
-BLACK_BOX_GAP = 0.002
-"""Average precision that an attack without gradients may be below those with them (as
-AutoAttack)."""
+BLACK_BOX_GAP = 0.02
+"""Average precision that an attack without the detector's own gradients may be below those with
+them, and that only if the interval of the difference excludes 0. AutoAttack warns from 0.002 of
+accuracy on thousands of images; here tracks are few."""
+AGREEMENT = {0.1: 0.7, 0.3: 0.5, 1.0: 0.2}
+"""Median cosine between the gradient at a clip and at points drawn so many budgets near it, below
+which it is looked at where the gradient leads. Measured in docs/measurements/audit.md."""
+GAIN = {0.1: 0.3}
+"""Median of what a step of so many budgets along the gradient brings, in units of what the gradient
+promises, below which likewise."""
+AVERAGED = 2.0
+"""How many times as much margin a step along averaged gradients takes where plain ones mislead. The
+roughest honest one, a spectrogram detector's by sound, was measured at 1.6; see there."""
+QUERIES = 1000
+"""Of an attack that sees only scores, from which on it is evidence that gradients hide nothing."""
 RISE = 0.005
 """Average precision that a larger budget may leave more than a smaller one."""
 JOINT_GAP = 0.005
@@ -59,8 +74,5 @@ up to 1.2, with gradients that bring them to chance."""
 HIDDEN_DIRECTION = (0.05, 0.5)
 """One direction hides if it succeeds on less than the first share where the other does on more than
 the second."""
-HIDDEN_GAP = 0.05
-"""Average precision from which on a loss that another one beats at equal cost is taken to hide the
-gradient, and not just to be the weaker one. Ours."""
 STEP = 2.5
 """Steps are this many budgets / steps long, so that they can cross the ball (Madry et al. 2018)."""

@@ -18,6 +18,7 @@ from pushpull.cli.options import (
     AnySeedOption,
     AttackOption,
     BatchFramesOption,
+    BypassOption,
     DataArgument,
     DetectorArgument,
     DeviceChoice,
@@ -172,6 +173,8 @@ def evaluate(
         Path | None,
         typer.Option(help="In place of --attack: what `pushpull universal` found, for all clips."),
     ] = None,
+    surrogate: SurrogatesOption = None,
+    bypass: BypassOption = None,
     limit: LimitOption = None,
     batch_frames: BatchFramesOption = 2500,
     seed: SeedOption = 0,
@@ -184,11 +187,13 @@ def evaluate(
     """Score a detector on a data set, clean and under attack.
 
     Each case is scored by itself too. Writes results.json, and truth.csv with clean.csv and
-    adversarial.csv for `pushpull score`.
+    adversarial.csv for `pushpull score`. --surrogate is for the suite; one that was stopped
+    goes on.
     """
     from pushpull.attacks.air import OverTheAir
     from pushpull.attacks.universal import UniversalPattern
     from pushpull.evaluation import evaluate as evaluate_detector
+    from pushpull.models.weights import resolve_detector
 
     console = Console(as_json=as_json, quiet=quiet)
     if pattern is not None and attack is not None:
@@ -205,6 +210,10 @@ def evaluate(
             norm=norm.value,
             objective=objective,
             seed=seed,
+            bypass=tuple(bypass or ()),
+            surrogates={
+                name: resolve_detector(name, device=device.value) for name in surrogate or ()
+            },
         )
     with console.progress(data.name) as report:
         evaluate_detector(
@@ -316,12 +325,16 @@ def audit(
     fast: Annotated[bool, typer.Option("--fast", help="A coarse look, in minutes.")] = False,
     eps: EpsOption = "5",
     claim: Annotated[
-        float | None, typer.Option(help="mAP claimed, in percent; what is measured by default.")
+        str | None,
+        typer.Option(
+            help="mAP claimed, in percent, or FILE.toml; what the attack leaves by default."
+        ),
     ] = None,
     attack: AttackOption = "pgd",
     steps: StepsOption = None,
     limit: LimitOption = None,
     surrogate: SurrogatesOption = None,
+    bypass: BypassOption = None,
     seed: SeedOption = 0,
     out: OutOption = Path("pushpull-audit"),
     device: DeviceOption = DeviceChoice.auto,
@@ -332,15 +345,16 @@ def audit(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Find out whether a detector's robustness is real, and why.
+    """Find out whether a claim of robustness is true, and why.
 
-    The verdict is robust, masked or broken. Writes audit.json, audit.csv, audit.md and
-    pictures. A stopped audit goes on where it was. --attack and --steps are those of the claim.
-    By default all tracks are used, 12 with --fast. --surrogate may be given several times.
+    The verdict is masked, broken, overstated, holds or inconclusive. Writes audit.json,
+    audit.csv, audit.md and pictures. A stopped audit goes on where it was. --attack and --steps
+    are those of the claim. By default 40 tracks are used, 12 with --fast. --surrogate may be
+    given several times; two are chosen where none is.
     """
     from dataclasses import replace
 
-    from pushpull.auditing import FAST, FULL, Claim, audit_lines
+    from pushpull.auditing import FAST, FULL, audit_lines, claim_of
     from pushpull.auditing import audit as audit_detector
 
     console = Console(as_json=as_json, quiet=quiet)
@@ -348,8 +362,7 @@ def audit(
     if limit is not None:
         config = replace(config, tracks=limit)
     settings = {} if steps is None else {"steps": steps}
-    share = None if claim is None else claim / 100
-    claimed = Claim(attack=attack, settings=settings, average_precision=share)
+    claimed = claim_of(claim, attack=attack, settings=settings, bypass=tuple(bypass or ()))
     budget = budget_of(eps)
     with console.progress(data.name) as report:
         found = audit_detector(
@@ -361,7 +374,7 @@ def audit(
             eps=budget,
             claim=claimed,
             config=config,
-            surrogates=surrogate or (),
+            surrogates=surrogate,
             device=device.value,
             workers=workers,
             engine=engine.value,

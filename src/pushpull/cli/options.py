@@ -22,6 +22,7 @@ __all__ = [
     "AttackOption",
     "AudioTrackOption",
     "BatchFramesOption",
+    "BypassOption",
     "CrfOption",
     "CropChoice",
     "CropOption",
@@ -204,8 +205,19 @@ VideoOption = Annotated[
 SURROGATE = typer.Option("--surrogate", help="Detector that adversaries are made on (transfer).")
 SurrogateOption = Annotated[str | None, SURROGATE]
 SurrogatesOption = Annotated[list[str] | None, SURROGATE]
-ATTACK = typer.Option("--attack", "-a", help="fgsm, bim, mim, pgd, apgd, vmi-di, square or noise.")
+ATTACK = typer.Option(
+    "--attack",
+    "-a",
+    help="suite, suite-fast, fgsm, bim, mim, pgd, smoothed, apgd, vmi-di, square or noise.",
+)
 AttackOption = Annotated[str, ATTACK]
+BypassOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bypass",
+        help="Module that gradients are to pass as if it were not there; may be repeated.",
+    ),
+]
 AnyAttackOption = Annotated[str | None, ATTACK]
 EpsOption = Annotated[
     str,
@@ -222,7 +234,7 @@ StepsOption = Annotated[
 ModalityOption = Annotated[ModalityChoice, typer.Option("--modality", help="What moves.")]
 NormOption = Annotated[NormChoice, typer.Option("--norm", help="Norm of the budget.")]
 ObjectiveOption = Annotated[
-    str, typer.Option("--objective", help="What is maximised: all, av, margin or feature.")
+    str, typer.Option("--objective", help="What is maximised: all, av, margin, feature or flips.")
 ]
 TargetOption = Annotated[
     TargetChoice, typer.Option("--target", help="Class that all frames are to be taken for.")

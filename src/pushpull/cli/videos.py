@@ -14,6 +14,7 @@ from pushpull.cli.console import Console, complain, decibels
 from pushpull.cli.options import (
     AttackOption,
     AudioTrackOption,
+    BypassOption,
     CrfOption,
     CropChoice,
     CropOption,
@@ -217,6 +218,7 @@ def attack(
     objective: ObjectiveOption = "all",
     target: TargetOption = TargetChoice.none,
     surrogate: SurrogateOption = None,
+    bypass: BypassOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="AVA csv of the truth; the detector's own decisions by default."),
@@ -264,6 +266,7 @@ def attack(
         targeted=False if target is TargetChoice.none else target.value,
         quantise=quantise,
         seed=seed,
+        bypass=tuple(bypass or ()),
     )
     names = output_names(videos)
     part = part_of(start, end)

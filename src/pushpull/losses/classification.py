@@ -160,6 +160,8 @@ class Goal:
         labels: (B, T): the classes that frames are to leave, or to reach if targeted.
         targeted: Whether they are to be reached.
         centres: Of the classes; only the objective `feature` needs them.
+        scale: Log-odds by which the objective `flips` measures how surely a frame is taken for a
+            class: the median size of the clean ones, so that a scale of logits changes nothing.
 
     Examples:
         >>> from pushpull.losses import Goal
@@ -172,6 +174,7 @@ class Goal:
     labels: Tensor
     targeted: bool = False
     centres: Centres | None = None
+    scale: float = 1.0
 
     @property
     def reached(self) -> Tensor:
@@ -207,7 +210,7 @@ ObjectiveBuilder: TypeAlias = Callable[[Goal], Objective]
 
 
 def build_objective(objective: str | ObjectiveBuilder, goal: Goal) -> Objective:
-    """The objective "all", "av", "margin" or "feature", or one that a builder makes.
+    """The objective "all", "av", "margin", "feature" or "flips", or one that a builder makes.
 
     Raises:
         UnknownName: If there is none of that name.
@@ -263,11 +266,29 @@ def _feature(goal: Goal) -> Objective:
     return Objective(nearness, _margin(goal).ascend)
 
 
+def _flips(goal: Goal) -> Objective:
+    """How many frames are taken for the class to reach, and how surely, up to a bound.
+
+    A margin has no bound: one frame that is turned over far could outweigh ten that are not. The
+    gradient is that of a sigmoid; iterates are compared by its mean with a count.
+    """
+
+    def surely(output: Output) -> Tensor:
+        return torch.sigmoid(margin(output.logits, goal.reached) / goal.scale)
+
+    def counted(output: Output) -> Tensor:
+        value = margin(output.logits, goal.reached)
+        return (torch.sigmoid(value / goal.scale) + (value > 0)) / 2
+
+    return Objective(surely, counted)
+
+
 OBJECTIVES: dict[str, ObjectiveBuilder] = {
     "all": _all,
     "av": _av,
     "margin": _margin,
     "feature": _feature,
+    "flips": _flips,
 }
 """What attacks maximise, by name."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushpull.schema.bootstrap import (
     bootstrap_difference,
+    bootstrap_draws,
     bootstrap_precision,
     bootstrap_share,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "PrecisionRange",
     "average_precision",
     "bootstrap_difference",
+    "bootstrap_draws",
     "bootstrap_precision",
     "bootstrap_share",
     "precision_range",

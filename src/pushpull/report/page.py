@@ -157,7 +157,7 @@ def _verdict(audit: Mapping[str, Any]) -> str:
     """The word, with how much it rests on."""
     word, clips = audit["verdict"]["word"], audit["clips"]
     text = f"on {clips['tracks']} tracks, {clips['frames']} frames: {word}"
-    if word == "robust" and clips["tracks"] < FEW_TRACKS:
+    if word == "holds" and clips["tracks"] < FEW_TRACKS:
         text += " (so few that more tracks may well show otherwise)"
     return text
 

@@ -6,7 +6,12 @@ for torch.
 
 from typing import TYPE_CHECKING
 
-from pushpull.schema.scores import FrameScores, worst_by_track, worst_case
+from pushpull.schema.scores import (
+    FrameScores,
+    worst_adversaries,
+    worst_by_track,
+    worst_case,
+)
 
 if TYPE_CHECKING:
     from pushpull.schema.tensors import (
@@ -32,6 +37,7 @@ __all__ = [
     "Track",
     "int16_samples",
     "length_mask",
+    "worst_adversaries",
     "worst_by_track",
     "worst_case",
 ]

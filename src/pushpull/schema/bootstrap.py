@@ -5,12 +5,19 @@ Source: Efron and Tibshirani 1993, percentile intervals of the cluster bootstrap
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pushpull.errors import ShapeError
 
-__all__ = ["bootstrap_difference", "bootstrap_precision", "bootstrap_share"]
+__all__ = [
+    "bootstrap_difference",
+    "bootstrap_draws",
+    "bootstrap_precision",
+    "bootstrap_share",
+]
 
 
 def bootstrap_precision(
@@ -105,6 +112,49 @@ def bootstrap_share(
     return _interval((times @ sums) / (times @ sizes), level)
 
 
+def bootstrap_draws(
+    scores: Mapping[str, ArrayLike],
+    speaking: ArrayLike,
+    track: ArrayLike,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, NDArray[np.float64]]:
+    """Average precision of several scores, and `chance`, on the same draws of tracks (D,).
+
+    Chance is the share of speaking frames in a draw. What is compared is so on the same tracks.
+
+    Args:
+        scores: By name, each (N,).
+        speaking: (N,) bool.
+        track: Number of each row's track (N,), from 0.
+        draws: How often tracks are drawn; draws without a speaking row are left out.
+        seed: Of the draws.
+
+    Raises:
+        ShapeError: If the lengths differ, or no draw has a speaking row.
+
+    Examples:
+        >>> from pushpull.metrics import bootstrap_draws
+        >>> scores = {"clean": [2.0, -1.0, 1.5, -0.5], "attacked": [-2.0, -1.0, -1.5, -0.5]}
+        >>> found = bootstrap_draws(scores, [1, 0, 1, 0], track=[0, 0, 1, 1], draws=100)
+        >>> {name: float(of.mean()) for name, of in found.items()}
+        {'clean': 1.0, 'attacked': 0.5, 'chance': 0.5}
+    """
+    y, of = np.asarray(speaking, bool), np.unique(track, return_inverse=True)[1]
+    found = {name: _drawn(one, y, of, draws, seed) for name, one in scores.items()}
+    shares = [times[y].sum() / times.sum() for times in _times(of, draws, seed) if times[y].any()]
+    return {**found, "chance": np.array(shares)}
+
+
+def _times(track: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """How often each row counts in each draw (N,)."""
+    n = int(track.max()) + 1
+    rng = np.random.default_rng(seed)
+    for _ in range(draws):
+        yield np.bincount(rng.integers(n, size=n), minlength=n)[track]
+
+
 def _drawn(
     scores: ArrayLike, speaking: ArrayLike, track: ArrayLike, draws: int, seed: int
 ) -> NDArray[np.float64]:
@@ -115,14 +165,12 @@ def _drawn(
         raise ShapeError(
             f"scores is {s.shape}, speaking {y.shape}, track {of.shape}; expected (N,) each"
         )
+    # Numbers with gaps, as of tracks some of which were left out, are no tracks without rows.
+    of = np.unique(of, return_inverse=True)[1]
     order = np.argsort(-s, kind="stable")
-    y, of = y[order], of[order]
-    n = int(of.max()) + 1
-    rng = np.random.default_rng(seed)
     found = []
-    for _ in range(draws):
-        times = np.bincount(rng.integers(n, size=n), minlength=n)[of]
-        value = _weighted(y, times)
+    for times in _times(of, draws, seed):
+        value = _weighted(y[order], times[order])
         if value is not None:
             found.append(value)
     if not found:

@@ -248,6 +248,15 @@ class Batch:
         """The batch with float32 faces, where it kept bytes."""
         return self if self.faces.is_floating_point() else replace(self, faces=self.faces.float())
 
+    def rows(self, chosen: Tensor) -> Batch:
+        """Some of the clips (N,), by number, with the padding that they have."""
+        picked: dict[str, Any] = {
+            name: getattr(self, name)[chosen]
+            for name in ("waveform", "faces", "n_samples", "n_frames", "fps")
+        }
+        speaking = None if self.speaking is None else self.speaking[chosen]
+        return replace(self, **picked, speaking=speaking)
+
     @property
     def mask(self) -> Tensor:
         """Valid frames (B, T) bool."""
