@@ -179,7 +179,7 @@ PLANTED = {
     "rounding layer": (Rounded, {"gradients", "derivatives", "landscape", "budgets"}),
     "detached inputs": (Detached, {"gradients", "derivatives", "budgets"}),
     "dead gradient": (DeadFaces, {"gradients", "derivatives"}),
-    "random layer": (Random, {"agreement", "derivatives"}),
+    "random layer": (Random, {"derivatives"}),
 }
 """What hides a gradient, and tests that have to say so."""
 
