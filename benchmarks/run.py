@@ -228,8 +228,8 @@ def memory_lines(result: dict[str, Any]) -> list[str]:
         thirds = ", ".join(str(mib) for mib in detected["thirds_mib"])
         lines += [
             "",
-            f"Detection by thirds of its time: at most {thirds} MiB, the largest "
-            f"{detected['thirds_ratio']:.2f} times the smallest (bar {detected['bar_thirds']}).",
+            f"Detection by thirds of its time: at most {thirds} MiB; later ones take up to "
+            f"{detected['later_of_first']:.2f} times what the first does.",
         ]
     return [*lines, "", same_line(result["same"])]
 
