@@ -51,6 +51,7 @@ MARKED = {
         ),
         ("pip install 'pushpull-asd[cluster]'", "cluster"),
     ],
+    "docs/guide/command-line.md": [("pushpull --install-completion", "terminal")],
     "docs/guide/detect.md": [("pip install 'pushpull-asd[identities]'", "network")],
     "docs/guide/export.md": [("pip install 'pushpull-asd[export]'", "index")],
     "docs/guide/hide-faces.md": [
@@ -73,7 +74,7 @@ MARKED = {
 }
 """Every block that needs something, by page: its first line and what it needs."""
 
-NOT_RUN = ("network", "cluster")
+NOT_RUN = ("network", "cluster", "terminal")
 """What no test machine is asked to have."""
 
 

@@ -49,6 +49,7 @@ docstrings are the help that a terminal shows."""
 OF_SEVERAL_MODULES = {
     "test_docs.py": "the documentation, run",
     "test_init.py": "is about the face of the package",
+    "test_fuzz.py": "spoilt inputs for the package, a few of each kind",
     "test_structure.py": "is about the package as a whole",
     "attacks/test_linear_optimum.py": "every attack against an optimum known in closed form",
     "attacks/test_peers.py": "every attack against other libraries",

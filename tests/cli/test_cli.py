@@ -105,6 +105,43 @@ def test_a_reader_that_goes_away_causes_no_traceback(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("group", [[], ["data"], ["leaderboard"]])
+def test_the_list_of_commands_is_whole_in_80_columns(pushpull, monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    _, out, _ = pushpull(*group, "--help")
+    listed = out.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "found"),
+    [
+        ("pushpull doc", 1, ["doctor"]),
+        ("pushpull data ver", 2, ["verify"]),
+        ("pushpull detect --face-finder y", 3, ["yunet"]),
+        ("pushpull detect --allow-s", 2, ["--allow-silent"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(words, number, found):
+    asked = {"_PUSHPULL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+    line = [sys.executable, "-c", "import sys; sys.argv = ['pushpull']\n"
+            "from pushpull.cli import main; main()"]  # fmt: skip
+    result = subprocess.run(
+        line, capture_output=True, text=True, check=False, env=os.environ | asked
+    )
+    assert result.stdout.split() == found
+
+
+def test_completion_can_be_shown():
+    # Which shell it is for is told by the one that asks.
+    line = f"{sys.executable} -m pushpull --show-completion; true"
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert "complete -o default -F" in result.stdout
+
+
 def in_shell(command):
     line = command.replace("pushpull", f"{sys.executable} -m pushpull", 1)
     return subprocess.run(

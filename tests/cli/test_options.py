@@ -89,7 +89,6 @@ def test_every_command_has_json_and_quiet(word):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_parameter_says_what_it_is(name):
     summary = COMMANDS[name].__doc__.splitlines()[0]
-    # The list of commands cuts off what is longer.
     assert len(summary) <= 66
     assert summary.endswith(".")
     assert all(said.help for command, *_, said in parameters() if command == name)

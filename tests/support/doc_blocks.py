@@ -35,6 +35,7 @@ NEEDS = {
     "checkout": "runs in a checkout",
     "server": "stays until it is stopped",
     "cluster": "needs several machines",
+    "terminal": "changes the shell that somebody works in",
 }
 """What may stand in `<!-- needs: ... -->`."""
 

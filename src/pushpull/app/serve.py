@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from pushpull.app.settings import AppConfig
 from pushpull.errors import ConfigError, MissingExtra
 
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 __all__ = ["serve"]
+
+SILENCE_S = 15.0
+"""A line on which nothing was asked for so long is closed."""
+
+MOST_LINES = 200
+"""At once; who comes when there are more is sent away."""
+
+MOST_SILENT = 100
+"""From then on each new line closes the one that has been silent for longest."""
 
 
 def serve(config: AppConfig, opened: Callable[[str], None] = lambda url: None) -> None:
@@ -35,16 +49,71 @@ def serve(config: AppConfig, opened: Callable[[str], None] = lambda url: None) -
         opened(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
         server = uvicorn.Server(
             uvicorn.Config(
-                build_app(config),
+                hung_up(build_app(config)),
+                http=patient_protocol(),
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=3,
                 timeout_keep_alive=30,
-                limit_concurrency=200,
+                limit_concurrency=MOST_LINES,
             )
         )
         server.run(sockets=[listener])
+
+
+def patient_protocol() -> type[asyncio.Protocol]:
+    """How the server talks HTTP, with an end to its patience: silent lines keep nobody out."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Patient(H11Protocol):
+        since_s = 0.0
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.since_s = self.loop.time()
+            self.loop.call_later(SILENCE_S, self.look)
+            # One that was just made has had no time to say anything.
+            others: list[Any] = [line for line in self.connections if line is not self]
+            silent = [line for line in others if line.is_silent and not line.transport.is_closing()]
+            if len(silent) > MOST_SILENT:
+                min(silent, key=lambda line: line.since_s).transport.close()
+
+        def data_received(self, data: bytes) -> None:
+            # The first bytes of a request are not yet one: who sends them slowly is silent, too.
+            if self.cycle is not None and self.cycle.response_complete:
+                self.since_s = self.loop.time()
+            super().data_received(data)
+
+        @property
+        def is_silent(self) -> bool:
+            """Whether nothing is asked for now."""
+            return self.cycle is None or bool(self.cycle.response_complete)
+
+        def look(self) -> None:
+            """Close what was silent for too long; look again later."""
+            if self.transport.is_closing():
+                return
+            if self.is_silent and self.loop.time() - self.since_s >= SILENCE_S:
+                self.transport.close()
+            else:
+                self.loop.call_later(SILENCE_S, self.look)
+
+    return Patient
+
+
+def hung_up(app: ASGIApp) -> ASGIApp:
+    """The app, to which a line that was closed for what was sent on it is nothing to report."""
+    from h11 import LocalProtocolError
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except LocalProtocolError:
+            # The request was refused while it was read, and this would have been the answer.
+            return
+
+    return answer
 
 
 def open_socket(config: AppConfig) -> socket.socket:

@@ -16,6 +16,7 @@ import typer
 
 from pushpull.cli import data, detectors, leaderboard, videos
 from pushpull.cli.console import complain, drop_stdout, open_standard_streams, print_line
+from pushpull.cli.doctor import doctor
 from pushpull.cli.live import live
 from pushpull.errors import OutputExists, PushPullError
 from pushpull.runtime.files import readable
@@ -29,7 +30,7 @@ app = typer.Typer(
     name="pushpull",
     help="Detect who is speaking in a video, and find out how robust the detector is.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -91,7 +92,7 @@ def about(
 COMMANDS: tuple[Callable[..., None], ...] = (
     videos.detect, live, videos.attack, detectors.train, detectors.configs, detectors.evaluate,
     detectors.universal, detectors.audit, detectors.certify, detectors.reproduce, detectors.score,
-    detectors.weights, detectors.export, videos.demo,
+    detectors.weights, detectors.export, videos.demo, doctor,
 )  # fmt: skip
 for _command in COMMANDS:
     app.command()(_command)

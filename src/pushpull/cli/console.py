@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,15 @@ from pushpull.errors import OutputError
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import as_json_text
 
-__all__ = ["Console", "complain", "decibels", "drop_stdout", "open_standard_streams", "print_line"]
+__all__ = [
+    "Console",
+    "columns",
+    "complain",
+    "decibels",
+    "drop_stdout",
+    "open_standard_streams",
+    "print_line",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +176,25 @@ def _printable(text: str, stream: TextIO) -> str:
     """Text in what a terminal takes: file names may hold anything."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Rows of text in columns; on a terminal the last is cut in front so that a row is one line.
+
+    Examples:
+        >>> from pushpull.cli.console import columns
+        >>> for line in columns([("a", "1", "here"), ("longer", "22", "there")]):
+        ...     print(line)
+        a       1   here
+        longer  22  there
+    """
+    listed = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in list(zip(*listed, strict=True))[:-1]]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for *firsts, last in listed:
+        line = "".join(f"{text:{width + 2}}" for text, width in zip(firsts, widths, strict=True))
+        left = None if room is None else max(room - len(line), 20)
+        yield line + (last if left is None or len(last) <= left else f"...{last[3 - left :]}")
 
 
 def decibels(value: float | None) -> str:

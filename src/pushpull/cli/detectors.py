@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import Console
+from pushpull.cli.console import Console, columns
 from pushpull.cli.options import (
     AnyAttackOption,
     AnyDeviceOption,
@@ -254,7 +254,7 @@ def universal(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Find one sound and one face pattern that mislead on all clips.
+    """Find one sound and one face pattern for all clips.
 
     Writes pattern.safetensors, control.safetensors (noise of the same budget) and pattern.wav, for
     `pushpull evaluate --pattern` on other people's clips, and results.json.
@@ -580,7 +580,7 @@ def weights(as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
     from pushpull.models.weights import list_weights
 
     rows = list_weights()
-    lines = (f"{r['name']:20} {r['model']:10} {r['licence']:8} {r['where']}" for r in rows)
+    lines = columns([[row[name] for name in ("name", "model", "licence", "where")] for row in rows])
     Console(as_json=as_json, quiet=quiet).result({"weights": rows}, kind="weights", lines=lines)
 
 

@@ -132,7 +132,7 @@ def detect(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Find every face and say for each frame whether it is speaking.
+    """Find every face and say for each frame whether it speaks.
 
     Writes NAME.mp4, .csv, .labels.csv, .json, .rttm, .srt and .vtt for each video, with --parquet
     .parquet, with --transcript .words.json, .words.srt and .words.vtt, with --reframe
@@ -400,7 +400,7 @@ def demo(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Make a video of two talking people and detect who speaks in it."""
+    """Make a video of two people and detect who speaks in it."""
     from pushpull.cli.demo import run_demo
 
     console = Console(as_json=as_json, quiet=quiet)
@@ -430,7 +430,7 @@ def web_app(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Open the web app: detect, live, attack, ABX listening, reports.
+    """Open the web app: detect, live, attack, listen, reports.
 
     Says its address once it is open, and runs until it is stopped.
     """

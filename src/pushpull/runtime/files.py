@@ -46,6 +46,8 @@ TIMEOUT_S = 15.0
 MOST_BYTES = 1 << 26
 """Of a file of settings or words that people write: more is something else, or has no end."""
 
+BLOCK_BYTES = 1 << 20
+
 UNFINISHED = re.compile(r"(\..+-|pushpull-)[0-9a-f]{8}\.unfinished(\..+)?")
 """Names of what is being made; nobody else names a file so."""
 
@@ -111,13 +113,20 @@ def read_bytes(path: str | os.PathLike[str], *, most_bytes: int = MOST_BYTES) ->
     """
     try:
         with Path(path).open("rb") as file:
-            data = file.read(most_bytes + 1)
+            # Of a device or a pipe it says nothing; a file is not read for nothing.
+            stated = os.fstat(file.fileno()).st_size
+            if 0 < stated <= most_bytes:
+                return file.read()
+            data = bytearray()
+            while stated <= most_bytes and len(data) <= most_bytes:
+                block = file.read(min(BLOCK_BYTES, most_bytes + 1))
+                if not block:
+                    return bytes(data)
+                data += block
     except ValueError as e:
         # A zero byte, which no name of a file can hold.
         raise OSError(errno.EINVAL, "is no name of a file", os.fspath(path)) from e
-    if len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"is larger than {most_bytes} bytes", os.fspath(path))
-    return data
+    raise OSError(errno.EFBIG, f"is larger than {most_bytes} bytes", os.fspath(path))
 
 
 def read_text(

@@ -44,6 +44,7 @@ SCHEMA_VERSIONS = {
     "demo": 1,
     "detection": 1,
     "detections": 1,
+    "doctor": 1,
     "download": 1,
     "evaluation": 1,
     "export": 1,
