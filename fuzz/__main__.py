@@ -52,7 +52,10 @@ def main() -> int:
         results[kind] = run(kind, args.seed, numbers, args.out, most_s=args.most_s)
         print(line_of(kind, results[kind]), flush=True)
     if args.kind == "record":
-        record(results, args.seed)
+        command = f"python -m fuzz record --count {args.count} --seed {args.seed}"
+        if args.most_s < float("inf"):
+            command += f" --most-s {args.most_s:g}"
+        record(results, args.seed, command)
     return int(any(result["faults"] for result in results.values()))
 
 
@@ -141,12 +144,13 @@ def line_of(kind: str, result: dict[str, Any]) -> str:
     return f"{kind:12} {result['cases']} cases in {result['seconds']:.0f} s: {counts}"
 
 
-def record(results: dict[str, Any], seed: int) -> None:
+def record(results: dict[str, Any], seed: int, command: str) -> None:
     """Write the page and the numbers behind it."""
     from pushpull.runtime.version import versions
 
     said = {
         "seed": seed,
+        "command": command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "versions": versions(),
         "kinds": results,
@@ -178,9 +182,10 @@ def page(said: dict[str, Any]) -> str:
     lines += [
         f"- **http**: {http.ABOUT}",
         "",
-        "Written by `python -m fuzz record --count 1000`, at the root of a checkout; numbers in "
-        "`docs/measurements/fuzz.json`. `python -m fuzz KIND --seed S --only N` does one case "
-        "again. A short run of each kind is among the tests.",
+        f"Written by `{said['command']}`, at the root of a checkout: a kind ends with that many "
+        "cases, or after `--most-s` seconds. Numbers are in `docs/measurements/fuzz.json`. "
+        "`python -m fuzz KIND --seed S --only N` does one case again. A short run of each kind is "
+        "among the tests.",
     ]
     if any(result["faults"] for result in said["kinds"].values()):
         lines += ["", "Faults that stood when this was run:", ""]

@@ -19,6 +19,8 @@ from fuzz.mutation import VALUES, mutated, mutated_json, mutated_text, spoilt_va
 
 __all__ = ["KINDS", "Kind"]
 
+ROOT = Path(__file__).resolve().parent.parent
+
 Action = Callable[[], None]
 
 
@@ -359,6 +361,52 @@ def dataset_case(seeds: Path, folder: Path, rng: random.Random) -> Action:
     return library(read)
 
 
+# Records
+
+
+def record_seeds(folder: Path) -> None:
+    """What detect and evaluate write, and a leaderboard."""
+    from pushpull.data import SynthConfig, write_synth
+    from pushpull.detection import detect
+    from pushpull.evaluation import evaluate
+    from pushpull.runtime.files import temporary_folder
+    from pushpull.runtime.records import write_json
+    from pushpull.synthetic import one_face_video
+
+    with temporary_folder() as inner:
+        one_face_video(inner / "talk.mp4", seed=1, duration_s=0.5, size=(160, 120))
+        found = detect(inner / "talk.mp4", "synthetic-a", face_finder="dlib")
+        write_json(folder / "talk.json", found.as_dict(), kind="detection")
+        write_synth(inner / "data", SynthConfig(tracks=5, seed=3, min_frames=4, max_frames=5))
+        evaluate("synthetic-a", inner / "data", attack="fgsm", out=inner / "out")
+        shutil.copy(inner / "out" / "results.json", folder)
+    shutil.copy(ROOT / "docs" / "results" / "leaderboard.json", folder)
+
+
+def record_case(seeds: Path, folder: Path, rng: random.Random) -> Action:
+    """A spoilt record: faces taken of it, added to a leaderboard, or a leaderboard itself."""
+    seed = rng.choice(sorted(seeds.iterdir()))
+    path = folder / seed.name
+    text = seed.read_text()
+    if rng.random() < 0.2:
+        path.write_bytes(mutated(text.encode(), rng))
+    else:
+        path.write_text(mutated_json(json.loads(text), rng), errors="surrogatepass")
+    if seed.name == "results.json":
+        return as_command("leaderboard", "add", path, "--defence", "none", "--by", "us", "--json")
+
+    def read() -> None:
+        from pushpull.detection.given_faces import read_faces
+        from pushpull.leaderboard import read_board, write_board
+
+        if seed.name == "talk.json":
+            read_faces(path, "talk", width=160, height=120)
+        else:
+            write_board(folder / "again.json", read_board(path))
+
+    return library(read)
+
+
 KINDS = {
     "media": Kind(
         seeds=media_seeds,
@@ -379,6 +427,11 @@ KINDS = {
         seeds=settings_seeds,
         case=settings_case,
         about="TOML and KEY=VALUE; read, model and regime made of them",
+    ),
+    "records": Kind(
+        seeds=record_seeds,
+        case=record_case,
+        about="what detect and evaluate wrote, and leaderboards, as JSON; read, added, made a page",
     ),
     "datasets": Kind(
         seeds=dataset_seeds,

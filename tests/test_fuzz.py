@@ -11,7 +11,15 @@ from fuzz.__main__ import EVERY, generator, page, run
 from fuzz.judging import judged, library
 from fuzz.mutation import mutated, mutated_json, mutated_text
 
-FEW = {"media": 12, "tables": 12, "checkpoints": 16, "settings": 16, "datasets": 12, "http": 25}
+FEW = {
+    "media": 12,
+    "tables": 12,
+    "checkpoints": 16,
+    "settings": 16,
+    "datasets": 12,
+    "records": 16,
+    "http": 25,
+}
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -93,6 +101,7 @@ def test_the_page_says_counts_and_faults():
     said = {
         "date": time.strftime("%Y-%m-%d"),
         "seed": 0,
+        "command": "python -m fuzz record",
         "kinds": {"media": result | {"faults": [{"case": 2, "what": "hang"}]}},
     }
     text = page(said)

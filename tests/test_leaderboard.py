@@ -113,6 +113,13 @@ def test_what_does_not_follow_the_protocol_is_said(change, says):
         entry_of(result(**change), **BY)
 
 
+@pytest.mark.parametrize("part", ["clean", "detector", "data", "versions", "adversarial", "attack"])
+@pytest.mark.parametrize("odd", [["a"], "none", 3, [[1, 2]]])
+def test_a_part_that_is_no_table_is_said_as_what_is_missing(part, odd):
+    with pytest.raises(RecordError):
+        entry_of(result() | {part: odd}, defence="none", by="me")
+
+
 def test_a_verdict_is_one_of_the_words_of_audits():
     entry = entry_of(result(), **BY, audit=audit(verdict={"word": "holds", "sentence": "holds"}))
     assert entry["audit"]["verdict"] == "holds"

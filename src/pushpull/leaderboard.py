@@ -231,8 +231,7 @@ def entry_of(
         raise RecordError(
             "the result was not attacked; expected one of `pushpull evaluate ... --attack suite`"
         )
-    detector, data = dict(result.get("detector") or {}), dict(result.get("data") or {})
-    clean = dict(result.get("clean") or {})
+    detector, data, clean = (_table(result.get(name)) for name in ("detector", "data", "clean"))
     entry: dict[str, Any] = {
         "name": name or detector.get("name"),
         "defence": defence,
@@ -247,7 +246,7 @@ def entry_of(
         "audit": None if audit is None else _audited(audit, detector, data, attack),
         "cost": {"clean_s": clean.get("seconds"), "attacked_s": adversarial.get("seconds")},
         "reproduce": reproduce or _command(detector, data, attack),
-        "versions": dict(result.get("versions") or {}),
+        "versions": _table(result.get("versions")),
     }
     problems = problems_of(entry)
     if problems:
@@ -431,6 +430,11 @@ def _at(entry: Mapping[str, Any], place: str) -> Any:
     return found
 
 
+def _table(value: Any) -> dict[str, Any]:
+    """A part of a record; what is none has nothing in it, and that is told as what is missing."""
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
 def _said(problems: Sequence[str]) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"{problems[0]}{more}; docs/protocol.md says what is asked for"
@@ -474,7 +478,7 @@ def _command(
 ) -> str:
     """The evaluation as a command."""
     words = [str(detector.get("name")), str(data.get("name")), "--split", str(data.get("split"))]
-    eps = _eps_av(attack.get("eps") or {})
+    eps = _eps_av(_table(attack.get("eps")))
     more = ["--attack", str(attack.get("attack")), "--eps", f"{eps:g}"]
     seed = ["--seed", str(attack.get("seed", 0))]
     return shlex.join(["pushpull", "evaluate", *words, *more, *seed])

@@ -208,6 +208,21 @@ def test_a_srt_is_read_as_its_readers_do(tmp_path):
     assert (found[3].start_s, found[3].end_s) == (60.5, pytest.approx(61.25))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.srt", "1\n" + "9" * 5000 + ":00:01,000 --> 00:00:02,000\nGood\n"),
+        ("a.json", '{"segments": [{"start": 0, "end": ' + "9" * 400 + ', "text": "a"}]}'),
+        ("a.json", '{"segments": ' + "[" * 100_000),
+    ],
+    ids=["hours", "seconds", "brackets"],
+)
+def test_digits_and_brackets_without_end_are_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AnnotationError):
+        read_transcript(tmp_path / name)
+
+
 @given(
     st.lists(
         st.tuples(

@@ -252,6 +252,12 @@ def test_cuda_without_cuda_is_an_error(small: KnownWeights, server: FileServer) 
     assert server.requests == []
 
 
+@pytest.mark.parametrize("name", ["meta", "mps", "xpu", "cuda:99", "cpu:x"])
+def test_a_device_on_which_nothing_can_run_is_an_error(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device '{name}'"):
+        choose_device(name)
+
+
 def test_an_unknown_device_is_an_error() -> None:
     with pytest.raises(ConfigError, match="device 'tpux' is unknown; expected auto, cpu or cuda"):
         choose_device("tpux")

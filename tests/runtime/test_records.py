@@ -15,6 +15,7 @@ from pushpull.errors import DatasetError, OutputError, UnknownName
 from pushpull.runtime.records import (
     SCHEMA_VERSIONS,
     as_json_text,
+    parse_json,
     plain,
     read_json,
     unstamped,
@@ -146,3 +147,25 @@ def test_a_file_that_cannot_be_used_is_said(tmp_path: Path, content: str | None,
         path.write_text(content, errors="surrogateescape")
     with pytest.raises(DatasetError, match=says):
         read_json(path, kind="score", error=DatasetError, advice="ask Ann")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"a": ' + "9" * 400 + "}", '{"a": ' + "9" * 5000 + "}"],
+    ids=["brackets", "digits", "more"],
+)
+def test_brackets_and_digits_without_end_are_no_json(text, tmp_path):
+    with pytest.raises(ValueError, match=r"nested too deeply|holds a number of"):
+        parse_json(text)
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with pytest.raises(OutputError, match=r"odd\.json: is no JSON"):
+        read_json(path, kind="score")
+
+
+def test_a_record_without_end_is_not_read(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(OutputError, match=r"large\.json: cannot be read \(is larger than"):
+        read_json(path, kind="score")

@@ -7,12 +7,14 @@ a scan made; the path behind it is looked at again before anything is sent.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pushpull.runtime.files import read_text
+from pushpull.runtime.records import parse_json
 
 __all__ = ["Run", "Runs", "tracks_of"]
 
@@ -156,13 +158,13 @@ def tracks_of(folder: Path) -> dict[str, float]:
         {'0': 25.0}
     """
     try:
-        record: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        record: dict[str, Any] = parse_json(read_text(folder / "results.json"))
         return {
             str(track["track_id"]).rsplit(":", 1)[-1]: float(track["fps"])
             for track in record["tracks"]
             if float(track["fps"]) > 0
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return {}
 
 

@@ -307,8 +307,15 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as e:
         raise ConfigError(f"device '{device}' is unknown; expected auto, cpu or cuda") from e
+    if chosen.type not in ("cpu", "cuda"):
+        # As "meta", on which nothing is computed.
+        raise ConfigError(f"device '{device}' is none of ours; expected auto, cpu or cuda")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}': torch finds no CUDA device here; use cpu or auto")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device '{device}': torch finds {torch.cuda.device_count()} CUDA devices, from cuda:0"
+        )
     return chosen
 
 

@@ -75,6 +75,8 @@ SCHEMA_VERSIONS = {
 MOST_RECORD_BYTES = 1 << 30
 """Of a record: an hour of ten faces takes a hundredth of it."""
 
+LONGEST_NUMBER = 300
+
 STAMP = ("kind", "schema_version", "versions")
 
 
@@ -144,7 +146,7 @@ def parse_json(text: str | bytes) -> Any:
     """What a JSON text says, whoever wrote it.
 
     Raises:
-        ValueError: If it is none, or brackets stand in each other beyond all sense.
+        ValueError: If it is none, or brackets or digits go on beyond all sense.
 
     Examples:
         >>> from pushpull.runtime.records import parse_json
@@ -156,9 +158,16 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: is nested too deeply
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError as e:
         raise ValueError("is nested too deeply") from e
+
+
+def _whole_number(text: str) -> int:
+    """No record counts further; what is beyond a float would be an error wherever it is used."""
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"holds a number of {len(text)} digits")
+    return int(text)
 
 
 def read_json(
