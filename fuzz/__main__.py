@@ -42,10 +42,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100, help="cases of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="number of a single case")
+    parser.add_argument("--kinds", nargs="*", choices=EVERY, help="of all or record")
     parser.add_argument("--most-s", type=float, default=float("inf"), help="stop a kind after")
     parser.add_argument("--out", type=Path, default=Path("fuzz-found"), help="where faults go")
     args = parser.parse_args()
-    kinds = EVERY if args.kind in ("all", "record") else (args.kind,)
+    kinds = tuple(args.kinds or EVERY) if args.kind in ("all", "record") else (args.kind,)
     results = {}
     for kind in kinds:
         numbers = range(args.count) if args.only is None else [args.only]
@@ -148,6 +149,10 @@ def record(results: dict[str, Any], seed: int, command: str) -> None:
     """Write the page and the numbers behind it."""
     from pushpull.runtime.version import versions
 
+    kept = PAGE.with_suffix(".json")
+    if kept.is_file():
+        before = json.loads(kept.read_text())["kinds"]
+        results = {kind: (before | results)[kind] for kind in EVERY if kind in before | results}
     said = {
         "seed": seed,
         "command": command,

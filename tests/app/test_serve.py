@@ -52,7 +52,7 @@ def test_a_line_is_closed_after_a_silence(place):
     assert status(place) == b"200"
 
 
-def test_a_refused_body_leaves_no_traceback(tmp_path, checkpoint):
+def test_bodies_that_are_refused_or_break_off_leave_no_traceback(tmp_path, checkpoint):
     running = Running(tmp_path, checkpoint)
     try:
         address = urlsplit(running.base)
@@ -69,6 +69,11 @@ def test_a_refused_body_leaves_no_traceback(tmp_path, checkpoint):
                         pass
                 except (ConnectionResetError, TimeoutError):
                     pass
+        head = f"POST /api/jobs HTTP/1.1\r\nHost: {address.netloc}\r\nx-pushpull: 1\r\n"
+        for _ in range(20):
+            with socket.create_connection((address.hostname, address.port), 30) as line:
+                line.sendall(f"{head}Content-Length: 999\r\n\r\n{{".encode())
+        time.sleep(0.5)
     finally:
         running.stop()
     assert "Traceback" not in (tmp_path / "log").read_text()

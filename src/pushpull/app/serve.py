@@ -103,14 +103,16 @@ def patient_protocol() -> type[asyncio.Protocol]:
 
 
 def hung_up(app: ASGIApp) -> ASGIApp:
-    """The app, to which a line that was closed for what was sent on it is nothing to report."""
+    """The app, to which a line that is closed in the middle is nothing to report."""
     from h11 import LocalProtocolError
+    from starlette.requests import ClientDisconnect
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
-        except LocalProtocolError:
-            # The request was refused while it was read, and this would have been the answer.
+        except (LocalProtocolError, ClientDisconnect):
+            # The request was refused while it was read, and this would have been the answer; or
+            # whoever asked went away before the end of the question.
             return
 
     return answer
