@@ -222,7 +222,7 @@ def report(result: dict[str, Any]) -> list[str]:
         "", "## Gradients near by", "",
         "Median over clips of the cosine with gradients a tenth of the budget away, and of what a "
         "step of that length brings of what the gradient promises; where one is low, margin that "
-        "one step takes along the gradient and along the mean of 24 drawn near by (log-odds).", "",
+        "one step takes along gradients very near, and along the mean of 24 around (log-odds).", "",
         "| detector | cosine, sound | faces | gain, sound | faces | one step, plain and averaged |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.audit_detectors import EPS, PLANTED, people
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.audit_detectors import EPS, PLANTED, Behind, Ripple, Stairs, people
 
 from pushpull.attacks import attack
 from pushpull.auditing import AuditClips, Claim, examine
@@ -177,3 +179,55 @@ def test_the_kinks_of_max_pooling_are_no_wrong_gradients(clips, small) -> None:
     (finding,) = found.findings
     assert 0.01 < max(finding.figures.values()) < 0.1
     assert finding.verdict == "pass"
+
+
+def sine_or_drift(scale: float) -> st.SearchStrategy[Ripple]:
+    """Ripples so steep that slopes point anywhere, at a scale of one budget."""
+    return st.builds(
+        lambda share, turns, shape: Ripple(share * scale, turns / scale, shape),
+        st.floats(0.1, 0.6),
+        st.floats(60, 600),
+        st.sampled_from(["sine", "drift"]),
+    )
+
+
+def falling_saw(scale: float) -> st.SearchStrategy[Ripple]:
+    """All slopes are the same, and backwards."""
+    return st.builds(
+        lambda share, turns: Ripple(share * scale, -turns / scale, "saw"),
+        st.floats(0.1, 0.6),
+        st.floats(60, 600),
+    )
+
+
+def stairs(scale: float) -> st.SearchStrategy[Stairs]:
+    """Flat, with a slope made up."""
+    return st.builds(
+        lambda share, slope: Stairs(share * scale, slope), st.floats(0.1, 0.6), st.floats(10, 100)
+    )
+
+
+RUINING = (sine_or_drift, falling_saw, stairs)
+FACES, SOUND = EPS / 10, EPS / 1e4
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_whatever_ruins_gradients_and_no_decision_is_masking(plain, clips, small, data) -> None:
+    place = data.draw(st.sampled_from(["faces", "sound", "both", "embeddings", "logits"]))
+    layer = data.draw(st.sampled_from(RUINING))
+    layers = {
+        "faces": lambda: {"visual": data.draw(layer(FACES))},
+        "sound": lambda: {"audio": data.draw(layer(SOUND))},
+        "both": lambda: {"visual": data.draw(layer(FACES)), "audio": data.draw(layer(SOUND))},
+        "embeddings": lambda: {"embeddings": data.draw(layer(0.05))},
+        "logits": lambda: {"logits": data.draw(layer(0.2))},
+    }[place]()
+    planted = Behind(plain, **layers)
+    for batch in clips.batches:
+        before, after = (
+            model(**batch.as_float().inputs).score[batch.mask] > 0 for model in (plain, planted)
+        )
+        assume(torch.equal(before, after))
+    found = examine(planted, clips, eps=EPS, config=small, tests=["agreement", "gradients"])
+    assert found.verdict.word == "masked", found.findings[0].explanation

@@ -133,19 +133,21 @@ class Progress:
 
     Attributes:
         lengths: Of the step, shares of the budget (L,).
-        plain: Along the signs of the gradient (L, B).
-        averaged: Along those of gradients averaged over points near by (L, B).
+        plain: Along the signs of gradients at points very near the clip (L, D, B).
+        averaged: Along those of the mean of gradients at points around it (L, B).
+        random: Along random signs (L, D, B).
 
     Examples:
         >>> from pushpull.attacks import Progress
-        >>> fallen = torch.tensor([[2.0]])
-        >>> Progress(lengths=(0.3,), plain=fallen, averaged=2 * fallen).averaged
+        >>> one = torch.ones(1, 1, 1)
+        >>> Progress(lengths=(0.3,), plain=2 * one, averaged=4 * one[0], random=0 * one).averaged
         tensor([[4.]])
     """
 
     lengths: tuple[float, ...]
     plain: Tensor
     averaged: Tensor
+    random: Tensor
 
 
 def gradient_progress(
@@ -154,15 +156,18 @@ def gradient_progress(
     *,
     eps: float | Mapping[str, float] = 5.0,
     modality: str,
-    lengths: Sequence[float] = (0.3, 1.0),
+    lengths: Sequence[float] = (0.1, 0.3),
+    near: float = 0.03,
     radius: float = 0.3,
+    tries: int = 8,
     draws: int = 24,
     seed: int = 0,
 ) -> Progress:
-    """What one step along the gradient brings, beside one along gradients averaged near by.
+    """What one step along a gradient brings, beside one along their average and random ones.
 
     Gradients that disagree may still lead somewhere: a spectrogram of near silence is rough by
-    nature. Where averages lead several times as far, or the gradient nowhere, it misleads.
+    nature. Where averages lead several times as far, or gradients no farther than chance, they
+    mislead.
 
     Args:
         detector: Works in eval mode, and comes back as it was.
@@ -170,8 +175,10 @@ def gradient_progress(
         eps: Push-Pull's eps_av, or a budget for each modality.
         modality: "audio" or "visual".
         lengths: Of steps, shares of the budget.
-        radius: Within which gradients are averaged, a share of the budget.
-        draws: Of points within it.
+        near: Within which single gradients are taken, a share of the budget.
+        radius: Within which gradients are averaged, likewise.
+        tries: Single gradients, and random directions.
+        draws: Gradients that are averaged.
         seed: Of the draws.
 
     Raises:
@@ -185,8 +192,8 @@ def gradient_progress(
         >>> from pushpull.synthetic import Case, draw_clip
         >>> clip = draw_clip(np.random.default_rng(1), Case.SPEAKING, n_frames=4)
         >>> batch, detector = Batch.from_clips([clip]), pp.load("synthetic-a")
-        >>> found = gradient_progress(detector, batch, modality="visual", draws=2)
-        >>> (found.averaged / found.plain).round(decimals=1)  # as far
+        >>> found = gradient_progress(detector, batch, modality="visual", tries=2, draws=2)
+        >>> (found.averaged / found.plain.mean(1)).round(decimals=1)  # as far
         tensor([[1.],
                 [1.]])
     """
@@ -198,26 +205,40 @@ def gradient_progress(
     with torch.inference_mode(False), torch.no_grad(), held_still(detector):
         space = CropSpace(batch, Threat.of(eps, modality=modality))
         search = Search(detector, space, build_objective("margin", goal), goal=goal)
-        _, here = search.gradient(search.start)
-        total = {name: torch.zeros_like(gradient) for name, gradient in here.items()}
-        for _ in range(draws):
-            near = _scaled(search.random_start(generator), radius)
-            for name, gradient in search.gradient(near)[1].items():
-                total[name] += gradient
-        ways = [[_fall(search, ways, length) for length in lengths] for ways in (here, total)]
-    plain, averaged = (torch.stack(falls) for falls in ways)
-    return Progress(lengths=tuple(lengths), plain=plain, averaged=averaged)
 
+        def at(share: float) -> Deltas:
+            return search.gradient(_scaled(search.random_start(generator), share))[1]
 
-def _fall(search: Search, ways: Deltas, length: float) -> Tensor:
-    """What a step of this length along the signs takes off each clip's mean margin (B,)."""
-    search.loss(search.start)
-    before = search.curve[-1]
-    regions = search.regions
-    search.loss(
-        {k: r.project(length * r.ball.eps * r.direction(ways[k])) for k, r in regions.items()}
+        plain = [_falls(search, at(near), lengths) for _ in range(tries)]
+        total = at(radius)
+        for _ in range(draws - 1):
+            total = {name: total[name] + gradient for name, gradient in at(radius).items()}
+        averaged = _falls(search, total, lengths)
+        chance = [
+            _falls(search, {k: r.noise(generator) for k, r in search.regions.items()}, lengths)
+            for _ in range(tries)
+        ]
+    return Progress(
+        lengths=tuple(lengths),
+        plain=torch.stack(plain, 1),
+        averaged=averaged,
+        random=torch.stack(chance, 1),
     )
-    return search.curve[-1] - before
+
+
+def _falls(search: Search, ways: Deltas, lengths: Sequence[float]) -> Tensor:
+    """What steps of these lengths along the signs take off each clip's mean margin (L, B)."""
+    search.loss(search.start)
+    before, falls = search.curve[-1], []
+    for length in lengths:
+        search.loss(
+            {
+                name: region.project(length * region.ball.eps * region.direction(ways[name]))
+                for name, region in search.regions.items()
+            }
+        )
+        falls.append(search.curve[-1] - before)
+    return torch.stack(falls)
 
 
 def _scaled(deltas: Deltas, share: float) -> Deltas:

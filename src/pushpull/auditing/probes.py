@@ -21,7 +21,6 @@ from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.runs import AttackRuns
 from pushpull.errors import GradientError
 from pushpull.losses import Goal, build_objective, margin
-from pushpull.metrics import bootstrap_share
 from pushpull.schema import Batch
 
 __all__ = ["agreement", "derivatives", "gradients", "landscape"]
@@ -180,9 +179,11 @@ def agreement(runs: AttackRuns) -> Outcome:
     rough: list[str] = []
     for name in (name for name, what in low.items() if what):
         progress = _progress(runs, name)
-        what, leads = _led(progress)
+        # Gradients that agree have to lead as far as they do so, no farther.
+        turns = any(what.startswith("cosine") for what in low[name])
+        what, leads = _led(progress, 2 if turns else 1)
         for kind in ("plain", "averaged"):
-            mean = float(np.mean(progress[kind][-1]))
+            mean = float(np.mean(progress[kind][0]))
             figures[f"{name}, margin one {kind} step takes, log-odds"] = mean
         (rough if leads else misled).append(f"{name} ({', '.join([*low[name], what])})")
     worst = min(got["cosine"], key=lambda name: got["cosine"][name][0])
@@ -213,29 +214,42 @@ def _progress(runs: AttackRuns, modality: str) -> dict[str, Any]:
             "lengths": list(found.lengths),
             "plain": found.plain.tolist(),
             "averaged": found.averaged.tolist(),
+            "random": found.random.tolist(),
         }
 
     return runs.cached(f"progress-{modality}", _probing(runs, modality=modality), make)
 
 
-def _led(progress: Mapping[str, Any]) -> tuple[str, bool]:
-    """What steps bring in words, and whether the gradient leads somewhere.
+def _led(progress: Mapping[str, Any], lengths: int) -> tuple[str, bool]:
+    """What steps bring in words, and whether gradients lead somewhere.
 
-    It does where a step surely takes some margin, and averaged gradients not several times as much.
+    They do where steps of each of the first lengths take more margin than random ones by far, much
+    the same for gradients at points very near each other, and averages neither several times as
+    much nor a small part.
     """
-    said, leads = [], False
-    for length, *both in zip(
-        progress["lengths"], progress["plain"], progress["averaged"], strict=True
-    ):
-        plain, averaged = (np.array(of) for of in both)
+    said: list[tuple[str, bool]] = []
+    for length, plain, averaged, by_chance in zip(
+        progress["lengths"], progress["plain"], progress["averaged"], progress["random"],
+        strict=True,
+    ):  # fmt: skip
+        tries, lucky = (np.array(of).mean(1) for of in (plain, by_chance))
+        own, mean = float(tries.mean()), float(np.mean(averaged))
+        # Of a mean of so many random ones.
+        spread = float(lucky.std(ddof=1)) / len(lucky) ** 0.5
+        leads = own > max(lucky.mean(), 0.0) + thresholds.LUCK * spread
+        leads &= own / thresholds.AVERAGED <= mean <= thresholds.AVERAGED * own
+        varies = float(np.std(plain, axis=0, ddof=1).mean())
+        leads &= varies <= thresholds.VARIES * own
         said.append(
-            f"a step of {length:g} budgets takes {plain.mean():.2f} log-odds along the gradient, "
-            f"{averaged.mean():.2f} along averages"
+            (
+                f"a step of {length:g} budgets takes {own:.2g} +- {varies:.2g} log-odds along "
+                "gradients, "
+                f"{mean:.2g} along averages, {lucky.mean():.2g} along chance",
+                bool(leads),
+            )
         )
-        if averaged.mean() > thresholds.AVERAGED * max(plain.mean(), 0.0):
-            return said[-1], False
-        leads |= bootstrap_share(plain, np.arange(len(plain)))[0] > 0
-    return said[0], leads
+    said = said[:lengths]
+    return min(said, key=lambda one: one[1])[0], all(leads for _, leads in said)
 
 
 def landscape(runs: AttackRuns) -> Outcome:

@@ -161,8 +161,9 @@ TESTS: dict[str, Test] = {
         + ", ".join(f"{c:g} at {r:g}" for r, c in thresholds.AGREEMENT.items())
         + " budgets, or a step brings less than "
         + ", ".join(f"{points(g)} % at {r:g}" for r, g in thresholds.GAIN.items())
-        + " budgets of what is promised; and then one step leads nowhere, or along averages "
-        f"more than {thresholds.AVERAGED:g} times as far",
+        + " budgets of what is promised; and then one step takes no more than chance, varies by "
+        f"more than {points(thresholds.VARIES)} % from point to point, or along averages takes "
+        f"{thresholds.AVERAGED:g} times as much",
         reference="Athalye et al. 2018 (shattered gradients)",
         run=probes.agreement,
     ),
