@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pushpull.attacks import AttackSettings
-from pushpull.attacks.registry import options_of
+from pushpull.attacks.registry import is_suite, options_of
 from pushpull.detection import VideoClips
 from pushpull.detection.clips import clip_grid
 from pushpull.errors import ConfigError
@@ -195,7 +195,12 @@ def _measured(task: Task, plan: Plan, small: VideoClips) -> Step:
 
 
 def _shorter(attack: AttackSettings, steps: int) -> AttackSettings:
-    """The attack in at most so many steps."""
+    """The attack in at most so many steps; of a suite, the member that holds most."""
+    if is_suite(attack.attack):
+        few = {"steps": steps, "draws": 2}
+        return replace(
+            attack, attack="smoothed", objective="av", centres=None, surrogates={}, options=few
+        )
     own = options_of(attack.attack)
     fewer = {
         name: min(int(attack.options.get(name, own[name])), most)
