@@ -30,6 +30,7 @@ from pushpull.data import open_tracks
 from pushpull.models.detector import Detector
 from pushpull.runtime.malloc import keep_freed_memory
 from pushpull.runtime.version import versions
+from pushpull.schema import Output
 
 TESTS = (
     "randomness", "gradients", "derivatives", "agreement", "landscape", "suite", "one-step",
@@ -133,7 +134,7 @@ def audited(name: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     detector = pp.load(BEHIND if kind == "planted" else name, device="cpu").eval()
     clean = clean_decisions(detector, clips)
     if kind == "planted":
-        detector = planted(detector, PLANTED[name])
+        detector = Behind(detector, PLANTED[name]).eval()
     made = {"made": {"by": "data talkset" if real else "data synth"}}
     others = surrogates_for(detector, made)
     found = examine(
@@ -172,27 +173,37 @@ def clean_decisions(detector: Detector, clips: AuditClips) -> Tensor:
     return torch.cat([output.score[output.mask] > 0 for output in outputs])
 
 
-def planted(detector: Detector, layers: dict[str, Callable[[], nn.Module]]) -> Detector:
-    """The detector behind layers that ruin its gradient."""
-    made = {name: layer() for name, layer in layers.items()}
-    for name, layer in made.items():
-        detector.add_module(f"planted_{name}", layer)
-    plain = {k: getattr(detector, k) for k in ("front_end", "visual_local", "fuse")}
+class Behind(Detector):
+    """A detector behind layers that ruin its gradient."""
 
-    def front_end(waveform: Tensor, *rest: Any) -> Any:
-        return plain["front_end"](made.get("waveform", nn.Identity())(waveform), *rest)
+    def __init__(self, detector: Detector, layers: dict[str, Callable[[], nn.Module]]) -> None:
+        super().__init__()
+        self.detector = detector
+        self.visual_context, self.audio_context = detector.visual_context, detector.audio_context
+        places = ("waveform", "faces", "embeddings", "logits")
+        self.layers = nn.ModuleDict({k: layers.get(k, nn.Identity)() for k in places})
 
-    def visual_local(faces: Tensor, *rest: Any) -> Any:
-        return plain["visual_local"](made.get("faces", nn.Identity())(faces), *rest)
+    def front_end(self, waveform: Tensor, *rest: Any) -> Tensor:
+        """Behind the layer on sound."""
+        return self.detector.front_end(self.layers["waveform"](waveform), *rest)
 
-    def fuse(e_a: Tensor, e_v: Tensor, *rest: Any) -> Any:
-        within = made.get("embeddings", nn.Identity())
-        output = plain["fuse"](within(e_a), within(e_v), *rest)
-        return replace(output, logits=made.get("logits", nn.Identity())(output.logits))
+    def encode_audio(self, features: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector."""
+        return self.detector.encode_audio(features, n_frames)
 
-    for function in (front_end, visual_local, fuse):
-        setattr(detector, function.__name__, function)
-    return detector
+    def visual_local(self, faces: Tensor, n_frames: Tensor) -> Tensor:
+        """Behind the layer on faces."""
+        return self.detector.visual_local(self.layers["faces"](faces), n_frames)
+
+    def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
+        """As the detector."""
+        return self.detector.visual_global(local, n_frames)
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        """Behind the layer on embeddings, before that on logits."""
+        within = self.layers["embeddings"]
+        output = self.detector.fuse(within(e_a), within(e_v), n_frames)
+        return replace(output, logits=self.layers["logits"](output.logits))
 
 
 def report(result: dict[str, Any]) -> list[str]:

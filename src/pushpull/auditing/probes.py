@@ -114,7 +114,10 @@ def derivatives(runs: AttackRuns) -> Outcome:
             detector = copy.deepcopy(runs.detector).double().cpu()
         except Exception as e:  # any module may refuse to be copied
             return {"why": f"the detector cannot be copied to float64 ({e})"}
-        errors = {name: _derivative_errors(runs, detector, batch, name) for name in runs.eps}
+        try:
+            errors = {name: _derivative_errors(runs, detector, batch, name) for name in runs.eps}
+        except RuntimeError as e:  # what was not copied with it, or knows no float64
+            return {"why": f"a copy of the detector does not run in float64 ({e})"}
         return {"errors": errors}
 
     depends = _probing(runs, directions=runs.config.directions, step=DIFFERENCE, place="ball")
