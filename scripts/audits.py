@@ -94,22 +94,26 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=10)
     parser.add_argument("--frames", type=int, default=15)
     parser.add_argument("--rows", nargs="+")
+    parser.add_argument("--kept", action="store_true", help="Report what is there; run nothing.")
     parser.add_argument("--report", type=Path)
     parser.add_argument("--record", type=Path)
     args = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     asked = [(name, "honest") for name in HONEST]
-    asked += [(name, "honest") for name in PUBLISHED if args.real]
+    asked += [(name, "honest") for name in PUBLISHED if args.real or args.kept]
     asked += [(name, "planted") for name in PLANTED]
     rows = []
     for name, kind in asked:
         if not args.rows or name in args.rows:
             one = args.out / f"{name.replace(' ', '-')}.json"
+            if args.kept and not one.exists():
+                continue
             if not one.exists():
                 one.parent.mkdir(parents=True, exist_ok=True)
                 one.write_text(json.dumps(audited(name, kind, args)))
-            rows.append(json.loads(one.read_text()))
+            size = {"tracks": args.tracks, "frames": args.frames}
+            rows.append({**size, **json.loads(one.read_text())})
             print(f"{name}: {rows[-1]['sentence']}", file=sys.stderr, flush=True)
     result = {
         "settings": {"tracks": args.tracks, "frames": args.frames, "behind": BEHIND, "eps_av": 5},
@@ -128,7 +132,9 @@ def audited(name: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
     """One audit, as plain values."""
     real = name in PUBLISHED
     root = args.real if real else args.synthetic
-    config = replace(FAST if real else FULL, tracks=args.tracks, frames=args.frames)
+    config = replace(FULL, tracks=args.tracks, frames=args.frames)
+    if real:
+        config = replace(FAST, tracks=6, frames=10)
     tracks = open_tracks(root, "test")
     clips = choose_clips(tracks, count=config.tracks, frames=config.frames, seed=config.seed)
     detector = pp.load(BEHIND if kind == "planted" else name, device="cpu").eval()
@@ -154,6 +160,8 @@ def audited(name: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         "name": name,
         "kind": kind,
         "suite": config.suite,
+        "tracks": config.tracks,
+        "frames": config.frames,
         "word": found.verdict.word,
         "reasons": list(found.verdict.reasons),
         "sentence": found.verdict.sentence,
@@ -212,20 +220,20 @@ def report(result: dict[str, Any]) -> list[str]:
     rows = result["rows"]
     lines = [
         "# Audits of honest and planted detectors", "",
-        f"`scripts/audits.py`, {settings['tracks']} tracks of {settings['frames']} frames each at "
-        "eps_av 5, all tests that can decide. Shipped detectors on the synthetic set, published "
-        "ones on real talking clips. Planted are layers in or before "
+        "`scripts/audits.py`, at eps_av 5, all tests that can decide. Shipped detectors on the "
+        "synthetic set, published ones on real talking clips. Planted are layers in or before "
         f"{settings['behind']} that change hardly any clean decision. Every figure: "
         "`audits.json`.", "",
-        "| detector | same decisions clean | suite | verdict | decided by | clean mAP "
-        "| left by the worst adversaries (95 %) |",
-        "|---|---|---|---|---|---|---|",
+        "| detector | tracks x frames | same decisions clean | suite | verdict | decided by "
+        "| clean mAP | left by the worst adversaries (95 %) |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         s = row["standing"]
         low, high = (f"{100 * end:.0f}" for end in s["worst_interval"])
         lines.append(
-            f"| {row['name']} | {100 * row['same_clean_decisions']:.1f} % | {row['suite']} | "
+            f"| {row['name']} | {row['tracks']} x {row['frames']} | "
+            f"{100 * row['same_clean_decisions']:.1f} % | {row['suite']} | "
             f"{row['word']} | {', '.join(row['reasons']) or 'what is left'} | "
             f"{100 * s['clean']:.1f} | {100 * s['worst']:.1f} ({low} to {high}) |"
         )

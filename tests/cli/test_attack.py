@@ -191,7 +191,10 @@ def no_face(path):
         (["--steps", "0"], "steps is 0; expected a whole number, 1 or more"),
         (["--attack", "cw"], "unknown attack 'cw': choose one of apgd, bim, fgsm, mim, noise"),
         (["--attack", "fgsm", "--steps", "3"], "fgsm has no setting steps"),
-        (["--objective", "dlr"], "unknown objective 'dlr': choose one of all, av, feature, margin"),
+        (
+            ["--objective", "dlr"],
+            "unknown objective 'dlr': choose one of all, av, feature, flips, margin",
+        ),
         (["--crf", "99"], "crf is 99; expected a whole number in 0..51"),
         (["--labels", "missing.csv"], "missing.csv"),
         (["--surrogate", "missing.pt"], "missing.pt"),

@@ -21,7 +21,7 @@ from support.app_server import Client
 
 from pushpull.data.ava import write_synthetic_ava
 
-SOON_S = 10.0
+SOON_S = 30.0
 """What a busy machine may need; a process gives itself two seconds."""
 
 COPIES = 40

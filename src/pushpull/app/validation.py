@@ -10,20 +10,25 @@ from pushpull.errors import ConfigError, UnknownName
 __all__ = ["CHOICES", "STEPS", "attack_request", "one_of", "whole_number"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "attack": ("pgd", "fgsm", "bim", "mim", "apgd", "vmi-di", "square", "noise"),
+    "attack": (
+        "pgd", "suite", "suite-fast", "fgsm", "bim", "mim", "smoothed", "apgd", "vmi-di", "square",
+        "noise",
+    ),
     "modality": ("both", "audio", "visual"),
-    "objective": ("all", "av", "margin", "feature"),
+    "objective": ("all", "av", "margin", "feature", "flips"),
     "norm": ("linf", "l2"),
     "target": ("none", "silent", "speaking"),
     "space": ("crop", "frame"),
-}
+}  # fmt: skip
 """The first of each is the default."""
 
 STEPS = {
-    "pgd": 10, "bim": 10, "mim": 10, "apgd": 20, "vmi-di": 10, "square": 200, "noise": 1,
-    "fgsm": None,
+    "pgd": 10, "bim": 10, "mim": 10, "smoothed": 10, "apgd": 20, "vmi-di": 10, "square": 200,
+    "noise": 1, "fgsm": None, "suite": None, "suite-fast": None,
 }  # fmt: skip
-"""Default steps of each attack; fgsm has one and takes no number."""
+"""Default steps of each attack; fgsm has one, and suites have their own: they take no number."""
+
+SUITES = ("suite", "suite-fast")
 
 MOST_STEPS = 1000
 EPS = (0.01, 100.0)
@@ -57,6 +62,8 @@ def attack_request(asked: Mapping[str, Any]) -> dict[str, Any]:
     }
     if STEPS[chosen["attack"]] is not None:
         settings["steps"] = whole_number(asked, "steps", 1, MOST_STEPS)
+    if chosen["attack"] in SUITES:
+        settings["objective"] = "all"  # Their members have their own.
     return settings
 
 

@@ -156,7 +156,7 @@ def gradient_progress(
     *,
     eps: float | Mapping[str, float] = 5.0,
     modality: str,
-    lengths: Sequence[float] = (0.1, 0.3),
+    lengths: Sequence[float] = (0.1, 0.3, 1.0),
     near: float = 0.03,
     radius: float = 0.3,
     tries: int = 8,
@@ -195,6 +195,7 @@ def gradient_progress(
         >>> found = gradient_progress(detector, batch, modality="visual", tries=2, draws=2)
         >>> (found.averaged / found.plain.mean(1)).round(decimals=1)  # as far
         tensor([[1.],
+                [1.],
                 [1.]])
     """
     if batch.speaking is None:

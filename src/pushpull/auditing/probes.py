@@ -228,30 +228,34 @@ def _led(progress: Mapping[str, Any], lengths: int) -> tuple[str, bool]:
 
     They do where steps of each of the first lengths take more margin than random ones by far, much
     the same for gradients at points very near each other, and averages neither several times as
-    much nor a small part.
+    much nor a small part. Of longer steps, where gradients turn, only this is asked: that averages
+    do not lead by far where gradients do not.
     """
     said: list[tuple[str, bool]] = []
-    for length, plain, averaged, by_chance in zip(
-        progress["lengths"], progress["plain"], progress["averaged"], progress["random"],
-        strict=True,
+    for k, (length, plain, averaged, by_chance) in enumerate(
+        zip(
+            progress["lengths"], progress["plain"], progress["averaged"], progress["random"],
+            strict=True,
+        )
     ):  # fmt: skip
         tries, lucky = (np.array(of).mean(1) for of in (plain, by_chance))
         own, mean = float(tries.mean()), float(np.mean(averaged))
         # Of a mean of so many random ones.
         spread = float(lucky.std(ddof=1)) / len(lucky) ** 0.5
-        leads = own > max(lucky.mean(), 0.0) + thresholds.LUCK * spread
-        leads &= own / thresholds.AVERAGED <= mean <= thresholds.AVERAGED * own
+        chance = max(float(lucky.mean()), 0.0) + thresholds.LUCK * spread
         varies = float(np.std(plain, axis=0, ddof=1).mean())
-        leads &= varies <= thresholds.VARIES * own
+        if k < lengths:
+            leads = own > chance and varies <= thresholds.VARIES * own
+            leads &= own / thresholds.AVERAGED <= mean <= thresholds.AVERAGED * own
+        else:
+            leads = lengths == 1 or mean <= max(thresholds.AVERAGED * own, chance)
         said.append(
             (
                 f"a step of {length:g} budgets takes {own:.2g} +- {varies:.2g} log-odds along "
-                "gradients, "
-                f"{mean:.2g} along averages, {lucky.mean():.2g} along chance",
+                f"gradients, {mean:.2g} along averages, {lucky.mean():.2g} along chance",
                 bool(leads),
             )
         )
-    said = said[:lengths]
     return min(said, key=lambda one: one[1])[0], all(leads for _, leads in said)
 
 

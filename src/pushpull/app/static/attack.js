@@ -8,7 +8,7 @@ import { follow, timeline } from "./timeline.js";
 const WORDS = {
   attack: { label: "Attack" },
   modality: { label: "Modality", both: "sound and faces", audio: "sound only", visual: "faces only" },
-  objective: { label: "Objective", all: "all heads (CE_all)", av: "deciding head", margin: "margin", feature: "features" },
+  objective: { label: "Objective", all: "all heads (CE_all)", av: "deciding head", margin: "margin", feature: "features", flips: "frames turned over" },
   target: { label: "Aim", none: "every frame wrong", silent: "everybody silent", speaking: "everybody speaking" },
   norm: { label: "Norm", linf: "L∞", l2: "L2" },
   space: { label: "What is moved", crop: "face crops", frame: "pixels of the video" },
