@@ -227,7 +227,7 @@ class TrainConfig:
             if value > most:
                 raise ConfigError(f"{where} is {value:.3g}; expected at most {most}")
         for where, number, low, high in (
-            ("optim.lr", self.optim.lr, 1e-20, 1e3),
+            ("optim.lr", self.optim.lr, 1e-20, 1e30),
             ("optim.decay", self.optim.decay, 1e-20, 10.0),
             ("optim.clip_norm", self.optim.clip_norm, 0.0, 1e20),
             ("harden.eps", self.harden.eps, 0.0, MOST_EPS),
