@@ -1,6 +1,8 @@
 """Whatever makes a detector look robust is flagged by the test that is there for it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -231,3 +233,36 @@ def test_whatever_ruins_gradients_and_no_decision_is_masking(plain, clips, small
         assume(torch.equal(before, after))
     found = examine(planted, clips, eps=EPS, config=small, tests=["agreement", "gradients"])
     assert found.verdict.word == "masked", found.findings[0].explanation
+
+
+# What whole audits said, as `scripts/audits.py` recorded it
+
+RECORD = Path(__file__).parents[2] / "docs" / "measurements" / "audits.json"
+ROWS = json.loads(RECORD.read_text())["rows"]
+
+
+def recorded(kind: str) -> list[dict]:
+    return [row for row in ROWS if row["kind"] == kind]
+
+
+def test_enough_was_audited() -> None:
+    assert len(recorded("honest")) >= 4
+    assert recorded("planted")
+
+
+@pytest.mark.parametrize("row", recorded("planted"), ids=lambda row: row["name"])
+def test_what_is_planted_is_masked(row) -> None:
+    assert row["word"] == "masked"
+    assert row["same_clean_decisions"] > 0.98
+    assert row["suite"] == "suite-1"
+
+
+@pytest.mark.parametrize("row", recorded("honest"), ids=lambda row: row["name"])
+def test_what_is_honest_is_never_masked(row) -> None:
+    assert row["word"] != "masked"
+    assert row["reasons"] == [] or row["word"] in ("broken", "overstated")
+
+
+def test_undefended_detectors_are_broken() -> None:
+    words = {row["name"]: row["word"] for row in ROWS}
+    assert words["synthetic-a"] == "broken"

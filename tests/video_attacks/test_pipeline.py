@@ -47,7 +47,9 @@ def test_no_score_is_computed_twice(talking, checkpoint, survive):
     # Each gradient is taken halfway to the files, then the files are scored.
     through_codec = (2 * 2 + 1) + 2 if survive else 0
     expected = clean + tensors + files_of_clean + files_of_found + through_codec
-    assert len(asked) == expected
+    # Two looks of each search tell whether the detector is random.
+    looks = 4 if survive else 2
+    assert len(asked) == expected + looks
     # What was taken over is what the detector says of the same.
     with torch.inference_mode():
         for variant in result.variants:
