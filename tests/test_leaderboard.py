@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushpull.auditing.findings import WORDS
 from pushpull.errors import ConfigError, OutputExists, RecordError
 from pushpull.leaderboard import (
     EPS_AV,
     MARK,
     SCHEMA,
+    VERDICTS,
     add_entry,
     entry_of,
     key_of,
@@ -67,6 +69,10 @@ def written(folder: Path, record, kind="evaluation", name="results.json") -> Pat
     folder.mkdir(exist_ok=True)
     write_json(folder / name, record, kind=kind)
     return folder / name
+
+
+def test_verdicts_are_those_of_audits():
+    assert VERDICTS == WORDS
 
 
 def test_an_entry_says_what_the_protocol_asks_for():
@@ -124,7 +130,7 @@ def test_a_verdict_is_one_of_the_words_of_audits():
     entry = entry_of(result(), **BY, audit=audit(verdict={"word": "holds", "sentence": "holds"}))
     assert entry["audit"]["verdict"] == "holds"
     odd = audit(verdict={"word": "splendid", "sentence": "splendid"})
-    with pytest.raises(RecordError, match=r"audit.verdict is 'splendid'; expected robust or"):
+    with pytest.raises(RecordError, match=r"audit.verdict is 'splendid'; expected masked or"):
         entry_of(result(), **BY, audit=odd)
 
 

@@ -206,6 +206,7 @@ def gradient_progress(
     with torch.inference_mode(False), torch.no_grad(), held_still(detector):
         space = CropSpace(batch, Threat.of(eps, modality=modality))
         search = Search(detector, space, build_objective("margin", goal), goal=goal)
+        search.loss(search.start)  # What every step is compared with.
 
         def at(share: float) -> Deltas:
             return search.gradient(_scaled(search.random_start(generator), share))[1]
@@ -229,8 +230,7 @@ def gradient_progress(
 
 def _falls(search: Search, ways: Deltas, lengths: Sequence[float]) -> Tensor:
     """What steps of these lengths along the signs take off each clip's mean margin (L, B)."""
-    search.loss(search.start)
-    before, falls = search.curve[-1], []
+    before, falls = search.curve[0], []
     for length in lengths:
         search.loss(
             {

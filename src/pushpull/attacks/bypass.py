@@ -65,7 +65,7 @@ def early_modules(detector: nn.Module, batch: Batch) -> tuple[str, ...]:
 
     Args:
         detector: Whose modules.
-        batch: Clips to show it; the first is.
+        batch: Clips to show it.
 
     Examples:
         >>> from pushpull.attacks.bypass import early_modules

@@ -19,7 +19,7 @@ __all__ = [
     "adaptive",
     "averaged",
     "budgets",
-    "bypassed",
+    "bypass",
     "losses",
     "noise",
     "one_step",
@@ -278,7 +278,7 @@ def averaged(runs: AttackRuns) -> Outcome:
     return _other_way(runs, "smoothed", "gradients averaged over half of the budget leave")
 
 
-def bypassed(runs: AttackRuns) -> Outcome:
+def bypass(runs: AttackRuns) -> Outcome:
     r"""Compares gradients past modules that may ruin them with the detector's own.
 
     Those are the modules of the claim's `bypass`, and those without weights that stand in front.

@@ -171,6 +171,7 @@ def agreement(runs: AttackRuns) -> Outcome:
         raise NotRun(got["why"])
     figures: dict[str, float | None] = {}
     low: dict[str, list[str]] = {name: [] for name in runs.eps}
+    turning = set()
     limits = {"cosine": thresholds.AGREEMENT, "gain": thresholds.GAIN}
     for name in runs.eps:
         for kind, limit in limits.items():
@@ -178,13 +179,13 @@ def agreement(runs: AttackRuns) -> Outcome:
                 figures[f"{name}, {kind} at {radius:g} budgets"] = value
                 if radius in limit and not value >= limit[radius]:
                     low[name].append(f"{kind} {value:.2f} at {radius:g} budgets")
+                    turning |= {name} if kind == "cosine" else set()
     misled: list[str] = []
     rough: list[str] = []
     for name in (name for name, what in low.items() if what):
         progress = _progress(runs, name)
         # Gradients that agree have to lead as far as they do so, no farther.
-        turns = any(what.startswith("cosine") for what in low[name])
-        what, leads = _led(progress, 2 if turns else 1)
+        what, leads = _led(progress, 2 if name in turning else 1)
         for kind in ("plain", "averaged"):
             mean = float(np.mean(progress[kind][0]))
             figures[f"{name}, margin one {kind} step takes, log-odds"] = mean

@@ -274,7 +274,7 @@ TESTS: dict[str, Test] = {
         sign=MASKING,
         threshold=BEATEN,
         reference="Athalye et al. 2018 (BPDA)",
-        run=masking.bypassed,
+        run=masking.bypass,
     ),
     "noise": Test(
         title="Is random noise weaker than attacks by gradient?",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pushpull.schema.scores import (
     FrameScores,
     worst_adversaries,
-    worst_by_track,
     worst_case,
 )
 
@@ -38,7 +37,6 @@ __all__ = [
     "int16_samples",
     "length_mask",
     "worst_adversaries",
-    "worst_by_track",
     "worst_case",
 ]
 

@@ -17,7 +17,7 @@ from pushpull.errors import ShapeError
 from pushpull.schema.bootstrap import bootstrap_precision
 from pushpull.schema.precision import average_precision
 
-__all__ = ["FrameScores", "worst_adversaries", "worst_by_track", "worst_case"]
+__all__ = ["FrameScores", "worst_adversaries", "worst_case"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -272,41 +272,23 @@ def worst_case(scores: Sequence[FrameScores]) -> FrameScores:
     return _with_score(scores[0], np.take_along_axis(stacked, lowest[None], 0)[0])
 
 
-def worst_by_track(scores: Sequence[FrameScores]) -> FrameScores:
-    """The scores of each track from where its mean margin is lowest: an adversary that exists.
-
-    Raises:
-        ShapeError: If they are not of the same frames, or have no truth.
-
-    Examples:
-        >>> from pushpull.schema import FrameScores, worst_by_track
-        >>> one, two = (FrameScores.of_tracks([s], [[1, 0]]) for s in ([2.0, -1.0], [1.0, -3.0]))
-        >>> worst_by_track([one, two]).score  # both frames of the first: 3 in sum, against 4
-        array([ 2., -1.])
-    """
-    stacked, track = _stacked(scores), scores[0].track
-    sums = np.stack([np.bincount(track, one.margin) for one in scores])
-    chosen = sums.argmin(0)[track]
-    return _with_score(scores[0], np.take_along_axis(stacked, chosen[None], 0)[0])
-
-
 def worst_adversaries(scores: Sequence[FrameScores]) -> FrameScores:
     """The scores of each track from where most of its frames are turned over, and most surely.
 
-    As `worst_by_track` it gives adversaries that exist, but a frame that is turned over very far
-    does not outweigh others: sureness is a sigmoid of the margin in units of the median one of the
+    Each is an adversary that exists. A frame that is turned over very far does not outweigh
+    others: sureness is a sigmoid of the margin in units of the median one of the
     first scores.
 
     Raises:
         ShapeError: If they are not of the same frames, or have no truth.
 
     Examples:
-        >>> from pushpull.schema import FrameScores, worst_adversaries, worst_by_track
+        >>> from pushpull.schema import FrameScores, worst_adversaries
         >>> clean = FrameScores.of_tracks([[1.0, 1.0]], [[1, 1]])
         >>> far = FrameScores.of_tracks([[1.0, -9.0]], [[1, 1]])
         >>> both = FrameScores.of_tracks([[-1.0, -1.0]], [[1, 1]])
-        >>> worst_adversaries([clean, far, both]).score, worst_by_track([clean, far, both]).score
-        (array([-1., -1.]), array([ 1., -9.]))
+        >>> worst_adversaries([clean, far, both]).score
+        array([-1., -1.])
     """
     stacked, track = _stacked(scores), scores[0].track
     scale = float(np.median(np.abs(scores[0].margin))) or 1.0
