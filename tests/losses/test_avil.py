@@ -110,6 +110,32 @@ def test_one_class_alone_has_no_l1_and_half_of_l3(label) -> None:
     assert bool(output.e_a.grad.isfinite().all())
 
 
+@given(st.integers(0, 1000), st.floats(0.1, 10))
+def test_the_length_of_embeddings_does_not_matter_where_it_is_one(seed, factor) -> None:
+    output, labels = random_output(seed)
+    unit = replace(EVERY, embeddings="unit")
+    expected = interaction_terms(output, labels, unit)
+    longer = output_of(factor * output.e_a, output.e_v / factor)
+    for name, value in interaction_terms(longer, labels, unit).items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-9), name
+    # L4 cannot be met by shrinking: of unit vectors it is the angle between them.
+    shrunk = output_of(output.e_a / 1e3, output.e_v / 1e3)
+    assert float(interaction_terms(shrunk, labels, EVERY)["l4"]) < 0.01
+    assert float(interaction_terms(shrunk, labels, unit)["l4"]) > 0.1
+
+
+@given(st.integers(0, 5), st.integers(0, 5))
+def test_terms_begin_and_rise_as_asked(start, ramp) -> None:
+    avil = Avil(l1=0.5, l4=2.0, start_epochs=start, ramp_epochs=ramp)
+    weights = [avil.at(epoch).l4 for epoch in range(1, 13)]
+    assert weights == sorted(weights)
+    assert all(w == 0 for w in weights[:start])
+    assert weights[start] > 0
+    assert weights[start + max(ramp, 1) - 1 :] == [2.0] * (13 - start - max(ramp, 1))
+    assert avil.at(12) == Avil(l1=0.5, l4=2.0)
+    assert Avil(l1=0.5).at(1) == Avil(l1=0.5)
+
+
 def test_equal_embeddings_have_a_finite_gradient() -> None:
     e = torch.ones(1, 2, 3, requires_grad=True)
     interaction_terms(output_of(e, e), torch.tensor([[0, 1]]), EVERY)["l4"].backward()
@@ -129,6 +155,10 @@ def test_what_cannot_be_is_refused() -> None:
         Avil(l3_reading="both")
     with pytest.raises(UnknownName, match="unknown distance of L4 'manhattan'"):
         Avil(l4_distance="manhattan")
+    with pytest.raises(UnknownName, match="unknown embeddings 'whitened'"):
+        Avil(embeddings="whitened")
+    with pytest.raises(ConfigError, match="ramp_epochs is -1"):
+        Avil(ramp_epochs=-1)
     output, labels = random_output()
     with pytest.raises(ConfigError, match="gives no embeddings"):
         training_loss(replace(output, e_a=None), labels, EVERY)

@@ -10,9 +10,11 @@ c_{m,y} is the mean of e_m over the frames of class y (silent 0, speaking 1), fo
 
     total = CE_all + w1 L1 - w2 L2 - w3 L3 + w4 L4
 
-d is the Euclidean distance, its square, or 1 - cos. L3 can be read otherwise: the figure of the
-paper draws it as a distance between the centres that grows, so that reading takes 1 - cos for each
-cos above, still maximised. Where one class is not in the batch, L1 is 0 and L3 has its other half.
+d is the Euclidean distance, its square, or 1 - cos. The paper does not say whether embeddings
+have unit length, nor when the terms begin; both are settings. L3 can be read otherwise: the figure
+of the paper draws it as a distance between the centres that grows, so that reading takes 1 - cos
+for each cos above, still maximised. Where one class is not in the batch, L1 is 0 and L3 has its
+other half.
 
 In training over several processes means and centres are those of the whole batch.
 
@@ -22,7 +24,7 @@ Source: Push-Pull (SLT 2022), section 4 of the poster; equations as read there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ from pushpull.losses.classification import cross_entropy_all, margin
 from pushpull.runtime.parallel import sum_over_processes
 from pushpull.schema import Output
 
-__all__ = ["DISTANCES", "L3_READINGS", "Avil", "interaction_terms", "training_loss"]
+__all__ = ["DISTANCES", "EMBEDDINGS", "L3_READINGS", "Avil", "interaction_terms", "training_loss"]
 
 
 def _euclidean(a: Tensor, b: Tensor) -> Tensor:
@@ -59,6 +61,12 @@ L3_READINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """What L3 adds up for each class, of the cosine between the centres of both modalities."""
 
+EMBEDDINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "raw": lambda e: e,
+    "unit": lambda e: F.normalize(e, dim=-1),
+}
+"""What the terms act on, by name: embeddings as they are, or scaled to length 1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Avil:
@@ -71,6 +79,9 @@ class Avil:
         l4: Weight of L4.
         l3_reading: "similarity" or "distance".
         l4_distance: "euclidean", "squared" or "cosine".
+        embeddings: "raw" or "unit".
+        start_epochs: Epochs of training before the terms begin.
+        ramp_epochs: Epochs over which their weights then rise evenly; 0 for at once.
 
     Examples:
         >>> from pushpull.losses import Avil
@@ -84,6 +95,9 @@ class Avil:
     l4: float = 0.0
     l3_reading: str = "similarity"
     l4_distance: str = "euclidean"
+    embeddings: str = "raw"
+    start_epochs: int = 0
+    ramp_epochs: int = 0
 
     def __post_init__(self) -> None:
         for name in ("l1", "l2", "l3", "l4"):
@@ -97,12 +111,31 @@ class Avil:
             raise UnknownName("reading of L3", self.l3_reading, L3_READINGS)
         if self.l4_distance not in DISTANCES:
             raise UnknownName("distance of L4", self.l4_distance, DISTANCES)
+        if self.embeddings not in EMBEDDINGS:
+            raise UnknownName("embeddings", self.embeddings, EMBEDDINGS)
+        for name in ("start_epochs", "ramp_epochs"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected at least 0")
 
     @property
     def signed(self) -> dict[str, float]:
         """Factor of each term that is not left out, in what is minimised."""
         factors = {"l1": self.l1, "l2": -self.l2, "l3": -self.l3, "l4": self.l4}
         return {name: factor for name, factor in factors.items() if factor}
+
+    def at(self, epoch: int) -> Avil:
+        """The weights of an epoch (1 for the first), without the schedule.
+
+        Examples:
+            >>> from pushpull.losses import Avil
+            >>> avil = Avil(l4=1.0, start_epochs=2, ramp_epochs=4)
+            >>> [avil.at(epoch).l4 for epoch in (1, 2, 3, 4, 6, 9)]
+            [0.0, 0.0, 0.25, 0.5, 1.0, 1.0]
+        """
+        since = epoch - self.start_epochs
+        share = min(max(since, 0) / max(self.ramp_epochs, 1), 1.0)
+        weights = {name: share * getattr(self, name) for name in ("l1", "l2", "l3", "l4")}
+        return replace(self, **weights, start_epochs=0, ramp_epochs=0)
 
 
 def training_loss(output: Output, labels: Tensor, avil: Avil) -> dict[str, Tensor]:
@@ -172,7 +205,8 @@ def interaction_terms(output: Output, labels: Tensor, avil: Avil) -> dict[str, T
     if output.e_a is None or output.e_v is None:
         raise ConfigError("the model gives no embeddings e_a and e_v, which AVIL acts on")
     y = labels[output.mask]
-    e_a, e_v = (_wide(e[output.mask]) for e in (output.e_a, output.e_v))
+    taken = EMBEDDINGS[avil.embeddings]
+    e_a, e_v = (taken(_wide(e[output.mask])) for e in (output.e_a, output.e_v))
     members = F.one_hot(y, 2).to(e_a.dtype)
     counts = sum_over_processes(members.sum(0))
     centres_a, centres_v = (
