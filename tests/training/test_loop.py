@@ -146,6 +146,19 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
         train(config, resume=True)
 
 
+def test_terms_that_have_not_begun_change_nothing(file, tmp_path) -> None:
+    def learnt(name, *changes):
+        out = tmp_path / name
+        train(read_config(file, [f"run.out={out}", "data.limit=2", *changes]))
+        return [float(row["total"]) for row in rows(out / "steps.csv")]
+
+    without = learnt("without", "avil.l1=0", "avil.l4=0")
+    later = learnt("later", "avil.start_epochs=1")
+    first = len(without) // 2
+    assert later[:first] == without[:first]
+    assert later[first:] != without[first:]
+
+
 def _frames(dataset, split):
     from pushpull.data import open_tracks
 

@@ -203,7 +203,7 @@ class _Run:
         from lightning.fabric.strategies.ddp import DDPStrategy
 
         self.config, self.report = config, report
-        self.regime: Regime = build_regime(config.harden, config.avil)
+        self.regime: Regime = build_regime(config.harden, config.avil.at(1))
         device = choose_device(config.run.device)
         many = config.run.processes * config.run.nodes > 1
         self.fabric = Fabric(
@@ -284,7 +284,9 @@ class _Run:
             raise ConfigError(
                 f"{detector.card.name} has no parameters that can be learnt; nothing to train"
             )
-        return detector, torch.optim.Adam(detector.parameters(), lr=self.config.optim.lr)
+        # Fused: one pass over the weights in place of ten.
+        optimiser = torch.optim.Adam(detector.parameters(), lr=self.config.optim.lr, fused=True)
+        return detector, optimiser
 
     def _check_folder(self, *, resume: bool, overwrite: bool) -> None:
         """Refuse a folder where something would be lost."""
@@ -370,6 +372,7 @@ class _Run:
         optim, data, at = self.config.optim, self.config.data, self.progress
         for group in self.optimiser.param_groups:
             group["lr"] = optim.lr * optim.decay**at.epoch
+        self.regime = build_regime(self.config.harden, self.config.avil.at(at.epoch + 1))
         plan = Plan(
             batch_frames=data.batch_frames,
             seed=self.config.run.seed,
