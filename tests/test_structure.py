@@ -39,6 +39,7 @@ WITHOUT_EXAMPLE = {
     "pushpull.cli.main": "ends the process",
     "pushpull.reproduce.jobs.audit_row": "a stage: `reproduce` runs it",
     "pushpull.reproduce.jobs.embeddings": "a stage: `reproduce` runs it",
+    "pushpull.reproduce.jobs.geometry": "a stage: `reproduce` runs it",
     "pushpull.reproduce.jobs.sample": "a stage: `reproduce` runs it",
     "pushpull.reproduce.jobs.train_row": "a stage: `reproduce` runs it",
     "pushpull.reproduce.summary.summarise": "of stages that are done: `reproduce` calls it",

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from support.reproduce_presets import TINY
 
-from pushpull.errors import UnknownName
+from pushpull.errors import ConfigError, UnknownName
 from pushpull.reproduce import PRESETS, preset_of, reproduce
 from pushpull.reproduce.rows import ROWS
 
@@ -30,23 +31,38 @@ def test_every_part_is_there(done: tuple[Path, dict[str, Any]]) -> None:
     out, results = done
     table = results["table1"]
     assert [row["row"] for row in table["rows"]] == ["A", "B3", "D3"]
-    assert table["attacks"] == [
-        "bim", "mim", "pgd", "apgd-ce", "apgd-margin", "feature", "square",
-    ]  # fmt: skip
-    assert table["subset"]["models"] == 3
+    assert table["attacks"] == ["bim", "mim", "pgd", "suite"]
+    # One epoch on 8 tracks teaches nothing, and what has not learnt is compared with nothing.
+    able = [row["row"] for row in table["rows"] if row["learnt"]]
+    assert table["subset"]["models"] == len(able)
+    assert table["subset"]["not_learnt"] == [r for r in ("A", "B3", "D3") if r not in able]
     assert {p["eps"] for p in results["figure3"]["curves"]["from spec"]} == {5.0, 50.0}
     assert set(results["figure4"]["bars"]) == {"bim", "mim", "pgd"}
     assert results["norms"]["D3"]["clean"]["audio_norm"] > 0
     assert json.loads((out / "results.json").read_text())["table1"] == table
     for row in table["rows"]:
-        for cell in (row["clean"], *row["columns"].values()):
-            assert 0 <= cell["accuracy"] <= 1
-            assert all(0 <= value <= 1 for value in cell["values"])
-            assert sorted(cell["interval"] or []) == (cell["interval"] or [])
-            assert all(0 <= end <= 1 for end in cell["interval"] or [])
+        assert list(row["columns"]) == ["clean", "bim", "mim", "pgd", "suite", "worst"]
+        for kinds in row["columns"].values():
+            assert list(kinds) == ["all", "right", "right_tracks"]
+            for cell in kinds.values():
+                assert 0 <= (cell["accuracy"] or 0) <= 1
+                assert all(0 <= value <= 1 for value in cell["values"])
+                assert sorted(cell["interval"] or []) == (cell["interval"] or [])
+                assert all(0 <= end <= 1 for end in cell["interval"] or [])
     rows = list(csv.DictReader((out / "table1.csv").read_text().splitlines()))
-    assert len(rows) == 3 * 9
-    assert {r["paper"] for r in rows if r["row"] == "A" and r["attack"] == "pgd"} == {"0.4779"}
+    assert len(rows) == 3 * 6 * 3
+    of_a = {r["frames"]: r["paper"] for r in rows if (r["row"], r["attack"]) == ("A", "pgd")}
+    assert of_a == {"all": "", "right": "", "right_tracks": "0.4779"}
+    cells = {(c["l1"], c["l4"]): c for c in results["map"]["cells"]}
+    assert set(cells) == {(0, 0), (0, 0.1), (0.1, 0), (0.1, 0.1)}
+    assert {c["seeds"] for c in cells.values()} == {1}
+    assert tuple(results["map"]["best"]) in cells
+    listed = list(csv.DictReader((out / "map.csv").read_text().splitlines()))
+    assert [(float(r["l1"]), float(r["l4"])) for r in listed] == list(cells)
+    assert [float(r["clean"]) for r in listed] == [
+        c["clean"]["average_precision"] for c in cells.values()
+    ]
+    assert {f["reproduced"] for f in results["findings"]} <= {"yes", "no", "open"}
 
 
 def test_the_page_stands_alone(done: tuple[Path, dict[str, Any]]) -> None:
@@ -57,12 +73,12 @@ def test_the_page_stands_alone(done: tuple[Path, dict[str, Any]]) -> None:
     assert page.count("data:audio/wav;base64,") >= 4
 
 
-@pytest.mark.parametrize("part", ["table1", "figure3", "figure4"])
+@pytest.mark.parametrize("part", ["table1", "figure3", "figure4", "map"])
 def test_one_part_alone(done: tuple[Path, dict[str, Any]], part: str) -> None:
     out, results = done
     alone = reproduce(TINY, out, what=part, workers=1, overwrite=True)
     assert alone[part] == results[part]
-    assert {p for p in ("table1", "figure3", "figure4") if p in alone} == {part}
+    assert {p for p in ("table1", "figure3", "figure4", "map") if p in alone} == {part}
     assert "data:image/png" in (out / "report.html").read_text() or part == "table1"
 
 
@@ -73,7 +89,30 @@ def test_frames_that_count_are_right_for_every_model(done: tuple[Path, dict[str,
         with np.load(path / "scores.npz") as file:
             right.append((file["score"] > 0) == file["speaking"])
     assert len(right) == 3
-    assert results["table1"]["subset"]["frames"] == int(np.all(right, axis=0).sum())
+    able = [row["learnt"] for row in results["table1"]["rows"]]
+    # A, B3, D3 are in the order of their names.
+    expected = np.all([r for r, learnt in zip(right, able, strict=True) if learnt], axis=0)
+    assert results["table1"]["subset"]["frames"] == (int(expected.sum()) if any(able) else 0)
+
+
+def test_scores_are_enough_to_make_the_results_again(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    out, results = done
+    kept, there = tmp_path / "kept", tmp_path / "there"
+    shutil.copytree(out / "stages", kept)
+    for folder in kept.glob("train-*"):
+        (folder / "done.json").unlink()
+        (folder / "model.safetensors").unlink()
+    (data,) = kept.glob("data-*")
+    (data / "done.json").unlink()
+    shutil.rmtree(data / "data")
+    again = reproduce(TINY, there, name="tiny", workers=1, kept=kept)
+    assert not list((there / "stages").glob("*/model.safetensors"))
+    for part in ("table1", "figure3", "figure4", "map", "findings", "training", "data"):
+        assert again[part] == results[part]
+    with pytest.raises(ConfigError, match="nowhere: no such folder"):
+        reproduce(TINY, tmp_path / "other", kept=tmp_path / "nowhere")
 
 
 def test_again_does_nothing_and_more_does_only_what_is_new(

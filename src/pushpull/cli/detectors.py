@@ -447,10 +447,16 @@ def certify(
 
 
 def reproduce(
-    what: Annotated[str, typer.Argument(help="table1, figure3, figure4 or all.")] = "all",
+    what: Annotated[str, typer.Argument(help="table1, figure3, figure4, map or all.")] = "all",
     preset: Annotated[str, typer.Option(help="How much: demo, quick, standard or paper.")] = "demo",
     data: Annotated[
         Path | None, typer.Option(help="A data set; the preset's synthetic one by default.")
+    ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option(
+            help="Stages done elsewhere, such as those of published results: not done again."
+        ),
     ] = None,
     out: AnyOutOption = None,
     seeds: Annotated[
@@ -466,7 +472,7 @@ def reproduce(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Reproduce Push-Pull's Table 1 and Figures 3 and 4.
+    """Reproduce Push-Pull's Table 1, Figures 3 and 4, and a map of its loss's weights.
 
     Says what of them holds. --limit is for the table, the figures and the audits alike. The
     same command again goes on where it was stopped. On a GPU take --workers 1. Results go to
@@ -492,6 +498,7 @@ def reproduce(
             name=preset,
             what=what,
             data=data,
+            kept=kept,
             workers=workers,
             engine=engine.value,
             address=ray_address,

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_beyond", "draw_embeddings", "draw_figure3", "draw_figure4", "draw_sample"]
+__all__ = [
+    "draw_beyond",
+    "draw_embeddings",
+    "draw_figure3",
+    "draw_figure4",
+    "draw_map",
+    "draw_sample",
+]
 
 INK, GREY, RED, BLUE, GREEN = "#222222", "#9a9a9a", "#c0392b", "#1f6fb2", "#2e8b57"
 PANELS = {
@@ -116,6 +123,46 @@ def draw_figure4(figure: Mapping[str, Any]) -> Figure:
         ax.set(title=attack.upper(), ylabel="mAP (%)", ylim=(0, 104))
         ax.set_xticks(range(len(rows)), rows)
         ax.legend(fontsize=8, loc="lower left")
+    return fig
+
+
+def draw_map(weights: Mapping[str, Any]) -> Figure:
+    """What is left for each pair of weights of L1 and L4: clean, under PGD, under the suite.
+
+    Cells that have not learnt are crossed out; the one chosen on validation is framed.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_map
+        >>> left = {"average_precision": 0.8, "interval": [0.7, 0.9]}
+        >>> cell = {"l1": 0, "l4": 0, "learnt": True, "clean": left, "pgd": left, "suite": None}
+        >>> figure = draw_map({"weights": [0], "best": [0, 0], "cells": [cell]})
+        >>> [ax.get_title() for ax in figure.axes][:2]
+        ['clean', 'PGD, 5 steps']
+    """
+    names = {"clean": "clean", "pgd": "PGD, 5 steps", "suite": "standard attack"}
+    fig, axes = _axes(1, len(names), (13, 4.4))
+    at = {weight: k for k, weight in enumerate(weights["weights"])}
+    for ax, (name, title) in zip(axes, names.items(), strict=True):
+        values = np.full((len(at), len(at)), np.nan)
+        for c in weights["cells"]:
+            if c[name] is None:
+                continue
+            row, column = at[c["l1"]], at[c["l4"]]
+            values[row, column] = 100 * c[name]["average_precision"]
+            low, high = (100 * end for end in c[name]["interval"])
+            ax.text(column, row, f"{values[row, column]:.0f}\n{low:.0f} to {high:.0f}",
+                    ha="center", va="center", fontsize=7, color=INK)  # fmt: skip
+            if not c["learnt"]:
+                ax.plot([column - 0.4, column + 0.4], [row - 0.4, row + 0.4], color=GREY)
+            if [c["l1"], c["l4"]] == weights["best"]:
+                ax.plot(np.array([-1, 1, 1, -1, -1]) * 0.48 + column,
+                        np.array([-1, -1, 1, 1, -1]) * 0.48 + row, color=INK)  # fmt: skip
+        ax.imshow(values, cmap="RdYlGn", vmin=20, vmax=100, origin="lower", alpha=0.6)
+        ticks = [f"{weight:g}" for weight in at]
+        ax.set_xticks(range(len(at)), ticks)
+        ax.set_yticks(range(len(at)), ticks)
+        ax.set(title=title, xlabel="weight of L4", ylabel="weight of L1")
+    fig.suptitle("mAP (%) on all frames, with 95 % interval; crossed out: has not learnt")
     return fig
 
 

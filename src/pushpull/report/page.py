@@ -17,6 +17,7 @@ from pushpull.report.figures import (
     draw_embeddings,
     draw_figure3,
     draw_figure4,
+    draw_map,
     draw_sample,
 )
 from pushpull.runtime.files import written_whole
@@ -86,6 +87,8 @@ def write_page(
         pictures["beyond"] = _png(draw_beyond(results["figure3"]))
     if "figure4" in results:
         pictures["figure4"] = _png(draw_figure4(results["figure4"]))
+    if "map" in results:
+        pictures["map"] = _png(draw_map(results["map"]))
     if embeddings:
         pictures["embeddings"] = _png(draw_embeddings(embeddings))
     page = environment.get_template("report.html").render(
@@ -122,8 +125,8 @@ def opening(results: Mapping[str, Any]) -> list[str]:
 
     Examples:
         >>> from pushpull.report.page import opening
-        >>> opening({"findings": [{"reproduced": True}, {"reproduced": False}]})
-        ['1 of 2 statements checked were reproduced.']
+        >>> opening({"findings": [{"reproduced": "yes"}, {"reproduced": "open"}]})
+        ['Of 2 statements checked 1 were reproduced, 0 were not, 1 are open.']
     """
     lines = []
     if "table1" in results:
@@ -131,20 +134,25 @@ def opening(results: Mapping[str, Any]) -> list[str]:
         for name in ("D3", "E3", "B3", "A"):
             if name in rows:
                 lines.append(_row_line(name, rows[name], results.get("audits", {}).get(name)))
-    held = sum(1 for f in results["findings"] if f["reproduced"])
-    if results["findings"]:
-        lines.append(f"{held} of {len(results['findings'])} statements checked were reproduced.")
+    said = [f["reproduced"] for f in results["findings"]]
+    if said:
+        lines.append(
+            f"Of {len(said)} statements checked {said.count('yes')} were reproduced, "
+            f"{said.count('no')} were not, {said.count('open')} are open."
+        )
     return lines
 
 
 def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None) -> str:
     training = "" if row["training"] == "-" else f", trained against {row['training']}"
-    pgd, least = (row["columns"][c]["average_precision"] for c in ("pgd", "worst"))
-    if pgd is None or least is None:
-        return f"Row {name} ({row['loss']}{training}): no frame that every model gets right speaks."
+    if not row["learnt"]:
+        return f"Row {name} ({row['loss']}{training}): has not learnt to tell who speaks."
+    clean, pgd, least = (
+        row["columns"][c]["all"]["average_precision"] for c in ("clean", "pgd", "worst")
+    )
     text = (
-        f"Row {name} ({row['loss']}{training}): {100 * pgd:.1f} mAP under the paper's PGD, "
-        f"{100 * least:.1f} under the worst of all attacks for each frame"
+        f"Row {name} ({row['loss']}{training}): {100 * clean:.1f} mAP, {100 * pgd:.1f} under the "
+        f"paper's PGD, {100 * least:.1f} under the worst of all attacks for each track"
     )
     if audit is not None:
         text += f"; the audit's verdict {_verdict(audit)}"

@@ -17,18 +17,18 @@ from pushpull.auditing import AuditConfig, audit
 from pushpull.data import SynthConfig, Tracks, describe, open_tracks, splits_of, write_synth
 from pushpull.errors import DatasetError
 from pushpull.evaluation import Perturb, attacker, pooled, score_tracks
-from pushpull.losses import Centres, log_odds
+from pushpull.losses import Avil, log_odds, training_loss
 from pushpull.metrics.imperceptibility import imperceptibility
 from pushpull.models.detector import Detector
 from pushpull.models.weights import resolve_detector
 from pushpull.runtime.files import written_whole
 from pushpull.runtime.progress import Progress
 from pushpull.runtime.records import write_json
-from pushpull.schema import Batch
+from pushpull.schema import Batch, Output
 from pushpull.training import train
 from pushpull.training.config import build_config
 
-__all__ = ["audit_row", "embeddings", "make_data", "sample", "score", "train_row"]
+__all__ = ["audit_row", "embeddings", "geometry", "make_data", "sample", "score", "train_row"]
 
 Settings = Mapping[str, Any]
 Needs = Mapping[str, Path]
@@ -36,7 +36,6 @@ Needs = Mapping[str, Path]
 MODEL = "model.safetensors"
 SHOWN_FRAMES = 8
 EMBEDDED_FRAMES = 2000
-CENTRE_TRACKS = 48
 
 
 def make_data(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
@@ -116,7 +115,7 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> N
     """
     detector = _detector(settings, needs, "model")
     tracks, numbers = _chosen(settings, needs)
-    perturb = _perturb(settings, needs, detector, tracks)
+    perturb = _perturb(settings, needs)
     rows = []
     for row in score_tracks(
         detector,
@@ -130,7 +129,37 @@ def score(settings: Settings, needs: Needs, folder: Path, report: Progress) -> N
         report("tracks", len(rows), len(numbers))
     found = pooled(rows)
     with written_whole(folder / "scores.npz") as temporary:
-        np.savez(temporary, score=found.score, speaking=found.truth, track=found.track)
+        np.savez_compressed(
+            temporary,
+            score=found.score.astype(np.float32),
+            speaking=found.truth,
+            track=found.track.astype(np.int32),
+        )
+
+
+def geometry(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
+    """How embeddings of clean frames lie, in geometry.json: AVIL's terms, each with weight 1.
+
+    L1 is high where the classes lie in one direction (inter-class), L2 where each class is compact
+    (intra-class).
+    """
+    detector = _detector(settings, needs, "model")
+    tracks, numbers = _chosen(settings, needs)
+    parts: dict[str, list[Tensor]] = {"e_a": [], "e_v": [], "logits": [], "speaking": []}
+    for k, batch in enumerate(_batches(tracks, numbers, settings["batch_frames"], detector.device)):
+        with torch.no_grad():
+            output = detector(**batch.inputs)
+        for name, of in parts.items():
+            of.append(getattr(batch if name == "speaking" else output, name)[output.mask])
+        report("batches", k + 1, None)
+    e_a, e_v, logits, speaking = (torch.cat(of)[None] for of in parts.values())
+    whole = Output(
+        logits=logits, mask=torch.ones(logits.shape[:2], dtype=torch.bool), e_a=e_a, e_v=e_v
+    )
+    terms = training_loss(whole, speaking, Avil(l1=1, l2=1, l3=1, l4=1))
+    kept = ("l1", "l2", "l3", "l4", "norm_a", "norm_v", "margin")
+    found = {name: float(terms[name]) for name in kept}
+    write_json(folder / "geometry.json", found, kind="stage-result")
 
 
 def embeddings(settings: Settings, needs: Needs, folder: Path, report: Progress) -> None:
@@ -284,15 +313,10 @@ def chosen_tracks(tracks: Tracks, count: int, *, seed: int, balanced: bool) -> l
     return sorted(chosen)
 
 
-def _perturb(
-    settings: Settings, needs: Needs, detector: Detector, tracks: Tracks
-) -> Perturb | None:
+def _perturb(settings: Settings, needs: Needs) -> Perturb | None:
     if settings["attack"] is None:
         return None
-    asked = dict(settings["attack"])
-    if asked.get("objective") == "feature":
-        asked["centres"] = _centres(detector, tracks, settings)
-    white_box = attacker(seed=settings["seed"], **asked)
+    white_box = attacker(seed=settings["seed"], **settings["attack"])
     if "surrogate" not in settings and "surrogate" not in needs:
         return white_box
     surrogate = _detector(settings, needs, "surrogate")
@@ -301,31 +325,6 @@ def _perturb(
         return white_box(surrogate, batch, number)
 
     return black_box
-
-
-def _centres(detector: Detector, tracks: Tracks, settings: Settings) -> Centres:
-    """Centres of both classes over many clips; a batch may hold one class only."""
-    numbers = chosen_tracks(tracks, CENTRE_TRACKS, seed=settings["seed"], balanced=True)
-    sums: dict[str, Tensor] = {}
-    counts = torch.zeros(2, 1)
-    for batch in _batches(tracks, numbers, settings["batch_frames"], detector.device):
-        assert batch.speaking is not None  # noqa: S101
-        with torch.no_grad():
-            output = detector(**batch.inputs)
-        for name, e in (("audio", output.e_a), ("visual", output.e_v)):
-            assert e is not None  # noqa: S101
-            of = [e[(batch.speaking == label) & output.mask].double().sum(0) for label in (0, 1)]
-            sums[name] = sums.get(name, torch.zeros(())) + torch.stack(of).cpu()
-        counts += torch.tensor(
-            [[int(((batch.speaking == label) & output.mask).sum())] for label in (0, 1)]
-        )
-    if not bool((counts > 0).all()):
-        raise DatasetError(
-            "the split has frames of one class only; the feature attack needs both: take another "
-            "split, or more tracks"
-        )
-    audio, visual = ((sums[name] / counts).float().to(detector.device) for name in sums)
-    return Centres(audio=audio, visual=visual)
 
 
 def _batches(

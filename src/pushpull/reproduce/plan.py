@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ from pushpull.auditing import FAST, FULL
 from pushpull.data import SynthConfig, read_about, splits_of
 from pushpull.errors import DatasetError
 from pushpull.models.weights import weights_file
-from pushpull.reproduce.jobs import audit_row, embeddings, make_data, sample, score, train_row
+from pushpull.reproduce.jobs import (
+    audit_row,
+    embeddings,
+    geometry,
+    make_data,
+    sample,
+    score,
+    train_row,
+)
 from pushpull.reproduce.presets import Preset
-from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES
+from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES, Row
 from pushpull.runtime.files import sha256_of
 from pushpull.runtime.stages import Job, Stage
 
@@ -23,18 +32,21 @@ __all__ = [
     "EPS",
     "FIGURE4_ROWS",
     "PARTS",
+    "Cell",
     "Plan",
     "build_plan",
     "columns_of",
-    "strong_columns",
     "training",
 ]
+
+Cell = tuple[float, float]
+"""Weights of L1 and L4."""
 
 EPS = 5.0
 STEPS = 5
 PAPER_ATTACKS = ("bim", "mim", "pgd")
 FIGURE4_ROWS = ("A", "B1", "B2", "B3", "D3", "E1", "E2", "E3")
-PARTS = ("table1", "figure3", "figure4")
+PARTS = ("table1", "figure3", "figure4", "map")
 BASE = "base"
 """Training on CE_all that every row goes on from, where a preset has one."""
 SAMPLES = 3
@@ -47,7 +59,7 @@ class Plan:
 
     Attributes:
         preset: What was asked for.
-        parts: Of "table1", "figure3", "figure4".
+        parts: Of "table1", "figure3", "figure4", "map".
         data: The synthetic set; None for given data.
         models: By row and seed, by surrogate or base and seed; empty if they are shipped.
         table: Scores by (row, seed, column); "clean" among the columns.
@@ -57,6 +69,7 @@ class Plan:
         embeddings: By row.
         samples: By row.
         audits: By row.
+        map: Of a cell and seed: "clean", "pgd" and "suite" on test tracks, "val-pgd", "geometry".
 
     Examples:
         >>> from pushpull.reproduce import PRESETS
@@ -77,15 +90,19 @@ class Plan:
     embeddings: Mapping[str, Stage]
     samples: Mapping[str, Stage]
     audits: Mapping[str, Stage] = field(default_factory=dict)
+    map: Mapping[tuple[Cell, int], Mapping[str, Stage]] = field(default_factory=dict)
 
     @property
     def stages(self) -> list[Stage]:
-        """All of them, with what is asked about most first."""
+        """Those that are read in the end, with what is asked about most first.
+
+        Trained models are not among them: once they are scored, they are not needed.
+        """
         first = [] if self.figure3_clean is None else [self.figure3_clean]
         main = [stage for (row, _, _), stage in self.table.items() if row in MAIN_ROWS]
         kinds: tuple[Mapping[Any, Stage], ...] = (
-            self.figure3, self.embeddings, self.samples, self.audits, self.table, self.figure4,
-            self.models,
+            *self.map.values(), self.figure3, self.embeddings, self.samples, self.audits,
+            self.table, self.figure4,
         )  # fmt: skip
         listed = [*first, *main, *(stage for kind in kinds for stage in kind.values())]
         return list({stage.key: stage for stage in listed}.values())
@@ -102,26 +119,6 @@ def columns_of(steps: int = STEPS, eps: float = EPS) -> dict[str, dict[str, Any]
     return {attack: {"attack": attack, "eps": eps, "steps": steps} for attack in PAPER_ATTACKS}
 
 
-def strong_columns(preset: Preset) -> dict[str, dict[str, Any]]:
-    """Attacks that the paper lacks.
-
-    Examples:
-        >>> from pushpull.reproduce import PRESETS
-        >>> from pushpull.reproduce.plan import strong_columns
-        >>> list(strong_columns(PRESETS["demo"]))
-        ['apgd-ce', 'apgd-margin', 'feature', 'square']
-    """
-    steps = preset.strong_steps
-    return {
-        "apgd-ce": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "av"},
-        "apgd-margin": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "margin"},
-        "feature": {"attack": "apgd", "eps": EPS, "steps": steps, "objective": "feature"},
-        "square": {
-            "attack": "square", "eps": EPS, "steps": preset.queries, "objective": "margin",
-        },
-    }  # fmt: skip
-
-
 def build_plan(
     preset: Preset,
     *,
@@ -129,6 +126,7 @@ def build_plan(
     data: Path | None = None,
     workers: int = 1,
     device: str = "auto",
+    best: Cell | None = None,
 ) -> Plan:
     """The stages of an experiment; nothing is run.
 
@@ -138,6 +136,7 @@ def build_plan(
         data: Folder of a data set; the preset's synthetic one by default.
         workers: Processes that render the synthetic set.
         device: "auto", "cpu" or "cuda".
+        best: The best cell of the map, once it is known: it gets as many seeds as the corners.
 
     Raises:
         DatasetError: If the data cannot be used.
@@ -150,7 +149,7 @@ def build_plan(
         >>> [name for name, seed in plan.models]
         ['base', 'A', 'B3', 'D3', 'E3']
     """
-    return _Builder(preset, parts, data, workers, device).plan()
+    return _Builder(preset, parts, data, workers, device).plan(best)
 
 
 def training(preset: Preset, name: str, seed: int, *, device: str = "auto") -> Stage:
@@ -188,7 +187,7 @@ class _Builder:
             self.split = "test" if "test" in splits else splits[-1]
         self.models: dict[tuple[str, int], Stage] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, best: Cell | None) -> Plan:
         preset, parts = self.preset, self.parts
         rows = [r for r in preset.rows if r in self._rows_of_parts()]
         if not preset.shipped:
@@ -220,6 +219,7 @@ class _Builder:
             audits={row: self._audit(row) for row in main}
             if "table1" in parts and preset.audit
             else {},
+            map=self._map(best) if "map" in parts else {},
         )
 
     def _rows_of_parts(self) -> set[str]:
@@ -228,10 +228,13 @@ class _Builder:
             needed |= set(FIGURE4_ROWS)
         return set(ROWS) if "table1" in self.parts else needed
 
-    def train(self, name: str, seed: int) -> Stage:
+    def train(
+        self, name: str, seed: int, row: Row | None = None, *, avil_weight: float | None = None
+    ) -> Stage:
         if (name, seed) in self.models:
             return self.models[name, seed]
-        preset, row = self.preset, ROWS.get(name)
+        preset, row = self.preset, row or ROWS.get(name)
+        weight = preset.avil_weight if avil_weight is None else avil_weight
         goes_on = row is not None and preset.base_epochs > 0
         config: dict[str, Any] = {
             "data": {"batch_frames": preset.batch_frames, "workers": 0},
@@ -243,7 +246,7 @@ class _Builder:
                 if goes_on or not preset.base_epochs
                 else preset.base_epochs,
             },
-            "avil": dict(row.avil) if row else {},
+            "avil": _weighted(row, weight) if row else {},
             "run": {"seed": seed, "precision": preset.precision, "device": self.device},
         }
         if row is not None and row.attack:
@@ -345,17 +348,59 @@ class _Builder:
 
     def _table(self, rows: list[str]) -> dict[tuple[str, int, str], Stage]:
         found: dict[tuple[str, int, str], Stage] = {}
-        strong = strong_columns(self.preset) if "table1" in self.parts else {}
+        standard = {} if not self.preset.suite else {"suite": suite_of(self.preset)}
         for row in rows:
             seeds = self.preset.seeds if row in MAIN_ROWS and not self.preset.shipped else 1
             for seed in range(seeds):
                 columns: dict[str, Any] = {"clean": None, **columns_of()}
-                if seed == 0:
-                    columns |= strong
+                if "table1" in self.parts:
+                    columns |= standard
                 for column, settings in columns.items():
                     name = f"score-{row}-s{seed}-{column}"
                     found[row, seed, column] = self._scores(name, row, seed, settings)
         return found
+
+    def _map(self, best: Cell | None) -> dict[tuple[Cell, int], dict[str, Stage]]:
+        preset = self.preset
+        weights = preset.map
+        ends = {weights[0], weights[-1]} if weights else set()
+        cells = list(product(weights, weights))
+        many = [cell for cell in cells if cell == best or set(cell) <= ends]
+        # The whole map first, then how sure it is.
+        asked = [(cell, 0) for cell in cells]
+        asked += [(cell, seed) for seed in range(1, preset.map_seeds) for cell in many]
+        return {(cell, seed): self._cell(cell, seed) for cell, seed in asked}
+
+    def _cell(self, cell: Cell, seed: int) -> dict[str, Stage]:
+        """What is asked of a training with these weights; without AVIL it is row A."""
+        terms = {name: weight for name, weight in zip(("l1", "l4"), cell, strict=True) if weight}
+        known = {(0, 0): "A", (self.preset.avil_weight,) * 2: "D3"}
+        name = known.get(cell, "map-" + "-".join(f"{weight:g}" for weight in cell))
+        model = self.train(name, seed, Row(loss="", avil=terms), avil_weight=1.0)
+        needs = {"model": model} if self.data is None else {"data": self.data, "model": model}
+        pgd = columns_of()["pgd"]
+        val = "val" if self.data is not None or "val" in splits_of(self._root()) else self.split
+        asked: dict[str, tuple[Job, dict[str, Any], str, int]] = {
+            "val-pgd": (score, {"attack": pgd}, val, 0),
+            "clean": (score, {"attack": None}, self.split, 0),
+            "pgd": (score, {"attack": pgd}, self.split, 0),
+            "geometry": (geometry, {}, self.split, 0),
+        }
+        if self.preset.suite:
+            tracks = self.preset.map_tracks
+            asked["suite"] = (score, {"attack": suite_of(self.preset)}, self.split, tracks)
+        return {
+            what: Stage(
+                name=f"{name if name.startswith('map') else f'map-{name}'}-s{seed}-{what}",
+                job=job,
+                settings={
+                    **self.about, **self._subset(tracks, False), **own, "split": split,
+                },
+                needs=needs,
+                unhashed={**self.where, "device": self.device},
+            )
+            for what, (job, own, split, tracks) in asked.items()
+        }  # fmt: skip
 
     def _figure3(self) -> dict[tuple[str, float], Stage]:
         curves: dict[str, tuple[dict[str, Any], str]] = {
@@ -400,6 +445,19 @@ class _Builder:
             needs=needs,
             unhashed=unhashed,
         )
+
+
+def suite_of(preset: Preset) -> dict[str, Any]:
+    """The standard attack of a preset, as settings of `pushpull.attacks.attack`."""
+    return {"attack": preset.suite, "eps": EPS}
+
+
+def _weighted(row: Row, weight: float) -> dict[str, float | str]:
+    """Settings of AVIL with all weights times one."""
+    return {
+        name: value if isinstance(value, str) else weight * value
+        for name, value in row.avil.items()
+    }
 
 
 def identity(root: Path) -> str:

@@ -31,8 +31,11 @@ class Preset:
         harden_steps: Of the attack in adversarial training.
         precision: Of training.
         tracks: Tracks that Table 1 is made on.
-        strong_steps: Gradients of APGD and of the feature attack.
-        queries: Of Square.
+        suite: The standard attack of the table and the map: "suite", "suite-fast" or "".
+        avil_weight: Of each term of AVIL in rows that have it.
+        map: Weights of L1 and of L4 that are tried with each other; empty for no map.
+        map_seeds: Trainings of the corners of the map and of its best cell.
+        map_tracks: Test tracks that the suite is run on there; 0 for all.
         figure_tracks: Tracks of Figure 3, half of them mostly speaking.
         eps: Budgets of Figure 3.
         audit: "fast", "full" or "" for none.
@@ -60,8 +63,11 @@ class Preset:
     harden_steps: int = 3
     precision: str = "32-true"
     tracks: int = 100
-    strong_steps: int = 30
-    queries: int = 150
+    suite: str = "suite-fast"
+    avil_weight: float = 1.0
+    map: tuple[float, ...] = ()
+    map_seeds: int = 3
+    map_tracks: int = 0
     figure_tracks: int = 60
     eps: tuple[float, ...] = (1, 2, 3, 4, 5, 10, 20, 50, 100)
     audit: str = "fast"
@@ -77,25 +83,26 @@ EVEN = {"min_frames": 50, "max_frames": 50}
 PRESETS: dict[str, Preset] = {
     "demo": Preset(
         rows=MAIN_ROWS, shipped=True, synth={"tracks": 60, "seed": 7, "held_out": 0.45, **EVEN},
-        model=SMALL, tracks=10, strong_steps=6, queries=15, figure_tracks=10,
-        eps=(1, 5, 20), audit_tracks=6,
+        model=SMALL, tracks=10, figure_tracks=10, eps=(1, 5, 20), audit_tracks=6,
     ),
     "quick": Preset(
         # Many small steps: 200 000 frames are few to learn from.
         rows=MAIN_ROWS, synth={"tracks": 400, "seed": 0, **EVEN}, model=SMALL,
         lr=5e-4, row_lr=2.5e-4, decay=0.95, batch_frames=200,
-        base_epochs=14, epochs=2, harden_steps=2, tracks=14, strong_steps=8, queries=30,
+        base_epochs=14, epochs=2, harden_steps=2, tracks=14, suite="",
         figure_tracks=14, eps=(1, 5, 20), audit_tracks=6,
     ),
     "standard": Preset(
-        rows=tuple(ROWS), seeds=3, synth={"tracks": 1200, "seed": 0}, model=SMALL, epochs=2,
-        tracks=40, strong_steps=10, queries=40, figure_tracks=30,
+        rows=tuple(ROWS), seeds=3, synth={"tracks": 960, "seed": 0, "held_out": 0.1875, **EVEN},
+        model=SMALL, lr=5e-4, decay=0.92, batch_frames=200, base_epochs=0, epochs=12,
+        avil_weight=0.05, tracks=0, figure_tracks=60, map=(0, 0.01, 0.05, 0.2, 1), map_tracks=30,
     ),
     "paper": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
         batch_frames=2500, score_frames=2500, base_epochs=0, epochs=25, harden_steps=5,
         precision="bf16-mixed",
-        tracks=450, strong_steps=100, queries=5000, figure_tracks=450, audit="full",
+        tracks=450, suite="suite", figure_tracks=450, audit="full",
+        map=(0, 0.01, 0.05, 0.2, 1), map_tracks=60,
     ),
 }  # fmt: skip
 """Presets by name."""

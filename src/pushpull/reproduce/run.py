@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -16,39 +17,45 @@ from numpy.typing import NDArray
 from pushpull.auditing import FIGURES
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.report.page import write_page
-from pushpull.reproduce.plan import PARTS, build_plan
+from pushpull.reproduce.plan import PARTS, Plan, build_plan
 from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
-from pushpull.reproduce.summary import summarise
+from pushpull.reproduce.summary import read_scores, summarise
+from pushpull.reproduce.weights_map import COLUMNS, best_cell, map_rows
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
-from pushpull.runtime.stages import run_stages
+from pushpull.runtime.stages import run_stages, take_over
 from pushpull.runtime.version import versions
 
 __all__ = ["parts_of", "preset_of", "reproduce", "shown_command"]
 
-TABLES = {"table1": "table1.csv", "figure3": "figure3.csv"}
+TABLES = {"table1": "table1.csv", "figure3": "figure3.csv", "map": "map.csv"}
 """Tables of numbers, by what is reproduced."""
 
 DRAWN = ("A", "D3")
 """Rows whose embeddings and examples the report shows: no defence, and AVIL."""
 
 
-def parts_of(what: str) -> tuple[str, ...]:
-    """Which of the table and figures a name means.
+def parts_of(what: str, preset: Preset) -> tuple[str, ...]:
+    """Which of the table, the figures and the map a name means.
 
     Raises:
+        ConfigError: If the map is asked for, and the preset has none.
         UnknownName: If it is none of them, and not "all".
 
     Examples:
+        >>> from pushpull.reproduce import PRESETS
         >>> from pushpull.reproduce.run import parts_of
-        >>> parts_of("all"), parts_of("figure3")
-        (('table1', 'figure3', 'figure4'), ('figure3',))
+        >>> parts_of("all", PRESETS["demo"]), parts_of("map", PRESETS["standard"])
+        (('table1', 'figure3', 'figure4'), ('map',))
     """
     if what == "all":
-        return PARTS
+        return tuple(part for part in PARTS if part != "map" or preset.map)
+    if what == "map" and not preset.map:
+        having = ", ".join(name for name, other in PRESETS.items() if other.map)
+        raise ConfigError(f"the preset has no map of weights; expected one of {having}")
     if what not in PARTS:
         raise UnknownName("part", what, (*PARTS, "all"))
     return (what,)
@@ -109,6 +116,7 @@ def reproduce(
     name: str = "",
     what: str = "all",
     data: str | PathLike[str] | None = None,
+    kept: str | PathLike[str] | None = None,
     workers: int = 2,
     engine: str = "local",
     address: str | None = None,
@@ -122,8 +130,10 @@ def reproduce(
         out: Folder of stages and results; the same folder again goes on where it was.
         overwrite: Whether files of any other making may be replaced there.
         name: Of the preset, for the report.
-        what: "table1", "figure3", "figure4" or "all".
+        what: "table1", "figure3", "figure4", "map" or "all".
         data: Data set; the preset's synthetic one by default.
+        kept: Folder of stages that are done, such as those that come with published results; they
+            are taken over.
         workers: Stages at a time, each on one thread; 1 for one at a time on all threads or a GPU;
             0 for one per core.
         engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
@@ -151,7 +161,7 @@ def reproduce(
         >>> sorted(path.name for path in Path("out").glob("[!.]*"))
         ['report.html', 'results.json', 'stages']
     """
-    parts = parts_of(what)
+    parts = parts_of(what, preset)
     data = None if data is None else Path(data)
     plan = build_plan(preset, parts=parts, data=data, workers=workers, device=device)
     names = ["results.json", *(n for p, n in TABLES.items() if p in parts), "report.html"]
@@ -165,9 +175,21 @@ def reproduce(
     )
     outputs.check(names)
     root = output_dir(Path(out)) / "stages"
-    run_stages(
-        plan.stages, root, workers=workers, engine=engine, address=address, progress=progress
-    )
+    if kept is not None:
+        _take_over(plan, Path(kept), root)
+    how: dict[str, Any] = {
+        "workers": workers,
+        "engine": engine,
+        "address": address,
+        "progress": progress,
+    }
+    run_stages(plan.stages, root, **how)
+    best = None
+    if "map" in parts:
+        # Known only now: its best cell is trained as often as the corners.
+        best = best_cell(plan.map, lambda stage: read_scores(stage, root))
+        plan = build_plan(preset, parts=parts, data=data, workers=workers, device=device, best=best)
+        run_stages(plan.stages, root, **how)
     results = {
         "name": name,
         "what": what,
@@ -175,7 +197,7 @@ def reproduce(
         "versions": versions(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "command": shown_command(sys.argv[1:]),
-        **summarise(plan, root),
+        **summarise(plan, root, best=best),
     }
     with outputs.writing(names) as paths:
         write_json(paths["results.json"], results, kind="reproduction")
@@ -183,6 +205,8 @@ def reproduce(
             _write_table(results["table1"], paths["table1.csv"])
         if "figure3" in parts:
             _write_figure3(results["figure3"], paths["figure3.csv"])
+        if "map" in parts:
+            _write_rows(COLUMNS, map_rows(results["map"]), paths["map.csv"])
         write_page(
             results,
             paths["report.html"],
@@ -207,35 +231,62 @@ def reproduce(
     return results
 
 
+def _take_over(plan: Plan, kept: Path, root: Path) -> None:
+    """What others have done, and what they noted of trainings whose weights they have not kept."""
+    if not kept.is_dir():
+        raise ConfigError(f"{kept}: no such folder; expected one with stages that are done")
+    take_over(plan.stages, kept, root)
+    noted = [(stage, "training.json") for stage in plan.models.values()]
+    if plan.data is not None:
+        noted.append((plan.data, "stats.json"))
+    for stage, name in noted:
+        source, to = stage.folder(kept) / name, stage.folder(root) / name
+        if source.is_file() and not to.exists():
+            output_dir(to.parent)
+            shutil.copyfile(source, to)
+
+
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     with np.load(path) as file:
         return dict(file)
 
 
-def _write_table(table: Mapping[str, Any], path: Path) -> None:
-    header = ["row", "loss", "training", "seeds", "attack", "average_precision", "sd", "low",
-              "high", "accuracy", "paper"]  # fmt: skip
+def _write_rows(header: Sequence[str], rows: Sequence[Sequence[Any]], path: Path) -> None:
     with written_whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        for row in table["rows"]:
-            for attack, cell in {"clean": row["clean"], **row["columns"]}.items():
-                low, high = cell.get("interval") or ("", "")
-                writer.writerow(
-                    [row["row"], row["loss"], row["training"], row["seeds"], attack]
+        writer.writerows(rows)
+
+
+def _write_table(table: Mapping[str, Any], path: Path) -> None:
+    header = ["row", "loss", "training", "seeds", "learnt", "attack", "frames",
+              "average_precision", "sd", "low", "high", "accuracy", "chance", "paper"]  # fmt: skip
+    rows = []
+    for row in table["rows"]:
+        for attack, kinds in row["columns"].items():
+            for kind, cell in kinds.items():
+                low, high = cell["interval"] or ("", "")
+                # The paper's columns under attack are of frames that all its models get right.
+                compared = kind == ("all" if attack == "clean" else "right_tracks")
+                rows.append(
+                    [row["row"], row["loss"], row["training"], row["seeds"], row["learnt"], attack]
+                    + [kind]
                     + ["" if cell[k] is None else cell[k] for k in ("average_precision", "sd")]
-                    + [low, high, cell.get("accuracy", ""), row["paper"].get(attack, "")]
+                    + [low, high, "" if cell["accuracy"] is None else cell["accuracy"]]
+                    + ["" if table["chance"][kind] is None else table["chance"][kind]]
+                    + [row["paper"].get(attack, "") if compared else ""]
                 )
+    _write_rows(header, rows, path)
 
 
 def _write_figure3(figure: Mapping[str, Any], path: Path) -> None:
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["curve", "eps_av", "average_precision", "low", "high", "accuracy"])
-        for curve, points in figure["curves"].items():
-            for point in points:
-                low, high = point["interval"] or ("", "")
-                ap, accuracy = (
-                    "" if point[k] is None else point[k] for k in ("average_precision", "accuracy")
-                )
-                writer.writerow([curve, point["eps"], ap, low, high, accuracy])
+    rows = []
+    for curve, points in figure["curves"].items():
+        for point in points:
+            low, high = point["interval"] or ("", "")
+            ap, accuracy = (
+                "" if point[k] is None else point[k] for k in ("average_precision", "accuracy")
+            )
+            rows.append([curve, point["eps"], ap, low, high, accuracy])
+    header = ["curve", "eps_av", "average_precision", "low", "high", "accuracy"]
+    _write_rows(header, rows, path)

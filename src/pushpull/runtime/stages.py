@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from pushpull.runtime.kept import Kept, find_kept, key_of, write_kept
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import crew_of
 
-__all__ = ["Job", "Stage", "find_done", "run_stages"]
+__all__ = ["Job", "Stage", "find_done", "run_stages", "take_over"]
 
 Job = Callable[[Mapping[str, Any], Mapping[str, Path], Path, Progress], None]
 """Called with settings, the folders of the needed stages by role, the own folder, and a report."""
@@ -111,6 +112,9 @@ def run_stages(
 ) -> None:
     """Do all stages that are not done, and those they need, several at a time.
 
+    What a stage that is done has needed is not looked at: trained weights may be thrown away once
+    their scores are there.
+
     Args:
         stages: What is wanted.
         root: Folder of the run.
@@ -143,7 +147,7 @@ def run_stages(
         '6'
     """
     output_dir(root)
-    every = _with_needs(stages)
+    every = _with_needs(stages, root)
     with _locked(root):
         left = {s.key: s for s in every if find_done(s, root) is None}
         undone = set(left)
@@ -172,18 +176,57 @@ def run_stages(
     progress("", len(every), len(every))
 
 
+def take_over(stages: Sequence[Stage], source: Path, root: Path) -> int:
+    """Copy stages that are done elsewhere and not here, and say how many.
+
+    Args:
+        stages: Those that are wanted.
+        source: Folder where others have kept theirs.
+        root: Folder of the run.
+
+    Raises:
+        OutputError: If nothing can be written.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.stages import Stage, run_stages, take_over
+        >>> def train(settings, needs, folder, report):
+        ...     (folder / "weights").write_text(f"{settings['lr']}")
+        >>> stage = Stage(name="train", job=train, settings={"lr": 1e-3})
+        >>> run_stages([stage], Path("there"))
+        >>> take_over([stage], Path("there"), Path("here")), take_over([], Path("there"), Path())
+        (1, 0)
+    """
+    taken = 0
+    for stage in stages:
+        if find_done(stage, root) is None and find_done(stage, source) is not None:
+            folder = output_dir(stage.folder(root))
+            for path in sorted(stage.folder(source).rglob("*")):
+                to = folder / path.relative_to(stage.folder(source))
+                # What says that it is done comes last.
+                if path.is_file() and path.name != DONE:
+                    output_dir(to.parent)
+                    shutil.copyfile(path, to)
+            shutil.copyfile(stage.folder(source) / DONE, folder / DONE)
+            taken += 1
+    return taken
+
+
 def _keys_of(needs: Mapping[str, Stage]) -> set[str]:
     return {stage.key for stage in needs.values()}
 
 
-def _with_needs(stages: Sequence[Stage]) -> list[Stage]:
-    """All stages, each once and after those that it needs."""
+def _with_needs(stages: Sequence[Stage], root: Path) -> list[Stage]:
+    """All stages, each once and after those that it needs; what is done needs nothing any more."""
     ordered: dict[str, Stage] = {}
 
     def add(stage: Stage) -> None:
-        for needed in stage.needs.values():
-            add(needed)
-        ordered.setdefault(stage.key, stage)
+        if stage.key in ordered:
+            return
+        if find_done(stage, root) is None:
+            for needed in stage.needs.values():
+                add(needed)
+        ordered[stage.key] = stage
 
     for stage in stages:
         add(stage)
