@@ -138,3 +138,16 @@ def test_a_file_that_no_parser_likes_is_refused(tmp_path, text) -> None:
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"/dev/zero: cannot be read as TOML \(is larger than"):
         read_config("/dev/zero")
+
+
+def test_the_budget_rises_and_what_it_ends_at_is_the_budget() -> None:
+    harden = read_config("light-asd-hardened", ["data.root=set"]).harden
+    budgets = [harden.at(epoch).eps for epoch in range(1, 10)]
+    assert budgets == sorted(budgets)
+    assert budgets[0] == harden.eps / harden.ramp_epochs
+    assert set(budgets[harden.ramp_epochs - 1 :]) == {harden.eps}
+
+
+def test_an_attack_to_validate_with_is_checked_before_any_work(file) -> None:
+    with pytest.raises(UnknownName, match="unknown attack 'pdg'"):
+        read_config(file, ["harden.validate=pdg"])

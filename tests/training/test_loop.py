@@ -146,6 +146,28 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
         train(config, resume=True)
 
 
+def test_the_best_epoch_is_the_one_that_keeps_most_under_attack(file, tmp_path, dataset) -> None:
+    config = read_config(
+        file,
+        ["harden.validate=fgsm", "harden.validate_tracks=1", "optim.epochs=3", "data.limit=3"],
+    )
+    result = train(config)
+    out = tmp_path / "out"
+    found = [float(row["val_attacked_average_precision"]) for row in rows(out / "epochs.csv")]
+    assert result.progress.best == max(found)
+    said = read_state_header(out / "best.safetensors")
+    assert said["val_attacked_average_precision"] == max(found)
+    assert said["epoch"] == found.index(max(found)) + 1
+    clean = [float(row["val_average_precision"]) for row in rows(out / "epochs.csv")]
+    assert said["val_average_precision"] == clean[said["epoch"] - 1]
+
+
+def read_state_header(path) -> dict:
+    from pushpull.models import checkpoints
+
+    return checkpoints.read_state(path)[1]["metadata"]
+
+
 def test_terms_that_have_not_begun_change_nothing(file, tmp_path) -> None:
     def learnt(name, *changes):
         out = tmp_path / name

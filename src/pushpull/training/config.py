@@ -41,7 +41,7 @@ __all__ = [
 
 CONFIGS = {
     name: Path(__file__).parent / "configs" / f"{name}.toml"
-    for name in ("light-asd", "talknet", "talknet-small")
+    for name in ("light-asd", "light-asd-hardened", "talknet", "talknet-small")
 }
 """Configurations in the package, by name."""
 
@@ -123,6 +123,9 @@ class HardenConfig:
         objective: What the attack maximises.
         mix: Share of the adversarial loss; 0.5 as Push-Pull, 1 for adversarial examples only.
         beta: Weight of the consistency term of TRADES.
+        ramp_epochs: Epochs over which eps rises evenly to its value; 0 for at once.
+        validate: Attack under which the best epoch is chosen, at the whole eps; "" for none.
+        validate_tracks: Validation tracks that are attacked; 0 for all.
 
     Examples:
         >>> from pushpull.training.config import HardenConfig
@@ -139,6 +142,21 @@ class HardenConfig:
     objective: str = "all"
     mix: float = 0.5
     beta: float = 6.0
+    ramp_epochs: int = 0
+    validate: str = ""
+    validate_tracks: int = 0
+
+    def at(self, epoch: int) -> HardenConfig:
+        """What is trained against in an epoch (1 for the first), without the schedule.
+
+        Examples:
+            >>> from pushpull.training.config import HardenConfig
+            >>> harden = HardenConfig(eps=4.0, ramp_epochs=4)
+            >>> [harden.at(epoch).eps for epoch in (1, 2, 4, 9)]
+            [1.0, 2.0, 4.0, 4.0]
+        """
+        share = min(epoch / max(self.ramp_epochs, 1), 1.0)
+        return dataclasses.replace(self, eps=share * self.eps, ramp_epochs=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +236,8 @@ class TrainConfig:
             ("optim.accumulate", self.optim.accumulate, 1, MOST),
             ("optim.patience", self.optim.patience, 0, MOST),
             ("harden.steps", self.harden.steps, 1, MOST),
+            ("harden.ramp_epochs", self.harden.ramp_epochs, 0, MOST),
+            ("harden.validate_tracks", self.harden.validate_tracks, 0, MOST),
             ("run.processes", self.run.processes, 1, MOST_PROCESSES),
             ("run.nodes", self.run.nodes, 1, MOST_PROCESSES),
             ("run.seed", self.run.seed, 0, MOST),
@@ -263,6 +283,10 @@ class TrainConfig:
             modality=self.harden.modality,
             objective=self.harden.objective,
         )
+        if self.harden.validate:
+            AttackSettings.of(
+                self.harden.validate, eps=self.harden.eps, modality=self.harden.modality
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and checkpoints keep them."""

@@ -4,7 +4,8 @@ A run's folder holds
 
     config.json         what was asked for
     last.ckpt           state of the run; `--resume` goes on from it
-    best.safetensors    the detector with the best validation mAP, ready for every other command
+    best.safetensors    the detector with the best validation mAP, under an attack where
+                        `harden.validate` names one, ready for every other command
     final.safetensors   the detector as it is after the last epoch
     steps.csv, epochs.csv, tensorboard/
 """
@@ -22,6 +23,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ from pushpull.errors import (
     OutputError,
     OutputExists,
 )
-from pushpull.evaluation import pooled, score_tracks
+from pushpull.evaluation import Perturb, attacker, pooled, score_tracks
 from pushpull.models import build
 from pushpull.models.checkpoints import load_state, save
 from pushpull.models.detector import Detector, Wrapped
@@ -203,7 +205,7 @@ class _Run:
         from lightning.fabric.strategies.ddp import DDPStrategy
 
         self.config, self.report = config, report
-        self.regime: Regime = build_regime(config.harden, config.avil.at(1))
+        self.regime: Regime = build_regime(config.harden.at(1), config.avil.at(1))
         device = choose_device(config.run.device)
         many = config.run.processes * config.run.nodes > 1
         self.fabric = Fabric(
@@ -372,7 +374,8 @@ class _Run:
         optim, data, at = self.config.optim, self.config.data, self.progress
         for group in self.optimiser.param_groups:
             group["lr"] = optim.lr * optim.decay**at.epoch
-        self.regime = build_regime(self.config.harden, self.config.avil.at(at.epoch + 1))
+        now = at.epoch + 1
+        self.regime = build_regime(self.config.harden.at(now), self.config.avil.at(now))
         plan = Plan(
             batch_frames=data.batch_frames,
             seed=self.config.run.seed,
@@ -435,14 +438,17 @@ class _Run:
     def _end_epoch(self, log: Logs | None) -> None:
         optim, at = self.config.optim, self.progress
         found = self._validated() if self.leads else None
-        best = -1.0 if found is None else (found.average_precision or 0.0)
+        attacked = self._validated_under_attack() if self.leads else None
+        # What is robust is chosen by what an attack leaves.
+        by = found if attacked is None else attacked
+        best = -1.0 if by is None else (by.average_precision or 0.0)
         score = self.fabric.broadcast(best)
         better = score > at.best
         epoch = at.epoch + 1
         best_epoch = at.epoch if better else at.best_epoch
         waited = at.epoch - best_epoch
         if better and self.leads:
-            self._save_detector(self.best_path, val_average_precision=score, epoch=epoch)
+            self._save_detector(self.best_path, epoch=epoch, **_val(found, attacked))
         self.progress = replace(
             at,
             epoch=epoch,
@@ -456,7 +462,7 @@ class _Run:
                 "epoch",
                 epoch,
                 {
-                    "val_average_precision": score,
+                    **_val(found, attacked),
                     "val_accuracy": found.accuracy or 0.0,
                     "best": self.progress.best,
                 },
@@ -464,15 +470,33 @@ class _Run:
         self._save()
 
     def _validated(self) -> FrameScores:
+        return self._scored("validation", None, None)
+
+    def _validated_under_attack(self) -> FrameScores | None:
+        """What the attack of `harden.validate` leaves of some tracks, always the same."""
+        harden = self.config.harden
+        if not harden.validate:
+            return None
+        count = len(self.val_tracks)
+        order = np.random.default_rng(0).permutation(count)
+        numbers = sorted(int(k) for k in order[: harden.validate_tracks or count])
+        perturb = attacker(harden.validate, eps=harden.eps, modality=harden.modality)
+        return self._scored(f"validation under {harden.validate}", numbers, perturb)
+
+    def _scored(
+        self, stage: str, numbers: Sequence[int] | None, perturb: Perturb | None
+    ) -> FrameScores:
         done = []
         for scored in score_tracks(
             self._in_single().eval(),
             self.val_tracks,
             batch_frames=self.config.data.batch_frames,
+            numbers=numbers,
+            perturb=perturb,
             device=self.fabric.device,
         ):
             done.append(scored)
-            self.report("validation", len(done), len(self.val_tracks))
+            self.report(stage, len(done), len(self.val_tracks if numbers is None else numbers))
         return pooled(done)
 
     def _in_single(self) -> Detector:
@@ -512,6 +536,12 @@ class _Run:
 
 FREE = {("optim", "epochs"), ("optim", "patience"), ("data", "workers"), ("run", "checkpoint_s")}
 """Settings that may change when a run is resumed."""
+
+
+def _val(found: FrameScores | None, attacked: FrameScores | None) -> dict[str, float]:
+    """What validation came to, as logs and weights note it."""
+    kinds = {"val_average_precision": found, "val_attacked_average_precision": attacked}
+    return {name: s.average_precision or 0.0 for name, s in kinds.items() if s is not None}
 
 
 def _check_installed() -> None:
