@@ -463,6 +463,9 @@ def reproduce(
         int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
     ] = None,
     rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
+    weights: Annotated[
+        str, typer.Option(help="Of L1 and L4 in the map, such as 0,0.05,1; the preset's.")
+    ] = "",
     limit: LimitOption = None,
     workers: WorkersOption = 2,
     engine: EngineOption = EngineChoice.local,
@@ -486,6 +489,8 @@ def reproduce(
     changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
     if rows:
         changes["rows"] = tuple(name.strip() for name in rows.split(","))
+    if weights:
+        changes["map"] = _weights(weights)
     if limit is not None:
         changes |= dict.fromkeys(("tracks", "figure_tracks", "audit_tracks"), limit)
     chosen = preset_of(preset, changes)
@@ -507,6 +512,20 @@ def reproduce(
         )
     files = (f"  {folder / name}" for name in ("report.html", "results.json"))
     console.result(results, kind="reproduction", lines=[*opening(results), *files])
+
+
+def _weights(text: str) -> tuple[float, ...]:
+    """Weights in rising order, each once."""
+    try:
+        found = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        found = ()
+    if not found or not 0 <= found[0] <= found[-1] < float("inf"):
+        raise typer.BadParameter(
+            f"got '{text}'; expected numbers of at least 0, such as 0,0.05,1",
+            param_hint="--weights",
+        )
+    return found
 
 
 def score(

@@ -366,8 +366,10 @@ class _Builder:
         ends = {weights[0], weights[-1]} if weights else set()
         cells = list(product(weights, weights))
         many = [cell for cell in cells if cell == best or set(cell) <= ends]
-        # The whole map first, then how sure it is.
-        asked = [(cell, 0) for cell in cells]
+        # A coarse map first, then the whole, then how sure it is.
+        coarse = set(weights[::2])
+        first = sorted(cells, key=lambda cell: not set(cell) <= coarse)
+        asked = [(cell, 0) for cell in first]
         asked += [(cell, seed) for seed in range(1, preset.map_seeds) for cell in many]
         return {(cell, seed): self._cell(cell, seed) for cell, seed in asked}
 

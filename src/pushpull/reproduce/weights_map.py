@@ -79,7 +79,7 @@ def map_of(
         (True, [1.0, 1.0])
     """
     found = []
-    for cell in dict.fromkeys(cell for cell, _ in cells):
+    for cell in sorted({cell for cell, _ in cells}):
         of = [stages for (c, _), stages in cells.items() if c == cell]
         found.append(_cell(cell, of, read, geometry))
     return {
