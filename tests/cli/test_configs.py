@@ -36,4 +36,4 @@ def test_what_is_there_is_not_written_over(pushpull, tmp_path) -> None:
 def test_unknown_names_are_refused(pushpull) -> None:
     code, _, err = pushpull("configs", "talknt")
     assert code == 1
-    assert "choose one of light-asd, talknet" in err
+    assert "choose one of light-asd, light-asd-hardened, talknet" in err

@@ -1,5 +1,7 @@
 """Settings of training: files and changes are read, and nothing unknown passes."""
 
+import re
+
 import pytest
 
 from pushpull.errors import ConfigError, PushPullError, UnknownName
@@ -42,7 +44,7 @@ def test_a_file_with_changes(file) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configurations_of_the_package_are_read_by_name(name) -> None:
     config = read_config(name, ["run.seed=3"])
-    assert config.model.name == name.removesuffix("-small").replace("-", "_")
+    assert config.model.name == re.sub("-(small|hardened)$", "", name).replace("-", "_")
     assert config.run.seed == 3
     assert config == read_config(CONFIGS[name], ["run.seed=3"])
     assert len(title_of(name)) > 20
@@ -61,7 +63,9 @@ def test_recipes_of_the_authors(name) -> None:
 
 def test_a_name_that_is_neither_known_nor_a_file(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownName, match=r"'talknt': choose one of light-asd, talknet"):
+    with pytest.raises(
+        UnknownName, match=r"'talknt': choose one of light-asd, light-asd-hardened, talknet"
+    ):
         read_config("talknt")
     (tmp_path / "mine").write_text(TEXT)
     assert read_config("mine").model.name == "light_asd"
@@ -144,7 +148,7 @@ def test_the_budget_rises_and_what_it_ends_at_is_the_budget() -> None:
     harden = read_config("light-asd-hardened", ["data.root=set"]).harden
     budgets = [harden.at(epoch).eps for epoch in range(1, 10)]
     assert budgets == sorted(budgets)
-    assert budgets[0] == harden.eps / harden.ramp_epochs
+    assert budgets[0] == pytest.approx(harden.eps / harden.ramp_epochs)
     assert set(budgets[harden.ramp_epochs - 1 :]) == {harden.eps}
 
 
