@@ -168,6 +168,19 @@ def read_state_header(path) -> dict:
     return checkpoints.read_state(path)[1]["metadata"]
 
 
+def test_frozen_batch_norm_keeps_its_means_and_the_rest_learns(file, tmp_path) -> None:
+    changes = ["data.limit=2", "optim.epochs=1", "harden.regime=mix", "harden.attack=fgsm"]
+    train(read_config(file, [*changes, f"run.out={tmp_path / 'base'}"]))
+    base = tmp_path / "base" / "final.safetensors"
+    train(read_config(file, [*changes, f"run.init={base}", "optim.freeze_norm=true"]))
+    before, after = (load(p).state_dict() for p in (base, tmp_path / "out" / "final.safetensors"))
+    means = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert means
+    assert all(torch.equal(before[name], after[name]) for name in means)
+    weights_of = [name for name in before if name.endswith("weight")]
+    assert any(not torch.equal(before[name], after[name]) for name in weights_of)
+
+
 def test_terms_that_have_not_begun_change_nothing(file, tmp_path) -> None:
     def learnt(name, *changes):
         out = tmp_path / name

@@ -93,6 +93,8 @@ class OptimConfig:
         accumulate: Batches of one step.
         clip_norm: Longest gradient; 0 for any.
         patience: Epochs without a better validation mAP before training stops; 0 for no stop.
+        freeze_norm: Whether batch norm keeps the means that it has, as it should where little data
+            of few people would replace those of much.
 
     Examples:
         >>> from pushpull.training.config import OptimConfig
@@ -107,6 +109,7 @@ class OptimConfig:
     accumulate: int = 1
     clip_norm: float = 0.0
     patience: int = 0
+    freeze_norm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

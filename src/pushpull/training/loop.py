@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pushpull.data import Plan, Tracks, loader, open_tracks, read_about
 from pushpull.errors import (
@@ -388,6 +389,10 @@ class _Run:
         batches, total = loader(self.train_tracks, plan, workers=data.workers)
         stage = f"epoch {at.epoch + 1}/{optim.epochs}"
         self.model.train()
+        if optim.freeze_norm:
+            for module in self.detector.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
         for number, batch in enumerate(batches, at.batch):
             last = number + 1 == total
             steps = (number + 1) % optim.accumulate == 0 or last
