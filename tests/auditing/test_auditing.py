@@ -179,6 +179,43 @@ def test_every_test_is_documented() -> None:
     assert {name for name in TESTS if f"\n| `{name}` |" not in page} == set()
 
 
+def test_nothing_is_run_twice_nor_for_nobody(plain, clips, small) -> None:
+    """The detector sees the whole clips once as they are, once for files, and else for attacks."""
+    seen = []
+
+    def count(module, inputs, output) -> None:
+        seen.append(len(output.logits) == len(clips.names))
+
+    handle = plain.register_forward_hook(count)
+    config = replace(small, restarts=2, restart_steps=4)
+    names = ["steps", "restarts", "modalities", "losses", "adaptive", "margins", "best-iterate"]
+    found = examine(plain, clips, eps=EPS, config=config, tests=names)
+    handle.remove()
+    assert sum(seen) == found.cost["forwards"] + 2
+    runs = {run["name"]: run for run in found.runs}
+    same = [json.dumps([run["settings"], run["curve"]]) for run in runs.values()]
+    assert runs["restart-0"]["curve"] == runs["pgd-4"]["curve"] == runs["loss-claim"]["curve"]
+    made = {text: run["forwards"] for text, run in zip(same, runs.values(), strict=True)}
+    assert found.cost["forwards"] == sum(made.values())
+
+
+def test_what_a_suite_costs_is_counted_once(plain, clips, small) -> None:
+    found = examine(plain, clips, eps=EPS, config=small, tests=["suite"])
+    runs = {run["name"]: run for run in found.runs}
+    assert found.cost["forwards"] == runs["claim"]["forwards"] + runs["suite"]["forwards"]
+    assert found.cost["backwards"] == runs["claim"]["backwards"] + runs["suite"]["backwards"]
+
+
+def test_a_fast_audit_plants_for_the_claim_alone(plain, clips, small, tmp_path) -> None:
+    said = {"eps": EPS, "tests": ["unit-test"], "folder": tmp_path, "identity": {"is": "plain"}}
+    fast = examine(plain, clips, config=small, **said)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert not any(name.startswith("unit-test-suite") for name in names)
+    found = {name: value for name, value in fast.findings[0].figures.items() if value is not None}
+    assert list(found) == ["planted adversaries found by the claim's attack, share"]
+    assert not any("planted" in what for what in fast.standing.missing)
+
+
 def test_settings_that_cannot_be() -> None:
     for wrong in ({"restarts": 3}, {"grid": 4}, {"steps": (5, 2)}, {"loss_steps": 0}):
         with pytest.raises(ConfigError):

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.attacks import SUITES
 from pushpull.attacks.threat import MODALITIES, per_modality
 from pushpull.auditing.clips import AuditClips, choose_clips
 from pushpull.auditing.findings import HALF, Finding, Standing, Verdict, judged
 from pushpull.auditing.registry import TESTS, examined
 from pushpull.auditing.report import write_report
 from pushpull.auditing.runs import AttackRuns
-from pushpull.auditing.settings import FULL, AuditConfig, Claim
+from pushpull.auditing.settings import FULL, WHOLE_SUITES, AuditConfig, Claim
 from pushpull.auditing.thresholds import FOUND, QUERIES
 from pushpull.data import open_tracks, read_about
 from pushpull.errors import ConfigError, UnknownName
@@ -236,9 +235,9 @@ def examine(
         budget=runs.eps,
         config=config,
         cost={
-            "forwards": sum(run["forwards"] for run in records),
-            "backwards": sum(run["backwards"] for run in records),
-            "attack_seconds": round(sum(run["seconds"] for run in records), 3),
+            "forwards": sum(run.forwards for run in runs.made),
+            "backwards": sum(run.backwards for run in runs.made),
+            "attack_seconds": round(sum(run.seconds for run in runs.made), 3),
             "seconds": round(time.perf_counter() - start, 3),
             "stages_made": store.made,
             "stages_reused": store.reused,
@@ -464,9 +463,11 @@ def _missing(runs: AttackRuns, findings: Mapping[str, Finding]) -> Iterator[str]
         yield f"{runs.config.suite} is not the whole suite (run without --fast)"
     planted = findings.get("unit-test")
     share = None if planted is None else planted.data.get("suite")
-    if share is None:
+    ran = planted is not None and planted.verdict != "not run"
+    whole = runs.config.suite in WHOLE_SUITES
+    if share is None and (whole or not ran):
         yield "whether the suite finds planted adversaries is not known"
-    elif share < FOUND:
+    elif share is not None and share < FOUND:
         yield f"the suite finds only {100 * share:.1f} % of planted adversaries"
     for name, what in NEEDED.items():
         found = findings.get(name)
@@ -476,8 +477,6 @@ def _missing(runs: AttackRuns, findings: Mapping[str, Finding]) -> Iterator[str]
     if "square" in findings and runs.queries < QUERIES:
         yield f"an attack by scores had {runs.queries} queries, not {QUERIES}"
 
-
-WHOLE_SUITES = tuple(name for name in SUITES if not name.endswith("-fast"))
 
 NEEDED = {
     "suite": "the standard attack",

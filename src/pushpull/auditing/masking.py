@@ -11,6 +11,7 @@ import numpy as np
 from pushpull.auditing import thresholds
 from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.runs import AttackRuns, Run
+from pushpull.auditing.settings import WHOLE_SUITES
 from pushpull.auditing.strength import pgd
 from pushpull.losses import log_odds
 from pushpull.schema import worst_adversaries
@@ -175,9 +176,12 @@ def losses(runs: AttackRuns) -> Outcome:
     """
     known = runs.known().clean
     names = ["av", "margin", *(f"ce@{t:g}" for t in runs.config.temperatures)]
-    # The streams' own heads do not decide, so they are tried but not compared.
+    # The streams' own heads do not decide, so they are tried but not compared, and not by a fast
+    # audit.
     heads = {"head_a": known.logits_a, "head_v": known.logits_v}
-    return _swapped(runs, [*names, *(n for n, h in heads.items() if h is not None)], names)
+    tried = [n for n, h in heads.items() if h is not None]
+    whole = runs.config.suite in WHOLE_SUITES
+    return _swapped(runs, [*names, *tried] if whole else names, names)
 
 
 def adaptive(runs: AttackRuns) -> Outcome:

@@ -16,6 +16,7 @@ from pushpull.auditing import thresholds
 from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.planted import plant
 from pushpull.auditing.runs import AttackRuns
+from pushpull.auditing.settings import WHOLE_SUITES
 from pushpull.errors import GradientError
 from pushpull.evaluation import Perturb
 from pushpull.losses import log_odds
@@ -170,7 +171,7 @@ TOGETHER = partial(CropSpace, apart=False)
 
 
 def unit_test(runs: AttackRuns) -> Outcome:
-    r"""Puts the claim's attack and the suite on detectors with a known adversary.
+    r"""Puts the claim's attack, and a whole suite, on detectors with a known adversary.
 
     Examples:
         >>> import pushpull as pp
@@ -226,17 +227,21 @@ def unit_test(runs: AttackRuns) -> Outcome:
     )  # fmt: skip
     if not got["frames"]:
         raise NotRun("a random change of the whole budget moves no embedding: nothing to plant")
-    suite = runs.cached(
-        "unit-test-suite", {"suite": runs.config.suite, **common}, lambda: share_found(by_suite)
-    )
-    shares = [one["found"] / one["frames"] for one in (got, suite)]
+    share, of_suite = got["found"] / got["frames"], None
+    text = f"of {got['frames']} planted adversaries the claim's attack finds {100 * share:.1f} %"
+    # What the suite finds is evidence for a claim that holds, which a fast one cannot show.
+    if runs.config.suite in WHOLE_SUITES:
+        suite = runs.cached(
+            "unit-test-suite", {"suite": runs.config.suite, **common}, lambda: share_found(by_suite)
+        )
+        of_suite = suite["found"] / suite["frames"]
+        text += f", {runs.config.suite} {100 * of_suite:.1f} %"
     return Outcome(
-        flag=shares[0] < thresholds.FOUND,
+        flag=share < thresholds.FOUND,
         figures={
-            "planted adversaries found by the claim's attack, share": shares[0],
-            "planted adversaries found by the suite, share": shares[1],
+            "planted adversaries found by the claim's attack, share": share,
+            "planted adversaries found by the suite, share": of_suite,
         },
-        text=f"of {got['frames']} planted adversaries the claim's attack finds "
-        f"{100 * shares[0]:.1f} %, {runs.config.suite} {100 * shares[1]:.1f} %",
-        data={"suite": shares[1]},
+        text=text,
+        data={"suite": of_suite},
     )

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -290,8 +291,8 @@ class AttackRuns:
                 self.detector, batch, attack,
                 eps=eps, modality=modality, targeted=targeted, quantise=quantise,
                 seed=asked["seed"] + 1000 * k, watch=lambda n: self._watch(name, n),
-                objective=objective_of(objective, lambda: self.known(batch)),
-                centres=self.known(batch).centres if objective == "feature" else None,
+                objective=objective_of(objective, lambda: self.known(k)),
+                centres=self.known().centres if objective == "feature" else None,
                 bypass=tuple(bypass), **settings,
             )  # fmt: skip
 
@@ -347,13 +348,18 @@ class AttackRuns:
         claim = self.claim
         return self.run("reference", claim.attack, objective=claim.objective, **claim.settings)
 
-    def known(self, batch: Batch | None = None) -> Known:
-        """Class centres over all clean clips, and the clean output of a batch."""
+    def known(self, batch: int | None = None) -> Known:
+        """Class centres over all clean clips, and the clean output of a batch, by its number."""
         if self._known is None:
             self._known = self._centres()
         if batch is None:
             return self._known
-        return replace(self._known, clean=self.output(batch))
+        return replace(self._known, clean=self._clean_outputs[batch])
+
+    @property
+    def made(self) -> list[Run]:
+        """The runs that were made: without members of suites, and what another name is for."""
+        return list(self._by_settings.values())
 
     def output(self, batch: Batch) -> Output:
         """The detector on a batch as it is."""
@@ -514,10 +520,15 @@ class AttackRuns:
         return found
 
     def _clean(self) -> NDArray[np.float64]:
-        return self.clips.flat([log_odds(self.output(b).logits) for _, b in self.batches()])
+        return self.clips.flat([log_odds(output.logits) for output in self._clean_outputs])
+
+    @cached_property
+    def _clean_outputs(self) -> list[Output]:
+        """Of each batch, asked for once: embeddings and scores are small."""
+        return [self.output(batch) for _, batch in self.batches()]
 
     def _centres(self) -> Known:
-        outputs = [self.output(batch) for _, batch in self.batches()]
+        outputs = self._clean_outputs
         parts = {}
         for name in ("logits", "logits_a", "logits_v", "e_a", "e_v", "z_a", "z_v"):
             values = [getattr(output, name) for output in outputs]

@@ -17,7 +17,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["FAST", "FULL", "TINY", "AuditConfig", "Claim", "claim_of"]
+__all__ = ["FAST", "FULL", "TINY", "WHOLE_SUITES", "AuditConfig", "Claim", "claim_of"]
+
+WHOLE_SUITES = tuple(name for name in SUITES if not name.endswith("-fast"))
+"""Standard attacks that a claim can hold against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,7 +238,7 @@ FAST = AuditConfig(
     noise_draws=5,
     probe_clips=4,
     directions=4,
-    grid=7,
+    grid=5,
     draws=300,
 )
 """Up to three minutes on two cores for a reduced TalkNet. It finds most of what is masked, broken
