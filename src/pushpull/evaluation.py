@@ -23,6 +23,7 @@ from pushpull.data import Tracks, index_of, open_tracks, read_about
 from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
+from pushpull.metrics import drawn_over
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
@@ -163,14 +164,7 @@ class Evaluation:
 
         Tracks of one person, or of one video, are not independent.
         """
-        named = {
-            "people": [t.person for t in self.tracks],
-            "videos": [t.video_id for t in self.tracks],
-        }
-        for unit, names in named.items():
-            if all(names) and 1 < len(set(names)) < len(names):
-                return unit
-        return "tracks"
+        return drawn_over([t.person for t in self.tracks], [t.video_id for t in self.tracks])
 
     def interval(self, kind: str = "clean", *, draws: int = 1000) -> tuple[float, float] | None:
         """Interval of 95 % of the average precision, over draws of `drawn`; None without one."""

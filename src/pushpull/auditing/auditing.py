@@ -429,7 +429,7 @@ def _standing(runs: AttackRuns, findings: Sequence[Finding]) -> Standing:
     drawn = bootstrap_draws(
         {"claim": claim.score, "clean": clean.score, "worst": worst.score},
         clean.truth,
-        clean.track,
+        runs.clips.group,
         draws=runs.config.draws,
         seed=runs.config.seed,
     )
@@ -448,6 +448,8 @@ def _standing(runs: AttackRuns, findings: Sequence[Finding]) -> Standing:
         strongest="none" if strongest is None else strongest.name,
         strongest_average_precision=runs.precision(clean if strongest is None else strongest.score),
         strongest_cost=(0, 0) if strongest is None else (strongest.forwards, strongest.backwards),
+        interval_over=runs.clips.drawn,
+        drawn=len(np.unique(runs.clips.group)),
         missing=tuple(_missing(runs, {f.test: f for f in findings})),
     )
 

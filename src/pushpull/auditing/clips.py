@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pushpull.data import Tracks
+from pushpull.data import Example, Tracks
 from pushpull.errors import DatasetError
+from pushpull.metrics import drawn_over
 from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip, FrameScores
 
 __all__ = ["AuditClips", "choose_clips"]
@@ -29,6 +30,8 @@ class AuditClips:
         speaking: Truth of all valid frames, in that order (N,).
         track: Number of each frame's track (N,).
         identity: Checksum of everything that a detector sees of them, and of the truth.
+        people: Who is seen in each track, where that is known.
+        videos: Video that each is from, likewise.
 
     Examples:
         >>> from pushpull.auditing import AuditClips
@@ -37,6 +40,8 @@ class AuditClips:
         >>> clips = AuditClips.of((c.value, draw_clip(rng, c, n_frames=4)) for c in cases)
         >>> clips.names, clips.about()["frames"], clips.about()["speaking"]
         (('silent', 'speaking'), 8, 0.5)
+        >>> clips.drawn, clips.about()["drawn"]
+        ('tracks', 2)
     """
 
     batches: tuple[Batch, ...]
@@ -44,10 +49,25 @@ class AuditClips:
     speaking: NDArray[np.bool_]
     track: NDArray[np.int64]
     identity: str
+    people: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, clips: Iterable[tuple[str, Clip]], *, batch_frames: int = 1500) -> AuditClips:
+    def of(
+        cls,
+        clips: Iterable[tuple[str, Clip]],
+        *,
+        batch_frames: int = 1500,
+        people: Mapping[str, str] | None = None,
+        videos: Mapping[str, str] | None = None,
+    ) -> AuditClips:
         """Named clips, longest first.
+
+        Args:
+            clips: With their names, each of its own.
+            batch_frames: Frames of a batch.
+            people: Who is seen in each, by its name, where that is known.
+            videos: Video that each is from, likewise.
 
         Raises:
             DatasetError: If there are fewer than two, one has no labels, or all frames are of one
@@ -85,7 +105,23 @@ class AuditClips:
             speaking=speaking,
             track=np.repeat(np.arange(len(named)), [len(one) for one in labels]),
             identity=digest.hexdigest(),
+            people=tuple((people or {}).get(name, "") for name, _ in named),
+            videos=tuple((videos or {}).get(name, "") for name, _ in named),
         )
+
+    @property
+    def drawn(self) -> str:
+        """What intervals are over: "people", "videos" or "tracks"."""
+        return drawn_over(self.people, self.videos)
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """Number of what each frame (N,) is drawn with: its person, video or track."""
+        names: Mapping[str, tuple[str, ...]] = {"people": self.people, "videos": self.videos}
+        if self.drawn not in names:
+            return self.track
+        of = np.unique(np.array(names[self.drawn]), return_inverse=True)[1].astype(np.int64)
+        return np.asarray(of[self.track])
 
     def flat(self, values: Sequence[Tensor]) -> NDArray[np.float64]:
         """Values (B, T) of each batch as one array over the valid frames (N,)."""
@@ -117,6 +153,8 @@ class AuditClips:
             "mostly_speaking": int(np.sum(np.array(shares) >= 0.5)),
             "frames": len(self.speaking),
             "speaking": float(self.speaking.mean()),
+            "interval_over": self.drawn,
+            "drawn": len(np.unique(self.group)),
             "identity": self.identity,
         }
 
@@ -147,37 +185,44 @@ def choose_clips(
     """
     count = min(count or len(tracks), len(tracks))
     rng = np.random.default_rng(seed)
-    chosen: list[list[tuple[str, Clip]]] = [[], []]
+    chosen: list[list[Example]] = [[], []]
     spare: list[int] = []
     for i in rng.permutation(len(tracks)).tolist():
-        name, clip = _cut(tracks, i, frames, seed)
-        assert clip.speaking is not None  # noqa: S101
-        group = chosen[int(clip.speaking.float().mean() >= 0.5)]
+        cut = _cut(tracks, i, frames, seed)
+        assert cut.clip.speaking is not None  # noqa: S101
+        group = chosen[int(cut.clip.speaking.float().mean() >= 0.5)]
         if len(group) < (count + 1) // 2:
-            group.append((name, clip))
+            group.append(cut)
         else:
             spare.append(i)
         if len(chosen[0]) + len(chosen[1]) >= count:
             break
-    clips = chosen[0] + chosen[1]
-    clips += [_cut(tracks, i, frames, seed) for i in spare[: count - len(clips)]]
-    return AuditClips.of(clips[:count], batch_frames=batch_frames)
+    kept = chosen[0] + chosen[1]
+    kept += [_cut(tracks, i, frames, seed) for i in spare[: count - len(kept)]]
+    kept = kept[:count]
+    return AuditClips.of(
+        ((example.track_id, example.clip) for example in kept),
+        batch_frames=batch_frames,
+        people={example.track_id: example.person for example in kept},
+        videos={example.track_id: example.video_id for example in kept},
+    )
 
 
-def _cut(tracks: Tracks, number: int, frames: int, seed: int) -> tuple[str, Clip]:
+def _cut(tracks: Tracks, number: int, frames: int, seed: int) -> Example:
     example = tracks[number]
     clip, n = example.clip, len(example.clip.faces)
     if not frames or n <= frames:
-        return example.track_id, clip
+        return example
     first = int(np.random.default_rng([seed, number]).integers(n - frames + 1))
     samples = [round(at / clip.fps * SAMPLE_RATE_HZ) for at in (first, first + frames)]
     assert clip.speaking is not None  # noqa: S101
     # Sound may be a little shorter than the faces.
     sound = clip.waveform[samples[0] : samples[1]]
     kept = sound if len(sound) else clip.waveform[-1:]
-    return example.track_id, replace(
-        clip,
-        waveform=kept,
-        faces=clip.faces[first : first + frames],
-        speaking=clip.speaking[first : first + frames],
+    window = slice(first, first + frames)
+    return replace(
+        example,
+        clip=replace(clip, waveform=kept, faces=clip.faces[window], speaking=clip.speaking[window]),
+        timestamps_s=example.timestamps_s[window],
+        boxes=example.boxes[window],
     )

@@ -124,14 +124,17 @@ class Standing:
         clean: Of the clips as they are.
         chance: Of random scores: the share of frames that speak.
         worst: Of the worst adversary found for each track: each exists.
-        worst_interval: Of that, over tracks.
+        worst_interval: Of that.
         bound: Worst case per frame over all attacks: no adversary need attain it.
-        above: Interval of how far the claim is above the worst adversaries, on the same tracks.
+        above: Interval of how far the claim is above the worst adversaries, on the same draws.
         beyond_half: Interval of how far these are above half of the way from chance to clean.
         strongest: Name of the single attack that leaves least.
         strongest_average_precision: What it leaves.
         strongest_cost: Its evaluations and gradients of each clip.
         missing: Evidence that a verdict of "holds" needs and that is not there.
+        interval_over: What intervals are over: "people" or "videos" with several tracks each, else
+            "tracks".
+        drawn: How many of those there are.
 
     Examples:
         >>> from pushpull.auditing import Standing
@@ -163,11 +166,18 @@ class Standing:
     strongest_average_precision: float
     strongest_cost: tuple[int, int] = (0, 0)
     missing: tuple[str, ...] = ()
+    interval_over: str = "tracks"
+    drawn: int = 0
 
     @property
     def left(self) -> float:
         """Share of the way from chance to clean that the worst adversaries leave."""
         return (self.worst - self.chance) / max(self.clean - self.chance, 1e-9)
+
+    @property
+    def over(self) -> str:
+        """What intervals are over, with how many there are: "12 people"."""
+        return f"{self.drawn} {self.interval_over}" if self.drawn else self.interval_over
 
 
 WORDS = ("masked", "broken", "overstated", "holds", "inconclusive")
@@ -197,7 +207,9 @@ class Verdict:
 
 
 def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
-    """The verdict on a claim. No point estimate decides: intervals over tracks do.
+    """The verdict on a claim: no point estimate decides, intervals do.
+
+    These are over people or videos with several tracks each, else over tracks.
 
     - masked: a test whose flag is a sign of masking is flagged, so what is left under attacks by
       gradient is no evidence. Which test it was, and what the worst adversaries leave, is said.
@@ -228,7 +240,8 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
         >>> verdict = judged([], standing)
         >>> print(verdict.sentence)
         broken: 10 % of what the detector can do is left; claimed mAP 70.0 %, clean 95.0 %,
-        chance 45.0 %; the worst adversary found for each track leaves 50.0 % (46.0 to 55.0 %)
+        chance 45.0 %; the worst adversary found for each track leaves 50.0 % (46.0 to 55.0 %
+        over tracks)
     """
     s = standing
     flagged = {
@@ -239,7 +252,7 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
     numbers = (
         f"claimed mAP {percent(s.claimed)}, clean {percent(s.clean)}, chance {percent(s.chance)}; "
         f"the worst adversary found for each track leaves {percent(s.worst)} "
-        f"({100 * low:.1f} to {percent(high)})"
+        f"({100 * low:.1f} to {percent(high)} over {s.over})"
     )
     word, reasons, why = _ruled(flagged, s)
     remarks = []

@@ -196,11 +196,15 @@ class AttackRuns:
     # What is measured
 
     def rates(self, scores: FrameScores) -> dict[str, Any]:
-        """Accuracy, average precision and its 95 % interval over tracks, as shares."""
+        """Accuracy, average precision and its 95 % interval over `clips.drawn`, as shares."""
         key = scores.score.tobytes()
         if key not in self._rates:
-            found = scores.as_dict(draws=self.config.draws)
-            self._rates[key] = {k: found[k] for k in ("accuracy", "average_precision", "interval")}
+            ends = scores.interval(draws=self.config.draws, groups=self.clips.group)
+            self._rates[key] = {
+                "accuracy": scores.accuracy,
+                "average_precision": scores.average_precision,
+                "interval": None if ends is None else list(ends),
+            }
         return self._rates[key]
 
     def precision(self, scores: FrameScores) -> float:
@@ -208,9 +212,9 @@ class AttackRuns:
         return float(self.rates(scores)["average_precision"])
 
     def surely_below(self, scores: FrameScores, others: FrameScores) -> bool:
-        """Whether the average precision is below that of others in 97.5 % of draws of tracks."""
+        """Whether the average precision is below that of others in 97.5 % of draws."""
         _, high = bootstrap_difference(
-            scores.score, others.score, scores.truth, scores.track, draws=self.config.draws
+            scores.score, others.score, scores.truth, self.clips.group, draws=self.config.draws
         )
         return high < 0
 

@@ -11,6 +11,7 @@ from pushpull.schema.bootstrap import (
     bootstrap_draws,
     bootstrap_precision,
     bootstrap_share,
+    drawn_over,
 )
 from pushpull.schema.precision import PrecisionRange, average_precision, precision_range
 
@@ -25,6 +26,7 @@ __all__ = [
     "bootstrap_draws",
     "bootstrap_precision",
     "bootstrap_share",
+    "drawn_over",
     "precision_range",
 ]
 

@@ -5,7 +5,7 @@ Source: Efron and Tibshirani 1993, percentile intervals of the cluster bootstrap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ __all__ = [
     "bootstrap_draws",
     "bootstrap_precision",
     "bootstrap_share",
+    "drawn_over",
 ]
 
 
@@ -145,6 +146,28 @@ def bootstrap_draws(
     found = {name: _drawn(one, y, of, draws, seed) for name, one in scores.items()}
     shares = [times[y].sum() / times.sum() for times in _times(of, draws, seed) if times[y].any()]
     return {**found, "chance": np.array(shares)}
+
+
+def drawn_over(people: Sequence[str], videos: Sequence[str]) -> str:
+    """What intervals are over: "people" or "videos" with several tracks each, else "tracks".
+
+    Tracks of one person, or of one video, are not independent.
+
+    Args:
+        people: Who is seen in each track; "" where that is not known.
+        videos: Video that each track is from, likewise.
+
+    Examples:
+        >>> from pushpull.metrics import drawn_over
+        >>> drawn_over(["ann", "ann", "bob"], ["v1", "v2", "v3"])
+        'people'
+        >>> drawn_over(["", "", ""], ["v1", "v2", "v3"])
+        'tracks'
+    """
+    for unit, names in (("people", people), ("videos", videos)):
+        if all(names) and 1 < len(set(names)) < len(names):
+            return unit
+    return "tracks"
 
 
 def _times(track: NDArray[np.int64], draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
