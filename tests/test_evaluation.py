@@ -1,6 +1,7 @@
 """Scores of a split: what is pooled, by case, under attack, and as files that `score` accepts."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_a_notebook_shows_escaped_percent() -> None:
     assert "<b>" not in text
     assert "a &lt;b&gt;" in text
     assert "<td>60.0 %</td>" in text
+
+
+def test_a_notebook_shows_the_result_first() -> None:
+    found = evaluation(ROWS)
+    clean = f"{100 * found.clean.average_precision:.1f} %"
+    assert f": average precision {clean}</caption>" in found._repr_html_()
+    fallen = FrameScores(
+        score=-found.clean.score, speaking=found.clean.speaking, track=found.clean.track
+    )
+    attacked = replace(found, adversarial=fallen, attack={"attack": "<i>pgd</i>"})
+    left = f"{100 * fallen.average_precision:.1f} %"
+    shown = attacked._repr_html_()
+    assert f"{clean}, under &lt;i&gt;pgd&lt;/i&gt; {left}</caption>" in shown
 
 
 def test_each_track_gets_what_it_gets_alone(dataset, checkpoint) -> None:

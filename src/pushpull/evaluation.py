@@ -236,7 +236,11 @@ class Evaluation:
             for case, of in {"all": scores, **self.by_case(kind)}.items():
                 rates = (percent(of.accuracy), percent(of.average_precision))
                 rows.append((kind, case, *rates, of.tracks, len(of)))
-        title = f"{self.detector.get('name', 'detector')} on {self.data.get('name', 'data')}"
+        what = f"{self.detector.get('name', 'detector')} on {self.data.get('name', 'data')}"
+        title = f"{what}: average precision {percent(self.clean.average_precision)}"
+        if self.adversarial is not None:
+            attack = (self.attack or {}).get("attack", "attack")
+            title += f", under {attack} {percent(self.adversarial.average_precision)}"
         header = ("scores", "case", "accuracy", "average precision", "tracks", "frames")
         return html_table(title, header, rows)
 

@@ -139,6 +139,8 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
     for name in FIGURES:
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"({name}.png)" in page
+        assert (out / f"{name}.csv").stat().st_size
+    assert text.splitlines()[-1] == str(out / "audit.html")
     # A detector's own adversaries, called a transfer, are no better than its own.
     assert next(f for f in record["tests"] if f["test"] == "transfer")["verdict"] == "pass"
 
@@ -238,7 +240,7 @@ def test_an_audit_is_saved_and_shown(plain, clips, small, tmp_path) -> None:
     found = examine(plain, clips, eps=EPS, config=small, tests=["margins", "best-iterate"])
     found = replace(found, detector={"name": "a <b>"}, data={"name": "set", "split": "test"})
     paths = found.save(tmp_path / "new")
-    assert {"audit.json", "audit.csv", "audit.md"} <= set(paths)
+    assert {"audit.html", "audit.json", "audit.csv", "audit.md"} <= set(paths)
     record = json.loads(paths["audit.json"].read_text())
     assert unstamped(record) == json.loads(json.dumps(found.as_dict(), allow_nan=False))
     for run in record["runs"]:
@@ -246,8 +248,20 @@ def test_an_audit_is_saved_and_shown(plain, clips, small, tmp_path) -> None:
         assert 0 <= run["accuracy"] <= 1
     page = paths["audit.md"].read_text()
     assert "\n| best-iterate |" in page.split("| measurement |")[1]
+
+
+def test_a_notebook_shows_the_verdict_and_what_it_rests_on(plain, clips, small) -> None:
+    found = examine(plain, clips, eps=EPS, config=small, tests=["steps", "suite", "transfer"])
+    found = replace(found, detector={"name": "a <b>"})
     shown = found._repr_html_()
-    assert "best-iterate" in shown
+    assert shown.startswith("<table><caption>a &lt;b&gt;: broken</caption>")
+    s = found.standing
+    low, high = (f"{100 * end:.1f}" for end in s.worst_interval)
+    assert f"<td>{100 * s.worst:.1f} % ({low} to {high} % over 12 tracks)</td>" in shown
+    assert "<tr><td>not run</td><td>transfer</td></tr>" in shown
+    flagged = ", ".join(f.test for f in found.findings if f.verdict == "flag")
+    assert f"<tr><td>flagged</td><td>{flagged or 'none'}</td></tr>" in shown
+    assert shown.count("<tr>") <= 10
 
 
 def test_the_command_says_how_many_tracks_it_takes(pushpull) -> None:

@@ -127,6 +127,13 @@ def test_a_notebook_shows_each_face(detection):
     assert "<b>" not in text
     assert text.count("<tr>") == 3
     assert "0.00 to 1.00 s" in text
+    assert "&lt;b&gt;two&lt;/b&gt;: 2 of 2 faces speak</caption>" in text
+
+
+def test_a_notebook_shows_some_of_many_faces(detection):
+    text = replace(detection, tracks=detection.tracks * 15)._repr_html_()
+    assert text.count("<tr>") == 22
+    assert "<td>and 10 more</td>" in text
 
 
 def test_rttm_lines_have_ten_fields_and_come_by_time(detection):

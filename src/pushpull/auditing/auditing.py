@@ -18,7 +18,7 @@ from pushpull.attacks.threat import MODALITIES, per_modality
 from pushpull.auditing.clips import AuditClips, choose_clips
 from pushpull.auditing.findings import HALF, Finding, Standing, Verdict, judged
 from pushpull.auditing.registry import TESTS, examined
-from pushpull.auditing.report import write_report
+from pushpull.auditing.report import PAGES, write_report
 from pushpull.auditing.runs import AttackRuns
 from pushpull.auditing.settings import FULL, WHOLE_SUITES, AuditConfig, Claim
 from pushpull.auditing.thresholds import FOUND, QUERIES
@@ -27,7 +27,7 @@ from pushpull.errors import ConfigError, UnknownName
 from pushpull.metrics import bootstrap_draws
 from pushpull.models.detector import Detector
 from pushpull.models.weights import KNOWN, DetectorSource, resolve_detector
-from pushpull.report.tables import html_table
+from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import find, output_dir, temporary_folder
 from pushpull.runtime.kept import Store
 from pushpull.runtime.outputs import Origin, Outputs
@@ -35,9 +35,6 @@ from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces, workers_of
 
 __all__ = ["Audit", "audit", "examine"]
-
-SURE = ("audit.json", "audit.csv", "audit.md")
-"""Files that every audit writes, whatever else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,6 +91,7 @@ class Audit:
                 "reasons": list(self.verdict.reasons),
                 "sentence": self.verdict.sentence,
                 "advice": self.verdict.advice,
+                "why": list(self.verdict.why),
             },
             "standing": {**parts, "left": s.left},
             "tests": [finding.as_dict() for finding in self.findings],
@@ -108,7 +106,7 @@ class Audit:
         }
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Path]:
-        """Write audit.json, audit.csv, audit.md and pictures.
+        """Write audit.html, audit.json, audit.csv, audit.md and pictures with their numbers.
 
         Args:
             folder: Made if it is not there.
@@ -124,14 +122,30 @@ class Audit:
         said = {k: v for k, v in self.as_dict().items() if k not in ("cost", "runs")}
         origin = self.origin or Origin.of_result("audit", said)
         outputs = Outputs(folder=root, origin=origin, overwrite=overwrite)
-        outputs.check(SURE)
+        outputs.check(PAGES)
         with temporary_folder(root, prefix=".new-") as fresh:
             write_report(self.as_dict(), fresh)
             return outputs.take(fresh)
 
     def _repr_html_(self) -> str:
-        rows = [(f.test, f.verdict, f.explanation) for f in self.findings]
-        return html_table(self.verdict.sentence, ("test", "verdict", "what was found"), rows)
+        s, by = self.standing, {"flag": "", "not run": ""}
+        for verdict in by:
+            of = [f.test for f in self.findings if f.verdict == verdict]
+            by[verdict] = ", ".join(of) or "none"
+        low, high = s.worst_interval
+        rows = [
+            ("why", "; ".join(self.verdict.why)),
+            ("left, mAP", f"{percent(s.worst)} ({100 * low:.1f} to {percent(high)} over {s.over})"),
+            ("claimed, mAP", percent(s.claimed)),
+            ("clean, mAP", percent(s.clean)),
+            ("chance, mAP", percent(s.chance)),
+            ("budget", ", ".join(f"{name} {value:g}" for name, value in self.budget.items())),
+            ("flagged", by["flag"]),
+            ("not run", by["not run"]),
+            ("next", self.verdict.advice),
+        ]
+        title = f"{self.detector.get('name', 'detector')}: {self.verdict.word}"
+        return html_table(title, ("what", "found"), rows)
 
 
 def examine(
@@ -266,9 +280,10 @@ def audit(
 ) -> Audit:
     """Audit a detector on a split of a data set and write what was found into `out`.
 
-    Writes audit.json, audit.csv, audit.md and pictures, and below `stages` the result of each stage
-    as soon as it is there, so that a stopped audit goes on and a changed one repeats only what
-    depends on the change. Files of a changed one are replaced only with `overwrite`.
+    Writes audit.html, audit.json, audit.csv, audit.md and pictures with their numbers, and below
+    `stages` the result of each stage as soon as it is there, so that a stopped audit goes on and a
+    changed one repeats only what depends on the change. Files of a changed one are replaced only
+    with `overwrite`.
 
     Args:
         detector: Name, path, `FILE.py:FACTORY`, or a detector.
@@ -332,7 +347,7 @@ def audit(
             "config": config.as_dict(),
         },
     )
-    Outputs(folder=out, origin=origin, overwrite=overwrite).check(SURE)
+    Outputs(folder=out, origin=origin, overwrite=overwrite).check(PAGES)
     output_dir(out)
     # Named by their content, by which results of transfers are found again.
     others = {f"{d.card.name}-{d.card.sha256[:8]}": d for d in rivals}
@@ -448,9 +463,9 @@ def _standing(runs: AttackRuns, findings: Sequence[Finding]) -> Standing:
         strongest="none" if strongest is None else strongest.name,
         strongest_average_precision=runs.precision(clean if strongest is None else strongest.score),
         strongest_cost=(0, 0) if strongest is None else (strongest.forwards, strongest.backwards),
+        missing=tuple(_missing(runs, {f.test: f for f in findings})),
         interval_over=runs.clips.drawn,
         drawn=len(np.unique(runs.clips.group)),
-        missing=tuple(_missing(runs, {f.test: f for f in findings})),
     )
 
 

@@ -193,6 +193,7 @@ class Verdict:
         reasons: Tests that decided it.
         sentence: All of it in words, with the numbers.
         advice: What broke the detector or would, what that cost, and what to run next.
+        why: What decided, or what is missing, point by point.
 
     Examples:
         >>> from pushpull.auditing import Verdict
@@ -204,6 +205,7 @@ class Verdict:
     reasons: tuple[str, ...]
     sentence: str
     advice: str
+    why: tuple[str, ...] = ()
 
 
 def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
@@ -266,49 +268,45 @@ def judged(findings: Sequence[Finding], standing: Standing) -> Verdict:
     return Verdict(
         word=word,
         reasons=reasons,
-        sentence="; ".join([f"{word}: {why}", numbers, *remarks]),
+        sentence="; ".join([f"{word}: {'; '.join(why)}", numbers, *remarks]),
         advice=_advice(word, s),
+        why=why,
     )
 
 
-def _ruled(flagged: Mapping[str, tuple[str, ...]], s: Standing) -> tuple[str, tuple[str, ...], str]:
-    """Word, tests that decided it, and why."""
+def _ruled(
+    flagged: Mapping[str, tuple[str, ...]], s: Standing
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Word, tests that decided it, and why, point by point."""
     if flagged[MASKING]:
         tests = flagged[MASKING]
-        return (
-            "masked",
-            tests,
-            f"gradients mislead attacks, so what those leave says nothing ({', '.join(tests)})",
-        )
+        why = f"gradients mislead attacks, so what those leave says nothing ({', '.join(tests)})"
+        return "masked", tests, (why,)
     if s.beyond_half[1] < 0:
         share = f"{100 * max(s.left, 0):.0f} % of what the detector can do is left"
-        return "broken", flagged[EVALUATION], share
+        return "broken", flagged[EVALUATION], (share,)
     if flagged[EVALUATION]:
         tests = flagged[EVALUATION]
-        return "overstated", tests, f"its own evaluation is flagged ({', '.join(tests)})"
+        return "overstated", tests, (f"its own evaluation is flagged ({', '.join(tests)})",)
     gap = s.claimed - s.worst
     if gap > CLAIM_GAP and s.above[0] > 0:
         low, high = (f"{100 * end:.1f}" for end in s.above)
-        return (
-            "overstated",
-            (),
-            f"the claim is {100 * gap:.1f} mAP ({low} to {high}) above what is left",
-        )
+        why = f"the claim is {100 * gap:.1f} mAP ({low} to {high}) above what is left"
+        return "overstated", (), (why,)
     few = []
     if s.above[1] > CLAIM_GAP:
         few.append(f"the claim may be up to {100 * s.above[1]:.1f} mAP above what is left")
     if s.beyond_half[0] <= 0:
         few.append("whether half of what the detector can do is left is within chance")
     if few:
-        few[-1] += ": more tracks would tell"
+        few[-1] += f": more {s.interval_over} would tell"
     if few or s.missing:
-        return "inconclusive", (), "; ".join([*few, *s.missing])
-    return (
-        "holds",
-        (),
-        f"at this budget, against all that was tried; the claim is at most "
-        f"{100 * max(s.above[1], 0):.1f} mAP above what is left",
+        return "inconclusive", (), (*few, *s.missing)
+    why = (
+        "at this budget, against all that was tried; the claim is at most "
+        f"{100 * max(s.above[1], 0):.1f} mAP above what is left"
     )
+    return "holds", (), (why,)
 
 
 def _advice(word: str, s: Standing) -> str:

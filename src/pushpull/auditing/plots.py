@@ -1,15 +1,24 @@
-"""Pictures of an audit, as figures made of its record, to be saved or shown elsewhere."""
+"""Pictures of an audit's record, to be saved or shown elsewhere; in words and in rows too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FIGURES", "budget_sweep", "loss_landscape", "loss_swap", "step_sweep"]
+__all__ = [
+    "FIGURES",
+    "PICTURED",
+    "Pictured",
+    "budget_sweep",
+    "loss_landscape",
+    "loss_swap",
+    "step_sweep",
+]
 
 Record = Mapping[str, Any]
 
@@ -106,15 +115,11 @@ def loss_swap(record: Record) -> Figure | None:
         >>> record = {"tests": [{"test": "losses", "data": data}], "standing": {"chance": 0.45}}
         >>> loss_swap(record).savefig("losses.png")
     """
-    parts = [_data(record, name) for name in ("losses", "adaptive")]
-    bars: dict[str, float] = {}
-    for part in parts:
-        if part is not None:
-            bars |= zip(part["losses"], _percent(part["average_precision"]), strict=True)
+    bars = _swaps(record)
     if not bars:
         return None
     figure, axes = _axes()
-    axes.barh(list(bars), list(bars.values()))
+    axes.barh(list(bars), _percent(list(bars.values())))
     axes.axvline(100 * record["standing"]["chance"], ls=":", color="grey")
     axes.set(xlabel="mAP left, %", title="other objectives, equal cost", xlim=(0, 103))
     return figure
@@ -127,6 +132,144 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "landscape": loss_landscape,
 }
 """Pictures by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictured:
+    """What a picture shows, for those who do not see it and those who go on with its numbers.
+
+    Attributes:
+        caption: How it is read, in a sentence.
+        alt: Its numbers in words.
+        rows: Its numbers, below a header.
+
+    Examples:
+        >>> from pushpull.auditing.plots import PICTURED
+        >>> data = {"losses": ["all"], "average_precision": [0.6]}
+        >>> record = {"tests": [{"test": "losses", "data": data}]}
+        >>> PICTURED["losses"].alt(record)
+        'Bars of the mAP that attacks of equal cost leave: all 60.0 %.'
+        >>> list(PICTURED["losses"].rows(record))
+        [('objective', 'average_precision'), ('all', 0.6)]
+    """
+
+    caption: str
+    alt: Callable[[Record], str]
+    rows: Callable[[Record], Iterable[tuple[Any, ...]]]
+
+
+def _step_words(record: Record) -> str:
+    data = _known(record, "steps")
+    left = [row["average_precision"] for row in data["found"]]
+    names = [f"{n} steps" for n in data["steps"]]
+    return f"Curve of the mAP that PGD leaves: {_listed(names, left)}; {_levels(record)}."
+
+
+def _step_rows(record: Record) -> Iterator[tuple[Any, ...]]:
+    data = _known(record, "steps")
+    yield ("steps", "average_precision", "low", "high", "accuracy")
+    for n, row in zip(data["steps"], data["found"], strict=True):
+        yield (n, row["average_precision"], *row["interval"], row["accuracy"])
+
+
+def _budget_words(record: Record) -> str:
+    data = _known(record, "budgets")
+    names = [n if n == "range" else f"{n} budgets" for n in data["factors"]]
+    return (
+        f"Curves of what attacks with other budgets leave, mAP: "
+        f"{_listed(names, data['average_precision'])}; frames right: "
+        f"{_listed(names, data['accuracy'])}."
+    )
+
+
+def _budget_rows(record: Record) -> Iterator[tuple[Any, ...]]:
+    data = _known(record, "budgets")
+    yield ("budgets", "average_precision", "accuracy")
+    yield from zip(data["factors"], data["average_precision"], data["accuracy"], strict=True)
+
+
+def _swaps(record: Record) -> dict[str, float]:
+    """What each objective leaves, of both tests that try others."""
+    found: dict[str, float] = {}
+    for name in ("losses", "adaptive"):
+        data = _data(record, name)
+        if data is not None:
+            found |= zip(data["losses"], data["average_precision"], strict=True)
+    return found
+
+
+def _swap_words(record: Record) -> str:
+    swaps = _swaps(record)
+    return f"Bars of the mAP that attacks of equal cost leave: {_listed(swaps, swaps.values())}."
+
+
+def _swap_rows(record: Record) -> Iterator[tuple[Any, ...]]:
+    yield ("objective", "average_precision")
+    yield from _swaps(record).items()
+
+
+def _slice_words(record: Record) -> str:
+    loss = _known(record, "landscape")["loss"]
+    middle = len(loss) // 2
+    ahead, centre = loss[middle][-1], loss[middle][middle]
+    aside = (loss[0][middle] + loss[-1][middle]) / 2
+    return (
+        f"Heat map of the margin lost around the clips: to the edge of the budget it rises by "
+        f"{ahead - centre:.2f} log-odds along the gradient's signs and by {aside - centre:.2f} "
+        "along random ones."
+    )
+
+
+def _slice_rows(record: Record) -> Iterator[tuple[Any, ...]]:
+    loss = _known(record, "landscape")["loss"]
+    half = (len(loss) - 1) / 2
+    yield ("random_signs_budgets", "gradient_signs_budgets", "margin_lost_log_odds")
+    for i, row in enumerate(loss):
+        for j, value in enumerate(row):
+            yield (i / half - 1, j / half - 1, value)
+
+
+PICTURED: dict[str, Pictured] = {
+    "step-sweep": Pictured(
+        caption="Where more steps find more, the claim's attack was too weak.",
+        alt=_step_words,
+        rows=_step_rows,
+    ),
+    "budget-sweep": Pictured(
+        caption="A larger budget has to break more; the whole valid range leaves no more than "
+        "chance of an honest detector.",
+        alt=_budget_words,
+        rows=_budget_rows,
+    ),
+    "losses": Pictured(
+        caption="Where another objective finds more at equal cost, the claim's loss hides it.",
+        alt=_swap_words,
+        rows=_swap_rows,
+    ),
+    "landscape": Pictured(
+        caption="Smooth, and rising to the right: the gradient says where to go. A jagged slice is "
+        "a sign of masking.",
+        alt=_slice_words,
+        rows=_slice_rows,
+    ),
+}
+"""What each of `FIGURES` shows."""
+
+
+def _known(record: Record, test: str) -> Mapping[str, Any]:
+    data = _data(record, test)
+    if data is None:
+        raise KeyError(test)
+    return data
+
+
+def _listed(names: Iterable[str], shares: Iterable[float]) -> str:
+    return ", ".join(f"{n} {100 * share:.1f} %" for n, share in zip(names, shares, strict=True))
+
+
+def _levels(record: Record) -> str:
+    standing = record["standing"]
+    return f"clean {100 * standing['clean']:.1f} %, chance {100 * standing['chance']:.1f} %"
 
 
 def _data(record: Record, test: str) -> Mapping[str, Any] | None:

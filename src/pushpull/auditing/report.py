@@ -1,28 +1,26 @@
-"""An audit's record as files: JSON with everything, a table, a page to read, pictures."""
+"""An audit's record as files: JSON with everything, tables, pages to read, pictures."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushpull.auditing.plots import FIGURES
+from pushpull.auditing.page import audit_page, csv_text, figures_of, finding_rows
+from pushpull.auditing.plots import FIGURES, PICTURED
 from pushpull.report.tables import percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.records import write_json
 
 __all__ = ["audit_lines", "write_report"]
 
-RATES = ("accuracy", "average precision", "share", "share of right frames")
-"""What the name of a figure ends in that is a share, 0..1."""
-
-COLUMNS = ("test", "verdict", "sign", "figure", "value", "threshold", "reference")
+PAGES = ("audit.html", "audit.json", "audit.csv", "audit.md")
+"""Files that every audit writes, whatever else."""
 
 
 def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[str, Path]:
-    """Write audit.json, audit.csv, audit.md and the pictures that the record has data for.
+    """Write audit.html, audit.json, audit.csv, audit.md, and pictures with their numbers.
 
     Args:
         record: `Audit.as_dict()`.
@@ -44,21 +42,11 @@ def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[st
         >>> small = AuditConfig(draws=20, loss_steps=1, steps=(1, 2))
         >>> found = examine(pp.load("synthetic-a"), clips, config=small, tests=["randomness"])
         >>> sorted(write_report(found.as_dict(), Path()))
-        ['audit.csv', 'audit.json', 'audit.md']
+        ['audit.csv', 'audit.html', 'audit.json', 'audit.md']
     """
     folder = output_dir(Path(out))
     write_json(folder / "audit.json", record, kind="audit")
-    with (
-        written_whole(folder / "audit.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for finding in record["tests"]:
-            said = [finding[name] for name in ("test", "verdict", "sign")]
-            behind = [finding["threshold"], finding["reference"]]
-            for name, value in finding["figures"].items() or [("", "")]:
-                writer.writerow([*said, name, value, *behind])
+    _write_csv(folder / "audit.csv", finding_rows(record))
     drawn = []
     for name, draw in FIGURES.items():
         figure = draw(record)
@@ -66,10 +54,19 @@ def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[st
             continue
         with written_whole(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=110)
-        drawn.append(f"{name}.png")
+        _write_csv(folder / f"{name}.csv", PICTURED[name].rows(record))
+        drawn.append(name)
     with written_whole(folder / "audit.md") as temporary:
         temporary.write_text("\n".join(_page(record, drawn)) + "\n")
-    return {name: folder / name for name in ("audit.json", "audit.csv", "audit.md", *drawn)}
+    with written_whole(folder / "audit.html") as temporary:
+        temporary.write_text(audit_page(record), encoding="utf-8")
+    made = [f"{name}.{kind}" for name in drawn for kind in ("png", "csv")]
+    return {name: folder / name for name in (*PAGES, *made)}
+
+
+def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(csv_text(rows), encoding="utf-8", newline="")
 
 
 def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
@@ -128,7 +125,8 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
         for f in measures:
             yield _row([f["test"], _found(f), f["reference"]])
         yield ""
-    yield "| attack | kind | mAP % (95 % interval over tracks) | accuracy % | counts |"
+    over = standing["interval_over"]
+    yield f"| attack | kind | mAP % (95 % interval over {over}) | accuracy % | counts |"
     yield "|---|---|---|---|---|"
     for run in record["runs"]:
         low, high = (f"{100 * end:.1f}" for end in run["interval"])
@@ -137,7 +135,7 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
         yield _row([run["name"], run["kind"], f"{left} ({low} to {high})", accuracy, counts])
     yield ""
     for picture in pictures:
-        yield f"![{picture}]({picture})"
+        yield f"![{PICTURED[picture].alt(record)}]({picture}.png)"
     yield ""
     yield (
         f"{cost['forwards']:.0f} evaluations of all clips, {cost['backwards']:.0f} of them with "
@@ -152,12 +150,5 @@ def _row(cells: list[str]) -> str:
 
 def _found(finding: Mapping[str, Any]) -> str:
     """What a test found, with its figures."""
-    figures = "; ".join(f"{k}: {_figure(k, v)}" for k, v in finding["figures"].items())
+    figures = figures_of(finding)
     return f"{finding['explanation']} ({figures})" if figures else str(finding["explanation"])
-
-
-def _figure(name: str, value: float | None) -> str:
-    """A figure for people: rates, which its name ends in, in percent."""
-    if value is None:
-        return "none"
-    return percent(value) if name.endswith(RATES) else f"{value:.4g}"

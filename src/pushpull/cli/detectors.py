@@ -347,10 +347,10 @@ def audit(
 ) -> None:
     """Find out whether a claim of robustness is true, and why.
 
-    The verdict is masked, broken, overstated, holds or inconclusive. Writes audit.json,
-    audit.csv, audit.md and pictures. A stopped audit goes on where it was. --attack and --steps
-    are those of the claim. By default 40 tracks are used, 12 with --fast. --surrogate may be
-    given several times; two are chosen where none is.
+    The verdict is masked, broken, overstated, holds or inconclusive. Writes audit.html
+    to read, audit.json, audit.csv, audit.md and pictures. A stopped audit goes on where it was.
+    --attack and --steps are those of the claim. By default 40 tracks are used, 12 with --fast.
+    --surrogate may be given several times; two are chosen where none is.
     """
     from dataclasses import replace
 
@@ -381,7 +381,7 @@ def audit(
             address=ray_address,
             progress=report,
         )
-    lines = [*audit_lines(found.as_dict()), str(out / "audit.md")]
+    lines = [*audit_lines(found.as_dict()), str(out / "audit.html")]
     console.result(read_json(out / "audit.json", kind="audit"), kind="audit", lines=lines)
 
 

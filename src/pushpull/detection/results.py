@@ -47,6 +47,9 @@ __all__ = [
     "word_files",
 ]
 
+SHOWN = 20
+"""Faces that a notebook shows of a detection."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Detection:
@@ -260,9 +263,13 @@ class Detection:
                 percent(float(scored.speaking.mean())),
                 ", ".join(f"{turn.start_s:.2f} to {turn.end_s:.2f} s" for turn in scored.turns),
             )
-            for scored in self.tracks
+            for scored in self.tracks[:SHOWN]
         ]
-        return html_table(self.name, ("face", "seen", "speaking, of frames", "turns"), rows)
+        if len(self.tracks) > SHOWN:
+            rows.append((f"and {len(self.tracks) - SHOWN} more", "", "", ""))
+        speak = sum(bool(scored.turns) for scored in self.tracks)
+        title = f"{self.name}: {speak} of {len(self.tracks)} faces speak"
+        return html_table(title, ("face", "seen", "speaking, of frames", "turns"), rows)
 
 
 def output_files(name: str, *, video: str = "fast", parquet: bool = False) -> dict[str, str]:
