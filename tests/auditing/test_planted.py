@@ -9,6 +9,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.audit_detectors import EPS, PLANTED, Behind, Ripple, Stairs, people
+from torch import nn
 
 from pushpull.attacks import attack
 from pushpull.auditing import AuditClips, Claim, choose_clips, examine
@@ -17,6 +18,7 @@ from pushpull.data import Example, SynthConfig
 from pushpull.data.synth import synth_example
 from pushpull.losses import log_odds
 from pushpull.models import build
+from pushpull.models.detector import Detector
 from pushpull.models.weights import resolve_detector
 from pushpull.schema import Batch
 
@@ -147,6 +149,32 @@ def test_the_same_evaluation_run_to_its_end_is_not_flagged(plain, clips, small) 
     found = examine(plain, clips, eps=4, config=small, claim=claim, tests=names)
     verdicts = {f.test: f.verdict for f in found.findings}
     assert verdicts == dict.fromkeys(names, "pass") | {"best-iterate": "reported"}
+
+
+class Bare(nn.Module):
+    """A detector of which scores are all that is given."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, waveform, faces):
+        return self.detector(waveform, faces).logits
+
+
+def test_adversaries_are_planted_by_scores_where_there_are_no_embeddings(plain, clips, small):
+    config = replace(small, suite="suite-1")
+    said = {"eps": EPS, "config": config, "tests": ["unit-test"]}
+    bare = Detector.wrap(Bare(plain), name="bare")
+    found = examine(bare, clips, **said)
+    (finding,) = found.findings
+    assert finding.verdict == "pass"
+    assert finding.data["suite"] >= 0.99
+    assert not any("planted" in what for what in found.standing.missing)
+    # Where there is no gradient to follow, the claim's attack finds few of them.
+    layer, _ = PLANTED["rounding layer"]
+    blind = examine(Detector.wrap(Bare(layer(plain)), name="blind"), clips, **said)
+    assert blind.findings[0].verdict == "flag"
 
 
 def test_what_cannot_be_flagged_is_reported(plain, clips, small) -> None:

@@ -226,7 +226,7 @@ def unit_test(runs: AttackRuns) -> Outcome:
         keep=claim.perturb is None,
     )  # fmt: skip
     if not got["frames"]:
-        raise NotRun("a random change of the whole budget moves no embedding: nothing to plant")
+        raise NotRun("a random change of the whole budget moves nothing: nothing to plant")
     share, of_suite = got["found"] / got["frames"], None
     text = f"of {got['frames']} planted adversaries the claim's attack finds {100 * share:.1f} %"
     # What the suite finds is evidence for a claim that holds, which a fast one cannot show.
