@@ -31,6 +31,7 @@ PATIENCE_S = 0.5
 ROUTES = (
     *("GET /", "GET /static/app.js", "GET /api/about", "POST /api/uploads?name=talk.mp4"),
     *("POST /api/examples/two-people", "POST /api/jobs", "GET /api/jobs/1", "GET /api/files/1"),
+    *("GET /api/jobs", "GET /api/uploads", "POST /api/jobs/1/again", "POST /api/jobs/1/delete"),
     *("POST /api/jobs/1/cancel", "POST /api/forget", "GET /api/abx/sets", "POST /api/abx"),
     *("GET /api/abx/1/2/a.png", "POST /api/abx/1/answers", "GET /api/abx/1/csv", "POST /api/live"),
     *("POST /api/live/1", "POST /api/live/1/end", "GET /api/runs", "GET /api/runs/files/1"),
@@ -39,6 +40,8 @@ BODIES = (
     b"{" * 50_000,
     b"[" * 50_000,
     b'{"kind": NaN}',
+    b'{"kind": "attack", "upload": "1", "eps": ' + b"9" * 5000 + b"}",
+    b'{"trial": -1e999}',
     b"\x00\x00\x00\x20ftypisom",
     b"",
 )
@@ -50,7 +53,13 @@ ASKED: tuple[dict[str, Any], ...] = (
     {"detector": "synthetic-a"},
 )
 HEADERS = (
-    *(b"Cookie: pushpull=", b"Range: bytes=-1", b"Range: bytes=5-2,9-", b"Expect: 100-continue"),
+    *(
+        b"Cookie: pushpull=",
+        b"Range: bytes=-1",
+        b"Range: bytes=5-2,9-",
+        b"Range: bytes=" + b"9" * 5000 + b"-",
+        b"Expect: 100-continue",
+    ),
     *(b"Origin: http://example.org", b"Sec-Fetch-Site: cross-site", b"Content-Encoding: gzip"),
     *(b"X-Forwarded-For: 1.2.3.4", b"Upgrade: websocket", b"Transfer-Encoding: chunked"),
     *(b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Host: example.org"),
@@ -132,7 +141,19 @@ def request_of(rng: random.Random, server: Server) -> bytes:
     method, place = rng.choice(ROUTES).split(" ")
     if rng.random() < 0.3:
         place = place.replace(
-            "1", rng.choice(("..%2f..%2fetc%2fpasswd", "%00", "a" * 9000, "é", "-1"))
+            "1",
+            rng.choice(
+                (
+                    "..%2f..%2fetc%2fpasswd",
+                    "%00",
+                    "a" * 9000,
+                    "é",
+                    "-1",
+                    "9" * 5000,
+                    "1.0",
+                    "%d9%a3",
+                )
+            ),
         )
     if rng.random() < 0.1:
         method = rng.choice(("PUT", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "\x7f", "get"))

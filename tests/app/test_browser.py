@@ -14,6 +14,7 @@ import imageio_ffmpeg
 import pytest
 from playwright import sync_api as playwright
 from support.app_browser import CHROMIUM_FLAGS, chromium_path
+from support.app_server import Running
 
 WAIT_MS = 60_000
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
@@ -79,24 +80,24 @@ def test_a_clip_becomes_an_annotated_video_with_a_timeline(browser, server, real
         page = choose(view, real_clip)
         page.get_by_text(real_clip.name).wait_for()
         page.get_by_role("button", name="Who speaks?").click()
-        result = view.locator("#detect-result")
+        result = view.locator("#job-result")
         result.locator("video").wait_for()
-        assert plays(view, "#detect-result video")
+        assert plays(view, "#job-result video")
 
         curve = result.locator(".curve").first
         assert len(curve.locator(".line").get_attribute("points").split()) > 20
         box = curve.bounding_box()
-        view.evaluate("document.querySelector('#detect-result video').pause()")
+        view.evaluate("document.querySelector('#job-result video').pause()")
         curve.click(position={"x": box["width"] / 2, "y": 10})
         duration, now = view.evaluate(
             "(({duration, currentTime}) => [duration, currentTime])"
-            "(document.querySelector('#detect-result video'))"
+            "(document.querySelector('#job-result video'))"
         )
         assert now == pytest.approx(duration / 2, abs=0.15)
         curve.focus()
         view.keyboard.press("Home")
         view.wait_for_function(
-            "() => document.querySelector('#detect-result video').currentTime === 0"
+            "() => document.querySelector('#job-result video').currentTime === 0"
         )
 
         links = result.locator("a[download]")
@@ -126,13 +127,13 @@ def attack(view, path, steps, **chosen):
 def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, talking, tmp_path):
     with opened(browser, server, "attack") as view:
         attack(view, talking, 2)
-        result = view.locator("#attack-result")
+        result = view.locator("#job-result")
         result.locator("video").first.wait_for()
         curves = result.locator(".curve").first.locator(".line")
         assert curves.nth(0).get_attribute("points") != curves.nth(1).get_attribute("points")
 
         result.get_by_role("button", name="Play").click()
-        times = "[...document.querySelectorAll('#attack-result video')].map(v => v.currentTime)"
+        times = "[...document.querySelectorAll('#job-result video')].map(v => v.currentTime)"
         view.wait_for_function(f"() => Math.min(...{times}) > 0.3")
         result.get_by_role("button", name="Pause").or_(
             result.get_by_role("button", name="Play")
@@ -140,7 +141,7 @@ def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, 
         clean, adversarial, difference = view.evaluate(times)
         assert clean == pytest.approx(adversarial, abs=0.25)
         assert clean == pytest.approx(difference, abs=0.25)
-        pictures = "[...document.querySelectorAll('#attack-result img')]"
+        pictures = "[...document.querySelectorAll('#job-result img')]"
         view.wait_for_function(f"() => {pictures}.every(i => i.complete && i.naturalWidth > 100)")
         assert view.evaluate(f"{pictures}.length") == 3
 
@@ -191,21 +192,71 @@ def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, 
 def test_cancel_works_and_the_page_goes_on(browser, server, talking):
     with opened(browser, server, "attack") as view:
         page = attack(view, talking, 1000, modality="visual")
-        page.get_by_text("left in this step").wait_for()
-        page.get_by_role("button", name="Cancel").click()
-        page.get_by_text("Cancelled. Nothing was kept").wait_for()
+        job = view.locator("#page-jobs")
+        job.get_by_text("left in this step").wait_for()
+        job.get_by_role("button", name="Cancel").click()
+        job.get_by_text("Cancelled. Nothing was kept").wait_for()
+        assert view.locator(".problem:visible").count() == 0, "what was wanted is no error"
+        view.go_back()
         page.locator("input[name=steps]").fill("1")
         page.get_by_role("button", name="Attack", exact=True).click()
-        view.locator("#attack-result video").first.wait_for()
+        view.locator("#job-result video").first.wait_for()
+
+
+def test_a_reload_loses_nothing_and_the_list_leads_back(browser, server, talking):
+    with opened(browser, server, "attack") as view:
+        attack(view, talking, 1000, modality="visual")
+        job = view.locator("#page-jobs")
+        job.get_by_text("left in this step").wait_for()
+        address = view.url
+        assert re.search(r"#jobs/[\w-]+$", address)
+        view.reload()
+        job.get_by_text("left in this step").wait_for()
+        job.get_by_role("link", name="all your jobs").click()
+        row = view.get_by_role("region", name="Your jobs").get_by_role("listitem")
+        row.filter(has_text="running").wait_for()
+        assert row.get_by_role("link", name=talking.name).count() == 1
+        assert row.locator("time").get_attribute("datetime")
+        row.get_by_role("link").click()
+        assert view.url == address
+        job.get_by_role("button", name="Cancel").click()
+        job.get_by_text("Cancelled. Nothing was kept").wait_for()
+        job.get_by_role("link", name="all your jobs").click()
+        row.filter(has_text="cancelled").get_by_role("button", name="Delete").click()
+        row.wait_for(state="detached")
+        view.goto(address)
+        job.get_by_role("alert").filter(has_text="not there any more").wait_for()
+
+
+def test_a_page_follows_its_job_through_the_end_of_the_server(
+    browser, tmp_path, checkpoint, talking
+):
+    server = Running(tmp_path, checkpoint)
+    try:
+        with opened(browser, server, "attack") as view:
+            attack(view, talking, 1000, modality="visual")
+            job = view.locator("#page-jobs")
+            job.get_by_text("left in this step").wait_for()
+            server.kill()
+            job.get_by_text("The server does not answer").wait_for()
+            server = Running(tmp_path, checkpoint, port=server.port)
+            job.get_by_text("The server ended before this was done").wait_for()
+            job.get_by_role("button", name="Run again").click()
+            job.get_by_text("left in this step").wait_for()
+            job.get_by_role("button", name="Cancel").click()
+            job.get_by_text("Cancelled").wait_for()
+    finally:
+        server.stop()
 
 
 def test_a_killed_worker_is_shown_as_an_error(browser, server, talking):
     with opened(browser, server, "attack") as view:
-        page = attack(view, talking, 1000)
+        attack(view, talking, 1000)
+        page = view.locator("#page-jobs")
         page.get_by_text("left in this step").wait_for()
         os.kill(server.workers()[0], signal.SIGKILL)
         page.get_by_role("alert").filter(has_text="ended before it was done").wait_for()
-        assert page.get_by_role("button", name="Attack", exact=True).is_enabled()
+        assert page.get_by_role("button", name="Run again").is_enabled()
 
 
 def test_each_problem_says_what_to_do(browser, server, tmp_path):
@@ -238,7 +289,7 @@ def test_a_recording_of_the_camera_is_taken(browser, server):
         page.get_by_text("recording.webm").wait_for()
         # The fake camera shows a clock, no face.
         page.get_by_role("button", name="Who speaks?").click()
-        page.get_by_role("alert").filter(has_text="no face was found").wait_for()
+        view.get_by_role("alert").filter(has_text="no face was found").wait_for()
 
 
 def test_reports_open_and_run_no_script(browser, server):

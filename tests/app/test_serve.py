@@ -77,3 +77,32 @@ def test_bodies_that_are_refused_or_break_off_leave_no_traceback(tmp_path, check
     finally:
         running.stop()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_one_address_cannot_take_all_lines(tmp_path, checkpoint):
+    running = Running(tmp_path, checkpoint, "--lines", "4")
+    address = urlsplit(running.base)
+    place = address.hostname, address.port
+    head = (
+        f"POST /api/uploads?name=x.mp4 HTTP/1.1\r\nHost: {address.netloc}\r\nx-pushpull: 1\r\n"
+        "Content-Length: 9999\r\n\r\nx"
+    )
+    lines = []
+    try:
+        for _ in range(4):
+            lines.append(socket.create_connection(place, 30))
+            lines[-1].sendall(head.encode())
+        time.sleep(0.5)
+        # All of its lines are at work: one more is closed, and another address is answered.
+        with socket.create_connection(place, 30) as more:
+            assert more.recv(10) == b""
+        with socket.create_connection(place, 30, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(f"GET / HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+            assert other.recv(100).split(b" ")[1] == b"200"
+        lines.pop().close()
+        time.sleep(0.5)
+        assert status(place) == b"200"
+    finally:
+        for line in lines:
+            line.close()
+        running.stop()

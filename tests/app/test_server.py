@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import requests
+from support.app_server import Running
 from support.media_files import make_video
 
 from pushpull.media import VideoWriter
@@ -117,7 +120,7 @@ def test_names_are_shown_and_never_used_as_paths(server, client, talking, name, 
     assert video["name"] == shown
     new = files_below(server.folder) - before
     assert len(new) == 1
-    assert re.fullmatch(r"pushpull-app-\w+/visitor-[\w-]+/[\w-]+", next(iter(new)))
+    assert re.fullmatch(r"visitor-[\w-]+/[\w-]+", next(iter(new)))
     disposition = client.get(f"/api/files/{video['source']}?download").headers[
         "content-disposition"
     ]
@@ -127,8 +130,8 @@ def test_names_are_shown_and_never_used_as_paths(server, client, talking, name, 
 
 
 def files_below(folder):
-    root = folder / "tmp"
-    found = (p for p in root.rglob("*") if p.is_file() and p.name != ".lock")
+    root = folder / "results" / "visitors"
+    found = (p for p in root.glob("visitor-*/**/*") if p.is_file())
     return {str(p.relative_to(root)) for p in found}
 
 
@@ -171,8 +174,6 @@ def test_a_stated_length_is_not_trusted(server, client):
 
 
 def test_what_does_not_state_its_length_is_counted(tmp_path, checkpoint):
-    from support.app_server import Running
-
     server = Running(tmp_path, checkpoint, "--upload-mib", "1")
     try:
         client = server.client()
@@ -187,7 +188,6 @@ def test_what_does_not_state_its_length_is_counted(tmp_path, checkpoint):
         assert files_below(server.folder) == set()
     finally:
         assert server.stop() == 128 + signal.SIGTERM
-    assert list((tmp_path / "tmp").iterdir()) == [], "the temporary folder outlived the server"
 
 
 def test_nothing_of_one_visitor_is_there_for_another(server, client, talking):
@@ -348,3 +348,158 @@ def test_ten_visitors_at_once_are_all_served(server, talking):
         assert len(set(jobs)) == 10
         ended = list(pool.map(lambda v, j: v.until(j), visitors, jobs))
     assert [status["state"] for status in ended] == ["done"] * 10
+
+
+def test_a_killed_server_knows_its_visitors_and_their_jobs_when_it_starts_again(
+    tmp_path, checkpoint, talking
+):
+    server = Running(tmp_path, checkpoint)
+    try:
+        client, stranger = server.client(), server.client()
+        video = client.upload(talking.read_bytes()).json()
+        done = client.start(video)
+        before = client.until(done)
+        running = slow_attack(client, talking)[1]
+        waiting = client.start(video)
+        others = stranger.start(stranger.upload(talking.read_bytes()).json())
+        server.kill()
+
+        server = Running(tmp_path, checkpoint)
+        client.moved(server.base)
+        stranger.moved(server.base)
+        listed = client.get("/api/jobs").json()["jobs"]
+        assert [(job["id"], job["state"]) for job in listed] == [
+            (waiting, "interrupted"), (running, "interrupted"), (done, "done"),
+        ]  # fmt: skip
+        assert [(job["name"], job["again"]) for job in listed] == [
+            ("talk.mp4", True), ("talk.mp4", True), ("talk.mp4", False),
+        ]  # fmt: skip
+        after = client.get(f"/api/jobs/{done}").json()
+        assert after["result"] == before["result"]
+        for file in after["result"]["downloads"]:
+            assert client.get(f"/api/files/{file['file']}").status_code == 200
+        assert stranger.get(f"/api/jobs/{done}").status_code == 404
+        assert [job["id"] for job in stranger.get("/api/jobs").json()["jobs"]] == [others]
+        assert client.get(f"/api/jobs/{others}").status_code == 404
+        assert stranger.post(f"/api/jobs/{waiting}/again").status_code == 404
+
+        assert client.post(f"/api/jobs/{done}/again").status_code == 409
+        assert client.post(f"/api/jobs/{waiting}/again").json()["id"] == waiting
+        assert client.until(waiting)["state"] == "done"
+        # Stopped in peace, it knows as much.
+        assert server.stop() == 128 + signal.SIGTERM
+        server = Running(tmp_path, checkpoint)
+        client.moved(server.base)
+        assert client.get(f"/api/jobs/{waiting}").json()["state"] == "done"
+        # What the killed one had half done has gone.
+        visitor = tmp_path / "results" / "visitors"
+        own = {job.name for folder in visitor.glob("visitor-*") for job in folder.iterdir()}
+        assert len(own) == 3 + 2, "two videos and two results of one, a video of the other"
+    finally:
+        server.stop()
+
+
+def test_a_second_server_does_not_take_the_visitors_of_the_first(server, checkpoint):
+    line = [
+        sys.executable, "-m", "pushpull", "app", "--port", "0", "--detector", str(checkpoint),
+        "--out", str(server.folder / "results"),
+    ]  # fmt: skip
+    second = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert "another server keeps its visitors here; choose another --out" in second.stderr
+
+
+def test_what_a_visitor_left_is_removed_after_the_time_that_was_set(tmp_path, checkpoint, talking):
+    server = Running(tmp_path, checkpoint, "--keep-h", str(2 / 3600))
+    try:
+        client = server.client()
+        assert client.upload(talking.read_bytes()).status_code == 200
+        end = time.monotonic() + 30
+        while files_below(tmp_path):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert client.get("/api/uploads").json() == {"uploads": []}
+    finally:
+        server.stop()
+
+
+def test_a_job_ends_after_the_time_that_was_set(tmp_path, checkpoint, talking):
+    server = Running(tmp_path, checkpoint, "--job-minutes", "0.01")
+    try:
+        client = server.client()
+        status = client.until(client.start(client.upload(talking.read_bytes()).json()))
+        assert (status["state"], status["again"]) == ("failed", True)
+        assert "not done within 0.01 minutes" in status["error"]
+    finally:
+        server.stop()
+
+
+def test_limits_that_were_set_are_kept(tmp_path, checkpoint, talking):
+    server = Running(
+        tmp_path, checkpoint, "--jobs", "1", "--waiting", "1",
+        "--visitor-gib", "0.1", "--disk-gib", "0.15", "--upload-mib", "90", "--lines", "3",
+    )  # fmt: skip
+    try:
+        client, second, third = (server.client() for _ in range(3))
+        video, job = slow_attack(client, talking)
+        reply = client.post("/api/jobs", {"kind": "detect", "upload": video["id"]})
+        assert "1 of your jobs wait or run already" in reply.json()["error"]
+        waits = second.start(second.upload(talking.read_bytes()).json())
+        other = third.upload(talking.read_bytes()).json()
+        reply = third.post("/api/jobs", {"kind": "detect", "upload": other["id"]})
+        assert reply.status_code == 503
+        assert [row["id"] for row in third.get("/api/jobs").json()["jobs"]] == []
+        client.post(f"/api/jobs/{job}/cancel")
+        assert second.until(waits)["state"] == "done"
+
+        # Room that is promised to an upload is taken.
+        size = 80 * 2**20
+        host = urlsplit(server.base)
+        cookie = f"Cookie: pushpull={client.http.cookies['pushpull']}"
+        with socket.create_connection((host.hostname, host.port), timeout=20) as link:
+            link.sendall(
+                "\r\n".join([*head(server, f"Content-Length: {size}", cookie), "", ""]).encode()
+            )
+            link.sendall(b"x")
+            time.sleep(0.5)
+            stated = f"Content-Length: {size}"
+            status, reply = raw(server, head(server, stated, cookie, "Expect: 100-continue"))
+            assert (status, "more than 102 MiB together" in reply["error"]) == (413, True)
+            status, reply = raw(server, head(server, stated, "Expect: 100-continue"))
+            assert (status, "fill the room" in reply["error"]) == (507, True)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 5000, "-" + "9" * 400, "1e999", "-1e999", "NaN", "Infinity", "0." + "1" * 5000],
+    ids=["digits", "negative", "exponent", "minus", "nan", "infinity", "fraction"],
+)
+@pytest.mark.parametrize("place", ["/api/jobs", "/api/abx", "/api/abx/1/answers", "/api/live"])
+def test_numbers_of_a_request_are_bounded(client, place, number):
+    body = (
+        f'{{"kind": "attack", "trials": [{{"a": {number}}}], "eps": {number}, "trial": {number}}}'
+    )
+    reply = client.http.post(
+        client.base + place, data=body, headers={"x-pushpull": "1"}, timeout=20
+    )
+    if place.endswith("answers"):
+        assert reply.status_code == 404  # There is no such test.
+    else:
+        assert reply.status_code == 400
+        assert "no number that is expected here" in reply.json()["error"]
+
+
+def test_numbers_of_addresses_and_headers_are_bounded(client, talking):
+    long = "9" * 5000
+    video = client.upload(talking.read_bytes()).json()
+    job = client.start(video)
+    client.until(job)
+    assert client.get(f"/api/abx/1/{long}/a.png").status_code == 404
+    assert client.get(f"/api/files/{job}.{long}").status_code == 404
+    assert client.get(f"/api/files/{job}.٣").status_code == 404
+    for part in (f"bytes={long}-", f"bytes=0-{long}", f"bytes=-{long}"):
+        reply = client.get(f"/api/files/{job}.0", headers={"range": part})
+        assert reply.status_code in (200, 206, 400, 416), part
+    assert client.get(f"/api/files/{job}.0", headers={"range": "bytes=0-3"}).status_code == 206

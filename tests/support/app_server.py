@@ -33,6 +33,10 @@ class Client:
     def upload(self, content, name="talk.mp4"):
         return self.post("/api/uploads", params={"name": name}, data=content)
 
+    def moved(self, base):
+        """Ask another server, with the same cookies."""
+        self.base = base
+
     def start(self, video, **asked):
         reply = self.post("/api/jobs", {"kind": "detect", "upload": video["id"], **asked})
         assert reply.status_code == 200, reply.text
@@ -40,7 +44,7 @@ class Client:
 
     def until(self, job, *states):
         """Follow a job until it is in one of some states, or over."""
-        over = {"done", "failed", "cancelled", *states}
+        over = {"done", "failed", "cancelled", "interrupted", *states}
         end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             status = self.get(f"/api/jobs/{job}").json()
@@ -53,13 +57,14 @@ class Client:
 class Running:
     """A server process."""
 
-    def __init__(self, folder, checkpoint, *options):
+    def __init__(self, folder, checkpoint, *options, port=0):
         self.folder = folder
         for name in ("tmp", "runs", "results"):
             (folder / name).mkdir(exist_ok=True)
-        self.log = (folder / "log").open("w")
+        self.log = (folder / "log").open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pushpull", "app", "--port", "0", "--detector", str(checkpoint),
+            [sys.executable, "-m", "pushpull", "app", "--port", str(port),
+             "--detector", str(checkpoint),
              "--runs", str(folder / "runs"), "--out", str(folder / "results"),
              "--face-finder", "dlib", *options],
             stdout=subprocess.PIPE,
@@ -69,6 +74,7 @@ class Running:
         )  # fmt: skip
         self.base = self.process.stdout.readline().strip().rstrip("/")
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", self.base), (folder / "log").read_text()
+        self.port = int(self.base.rpartition(":")[2])
         end = time.monotonic() + WAIT_S
         while True:
             try:
@@ -89,6 +95,13 @@ class Running:
             pids += [int(p) for p in (task / "children").read_text().split()]
         spawned = {p for p in pids if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()}
         return sorted(spawned, key=lambda p: -int(Path(f"/proc/{p}/statm").read_text().split()[1]))
+
+    def kill(self):
+        """End it at once, as a machine that loses its power does."""
+        self.process.kill()
+        self.process.wait(20)
+        self.process.stdout.close()
+        self.log.close()
 
     def stop(self):
         self.process.terminate()

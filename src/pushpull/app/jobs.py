@@ -59,7 +59,7 @@ class State(str, Enum):
     Examples:
         >>> from pushpull.app.jobs import State
         >>> State("done") is State.done, [state.value for state in State]
-        (True, ['queued', 'running', 'done', 'failed', 'cancelled'])
+        (True, ['queued', 'running', 'done', 'failed', 'cancelled', 'interrupted'])
     """
 
     queued = "queued"
@@ -67,6 +67,8 @@ class State(str, Enum):
     done = "done"
     failed = "failed"
     cancelled = "cancelled"
+    interrupted = "interrupted"
+    """It waited or ran when the server ended."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,6 +79,8 @@ class Job:
         asked: What the task is given.
         folder: Its own folder, removed unless it is done; None if it has none.
         id: Made by the server.
+        owner: Key of the visitor whose it is, empty if it is nobody's.
+        begun_s: When it was asked for, seconds since 1970.
         state: Where it is.
         stage: What is being done.
         n_done: Steps of this stage that are done.
@@ -96,6 +100,8 @@ class Job:
     asked: Mapping[str, Any]
     folder: Path | None = None
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    owner: str = ""
+    begun_s: float = field(default_factory=time.time)
     state: State = State.queued
     stage: str = ""
     n_done: int = 0
@@ -111,6 +117,11 @@ class Job:
         if stage != self.stage:
             self.stage, self.stage_start_s = stage, time.monotonic()
         self.n_done, self.n_total = n_done, n_total
+
+    @property
+    def over(self) -> bool:
+        """Whether it neither waits nor runs."""
+        return self.state not in (State.queued, State.running)
 
     @property
     def left_s(self) -> float | None:
@@ -130,6 +141,7 @@ class Pool:
         waiting: Jobs that may wait.
         memory_bytes: Resident memory at which a process is killed (where /proc tells it).
         limit_s: Longest time of one job.
+        changed: Told of each job that is begun or over, in the thread that did it.
 
     Examples:
         >>> from pushpull.app.jobs import Job, Pool
@@ -147,10 +159,17 @@ class Pool:
     """
 
     def __init__(
-        self, task: Task, *, workers: int, waiting: int, memory_bytes: int, limit_s: float
+        self,
+        task: Task,
+        *,
+        workers: int,
+        waiting: int,
+        memory_bytes: int,
+        limit_s: float,
+        changed: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self.task, self.waiting = task, waiting
-        self.memory_bytes, self.limit_s = memory_bytes, limit_s
+        self.memory_bytes, self.limit_s, self.changed = memory_bytes, limit_s, changed
         self._queue: deque[Job] = deque()
         self._change = threading.Condition()
         self._closing = False
@@ -183,7 +202,7 @@ class Pool:
             job.cancelled = True
             if job in self._queue:
                 self._queue.remove(job)
-                finish(job, State.cancelled)
+                self._finish(job, State.cancelled)
 
     def ahead_of(self, job: Job) -> int:
         """How many jobs come first."""
@@ -196,11 +215,11 @@ class Pool:
         return [w.pid for w in self._workers.values() if w is not None and w.alive]
 
     def close(self) -> None:
-        """End all processes and whatever they are doing."""
+        """End all processes and whatever they are doing: it is interrupted."""
         with self._change:
             self._closing = True
             for job in self._queue:
-                finish(job, State.cancelled)
+                self._finish(job, State.interrupted)
             self._queue.clear()
             self._change.notify_all()
         for thread in self._threads:
@@ -216,7 +235,7 @@ class Pool:
             except Exception:
                 log.exception("a job could not be watched")
                 worker.kill()
-                finish(job, State.failed, UNEXPECTED)
+                self._finish(job, State.failed, UNEXPECTED)
         worker = self._workers[slot]
         if worker is not None:
             worker.kill()
@@ -230,7 +249,13 @@ class Pool:
             job = self._queue.popleft()
             job.state = State.running
             job.tell("start", 0, None)
-            return job
+        self.changed(job)
+        return job
+
+    def _finish(self, job: Job, state: State, message: str = "") -> None:
+        finish(job, state, message)
+        self.changed(job)
+        job.finished.set()
 
     def _watch(self, worker: Worker, job: Job) -> None:
         """Follow one job to its end."""
@@ -240,13 +265,13 @@ class Pool:
             said = worker.receive(POLL_S)
             if job.cancelled or self._closing:
                 worker.kill()
-                finish(job, State.cancelled)
+                self._finish(job, State.cancelled if job.cancelled else State.interrupted)
                 return
             if said is None:
                 ended = self._trouble(worker, time.monotonic() - start_s)
                 if ended is not None:
                     worker.kill()
-                    finish(job, State.failed, ended)
+                    self._finish(job, State.failed, ended)
                     return
                 continue
             kind, *rest = said
@@ -254,10 +279,10 @@ class Pool:
                 job.tell(*rest)
             elif kind == "done":
                 job.found = rest[0]
-                finish(job, State.done)
+                self._finish(job, State.done)
                 return
             else:
-                finish(job, State.failed, rest[0])
+                self._finish(job, State.failed, rest[0])
                 return
 
     def _trouble(self, worker: Worker, spent_s: float) -> str | None:
@@ -267,7 +292,7 @@ class Pool:
             return reason
         if spent_s > self.limit_s:
             return (
-                f"this was not done within {self.limit_s / 60:.0f} minutes; take a shorter clip or "
+                f"this was not done within {self.limit_s / 60:g} minutes; take a shorter clip or "
                 "fewer steps"
             )
         return None
@@ -281,7 +306,6 @@ def finish(job: Job, state: State, message: str = "") -> None:
         shutil.rmtree(job.folder, ignore_errors=True)
     job.message = message
     job.state = state
-    job.finished.set()
 
 
 class Worker:

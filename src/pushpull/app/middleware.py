@@ -16,6 +16,8 @@ from pushpull.app.sessions import Sessions
 __all__ = ["COOKIE", "Guard"]
 
 COOKIE = "pushpull"
+LASTS_S = 365 * 24 * 3600
+"""Of the cookie: what belongs to it is removed long before."""
 MARK = "x-pushpull"
 """Header of every request that changes something: a form of another site cannot set it."""
 
@@ -49,6 +51,7 @@ class Guard:
         >>> from starlette.datastructures import Headers
         >>> from pushpull.app.middleware import Guard
         >>> from pushpull.app.sessions import Sessions
+        >>> Path("visitors").mkdir()
         >>> guard = Guard(Starlette(), Sessions(Path("visitors"), keep_s=3600.0))
         >>> guard.refusal("GET", Headers({"host": "localhost:7860"})) is None
         True
@@ -67,7 +70,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         token = token_of(headers.get("cookie", ""))
-        session = self.sessions.of(token)
+        session, current = self.sessions.of(token)
         scope.setdefault("state", {})["session"] = session
 
         async def answer(message: Message) -> None:
@@ -75,10 +78,10 @@ class Guard:
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
-                if session.token != token:
+                if current != token:
                     out.append(
                         "set-cookie",
-                        f"{COOKIE}={session.token}; Path=/; HttpOnly; SameSite=Strict",
+                        f"{COOKIE}={current}; Path=/; Max-Age={LASTS_S}; HttpOnly; SameSite=Strict",
                     )
             await send(message)
 

@@ -50,7 +50,7 @@ def serve(config: AppConfig, opened: Callable[[str], None] = lambda url: None) -
         server = uvicorn.Server(
             uvicorn.Config(
                 hung_up(build_app(config)),
-                http=patient_protocol(),
+                http=patient_protocol(config.lines),
                 log_level="warning",
                 server_header=False,
                 proxy_headers=False,
@@ -62,21 +62,36 @@ def serve(config: AppConfig, opened: Callable[[str], None] = lambda url: None) -
         server.run(sockets=[listener])
 
 
-def patient_protocol() -> type[asyncio.Protocol]:
-    """How the server talks HTTP, with an end to its patience: silent lines keep nobody out."""
+def patient_protocol(most_of_one: int) -> type[asyncio.Protocol]:
+    """How the server talks HTTP, with an end to its patience: silent lines keep nobody out.
+
+    Args:
+        most_of_one: Lines of one address at a time.
+    """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Patient(H11Protocol):
         since_s = 0.0
+        address = ""
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self.since_s = self.loop.time()
             self.loop.call_later(SILENCE_S, self.look)
+            peer = transport.get_extra_info("peername")
+            self.address = str(peer[0]) if peer else ""
             # One that was just made has had no time to say anything.
-            others: list[Any] = [line for line in self.connections if line is not self]
-            silent = [line for line in others if line.is_silent and not line.transport.is_closing()]
-            if len(silent) > MOST_SILENT:
+            lines: list[Any] = list(self.connections)
+            others = [
+                line for line in lines if line is not self and not line.transport.is_closing()
+            ]
+            silent = [line for line in others if line.is_silent]
+            own = [line for line in others if line.address == self.address]
+            if len(own) >= most_of_one:
+                # None of its own that is silent: this one is too many.
+                dropped = [line for line in own if line.is_silent] or [self]
+                min(dropped, key=lambda line: line.since_s).transport.close()
+            elif len(silent) > MOST_SILENT:
                 min(silent, key=lambda line: line.since_s).transport.close()
 
         def data_received(self, data: bytes) -> None:

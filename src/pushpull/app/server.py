@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import random
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
@@ -68,6 +70,9 @@ LOOK_BYTES = 2 * 2**30
 CAMERA = {"permissions-policy": "camera=(self), microphone=(self), geolocation=()"}
 """For the page itself: nothing else that is served may ask for the camera."""
 BODY_BYTES = 16 * 1024
+NUMBER_LENGTH = 25
+"""Of a number of a request, as it is written: the longest that JavaScript writes."""
+VISITORS = "visitors"
 SWEEP_S = 30.0
 MOST_TESTS = 5
 
@@ -93,16 +98,20 @@ def build_app(config: AppConfig) -> Starlette:
             Route("/", server.page),
             Route("/static/{name}", server.static),
             Route("/api/about", server.about),
+            Route("/api/uploads", server.uploads),
             Route("/api/uploads", server.upload, methods=["POST"]),
             Route("/api/examples/{name}", server.example, methods=["POST"]),
+            Route("/api/jobs", server.jobs),
             Route("/api/jobs", server.start_job, methods=["POST"]),
             Route("/api/jobs/{id}", server.job),
+            Route("/api/jobs/{id}/again", server.again, methods=["POST"]),
+            Route("/api/jobs/{id}/delete", server.delete, methods=["POST"]),
             Route("/api/jobs/{id}/cancel", server.cancel, methods=["POST"]),
             Route("/api/files/{id}", server.file),
             Route("/api/forget", server.forget, methods=["POST"]),
             Route("/api/abx/sets", server.abx_sets),
             Route("/api/abx", server.abx_start, methods=["POST"]),
-            Route("/api/abx/{id}/{trial:int}/{place}.{suffix}", server.abx_clip),
+            Route("/api/abx/{id}/{trial}/{place}.{suffix}", server.abx_clip),
             Route("/api/abx/{id}/answers", server.abx_answer, methods=["POST"]),
             Route("/api/abx/{id}/csv", server.abx_csv),
             Route("/api/live", server.live_start, methods=["POST"]),
@@ -116,6 +125,7 @@ def build_app(config: AppConfig) -> Starlette:
             Refused: refused,
             PushPullError: refused,
             HTTPException: not_there,
+            sqlite3.Error: not_written,
             Exception: unexpected,
         },
         lifespan=server.lifespan,
@@ -133,6 +143,12 @@ async def not_there(request: Request, e: Exception) -> Response:
     """Wrong addresses and methods."""
     status = e.status_code if isinstance(e, HTTPException) else 404
     return JSONResponse({"error": "there is nothing here; go back to the start page"}, status)
+
+
+async def not_written(request: Request, e: Exception) -> Response:
+    """What cannot be kept is not begun."""
+    log.error("the app's base cannot be written: %s", e)
+    return JSONResponse({"error": "the server cannot write to its disk; try again later"}, 507)
 
 
 async def unexpected(request: Request, e: Exception) -> Response:
@@ -169,12 +185,29 @@ async def body_of(request: Request) -> dict[str, Any]:
     """
     content = await bytes_of(request, BODY_BYTES)
     try:
-        found = json.loads(content)
+        found = json.loads(content, parse_int=bounded, parse_float=bounded, parse_constant=bounded)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise Refused(400, "expected a JSON object")
     return found
+
+
+def bounded(text: str) -> int | float:
+    """A number of a request: finite, and no longer than anything that is asked for.
+
+    Raises:
+        Refused: If it is neither.
+    """
+    if len(text) <= NUMBER_LENGTH:
+        value = float(text)
+        if math.isfinite(value):
+            return int(text) if text.lstrip("-").isdigit() else value
+    raise Refused(
+        400,
+        f"{text[:20]} is no number that is expected here; expected at most {NUMBER_LENGTH} "
+        "digits, and a finite value",
+    )
 
 
 async def drained(stream: AsyncIterator[bytes]) -> None:
@@ -201,7 +234,7 @@ class Server:
 
     def __init__(self, config: AppConfig) -> None:
         self.config = config
-        self.root = WorkRoot()
+        self.root = WorkRoot(config.results / VISITORS)
         self.sessions = Sessions(self.root.path, config.keep_s)
         self.runs = Runs(config.runs)
         self.heavy = Pool(
@@ -210,6 +243,7 @@ class Server:
             waiting=config.waiting,
             memory_bytes=config.memory_bytes,
             limit_s=config.job_limit_s,
+            changed=self.changed,
         )
         self.light = Pool(
             tasks.look, workers=1, waiting=50, memory_bytes=LOOK_BYTES, limit_s=LOOK_S
@@ -243,14 +277,30 @@ class Server:
                 await asyncio.to_thread(live.ended.wait, 5)
             await asyncio.to_thread(self.heavy.close)
             await asyncio.to_thread(self.light.close)
+            await asyncio.to_thread(self.sessions.close)
             self.root.close()
 
     async def sweep(self) -> None:
         """Forget visitors that went away."""
         while True:
+            try:
+                for session in self.sessions.expired():
+                    await asyncio.to_thread(self.sessions.forget, session)
+                await asyncio.to_thread(self.sessions.note_seen)
+            except sqlite3.Error:
+                log.exception("the app's base cannot be written")
             await asyncio.sleep(min(SWEEP_S, self.config.keep_s))
-            for session in self.sessions.expired():
-                await asyncio.to_thread(self.sessions.forget, session)
+
+    def changed(self, job: Job) -> None:
+        """Write down what became of a job."""
+        session = self.sessions.owner_of(job)
+        if session is None:
+            return
+        try:
+            session.write_job(job)
+        except sqlite3.Error:
+            # It goes on; after the next start it is said to be interrupted.
+            log.exception("what became of a job cannot be written")
 
     # Pages
 
@@ -280,6 +330,7 @@ class Server:
                     "upload_bytes": config.upload_bytes,
                     "longest_s": config.longest_s,
                     "keep_s": config.keep_s,
+                    "jobs": config.jobs,
                 },
                 "runs": config.runs is not None,
             }
@@ -303,10 +354,18 @@ class Server:
         shown = shown_name(request.query_params.get("name", ""))
         path = session.new_path()
         stream = aiter(request.stream())
+        stated = request.headers.get("content-length", "")
+        # No number is taken before its length is looked at.
+        size = int(stated) if stated.isdigit() and len(stated) <= NUMBER_LENGTH else None
+        most = self.config.upload_bytes
+        reserved = most if size is None else min(size, most)
+        session.reserved_bytes += reserved
         try:
             try:
-                self.check_room(session, request.headers.get("content-length"))
-                n_bytes = await self.receive(stream, session, path)
+                if size is not None and size > most:
+                    raise Refused(413, self.too_large(size))
+                await self.check_room(session)
+                n_bytes = await self.receive(stream, path)
             except Refused:
                 # Who asks first whether to send hears the answer before anything is sent.
                 if "expect" not in request.headers:
@@ -316,6 +375,8 @@ class Server:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        finally:
+            session.reserved_bytes -= reserved
         return JSONResponse(upload)
 
     async def example(self, request: Request) -> Response:
@@ -324,22 +385,29 @@ class Server:
         if content is None:
             raise Refused(404, "there is no such example; reload the page")
         session = session_of(request)
+        await self.check_room(session, len(content))
         path = session.new_path()
         path.write_bytes(content)
         shown = f"{request.path_params['name']}.mp4"
         return JSONResponse(await self.accept(session, path, shown, len(content)))
 
-    def check_room(self, session: Session, stated: str | None) -> None:
-        """Refuse at once what says itself that it is too large."""
-        if stated is not None and stated.isdigit() and int(stated) > self.config.upload_bytes:
-            raise Refused(413, self.too_large(int(stated)))
-        if session.n_bytes + session.uploading_bytes > self.config.session_bytes:
+    async def check_room(self, session: Session, more_bytes: int = 0) -> None:
+        """Refuse what there is no room for.
+
+        Raises:
+            Refused: If the visitor, all visitors or the disk have too little left.
+        """
+        config = self.config
+        own = await asyncio.to_thread(lambda: session.n_bytes) + session.reserved_bytes
+        if own + more_bytes > config.session_bytes:
             raise Refused(
                 413,
-                f"your files take more than {mib(self.config.session_bytes)} together; delete them "
-                "with the button at the foot of the page",
+                f"your files take more than {mib(config.session_bytes)} together; delete some of "
+                "your jobs, or all with the button at the foot of the page",
             )
-        if shutil.disk_usage(self.root.path).free < 4 * self.config.upload_bytes:
+        if await asyncio.to_thread(lambda: self.sessions.n_bytes) + more_bytes > config.disk_bytes:
+            raise Refused(507, "visitors' files fill the room that they have; try again later")
+        if shutil.disk_usage(self.root.path).free < 4 * config.upload_bytes:
             raise Refused(507, "the server's disk is nearly full; try again later")
 
     def too_large(self, n_bytes: int | None = None) -> str:
@@ -350,7 +418,7 @@ class Server:
             "it, or make it smaller"
         )
 
-    async def receive(self, stream: AsyncIterator[bytes], session: Session, path: Path) -> int:
+    async def receive(self, stream: AsyncIterator[bytes], path: Path) -> int:
         """Write a body to a new file, as far as it is allowed to go."""
         n_bytes = 0
         try:
@@ -361,7 +429,6 @@ class Server:
                     except StopAsyncIteration:
                         break
                     n_bytes += len(part)
-                    session.uploading_bytes += len(part)
                     if n_bytes > self.config.upload_bytes:
                         raise Refused(413, self.too_large())
                     file.write(part)
@@ -369,8 +436,6 @@ class Server:
             raise Refused(408, "the upload stood still for too long; send it again") from e
         except ClientDisconnect as e:
             raise Refused(400, "the upload broke off; send it again") from e
-        finally:
-            session.uploading_bytes = max(0, session.uploading_bytes - n_bytes)
         if n_bytes == 0:
             raise Refused(400, f"this file is empty (0 bytes); {EXPECTED}")
         return n_bytes
@@ -397,9 +462,13 @@ class Server:
                 raise Refused(429, "all your videos are being worked on; wait for one to be done")
             session.drop_upload(free[0])
         upload = Upload(id=new_id(), path=path, shown=shown, about=about, n_bytes=n_bytes)
-        session.uploads[upload.id] = upload
-        source = session.offer(path, f"{file_stem(shown)}.mp4")
-        return {"id": upload.id, "name": shown, "source": source, **about}
+        session.keep_upload(upload)
+        return view_of(upload)
+
+    async def uploads(self, request: Request) -> Response:
+        """The videos of this visitor, the newest first."""
+        own = session_of(request).uploads.values()
+        return JSONResponse({"uploads": [view_of(upload) for upload in own][::-1]})
 
     async def looked(self, job: Job) -> dict[str, Any]:
         """Have a small task done and wait for it."""
@@ -424,12 +493,10 @@ class Server:
         upload = session.uploads.get(str(asked.get("upload")))
         if upload is None:
             raise Refused(404, "this video is not there any more; choose it again")
-        if len(session.unfinished) >= self.config.jobs:
-            raise Refused(
-                429, f"{self.config.jobs} of your jobs wait or run already; wait, or cancel one"
-            )
+        self.check_jobs(session)
         spec: dict[str, Any] = {
             "kind": asked.get("kind"),
+            "upload": upload.id,
             "path": str(upload.path),
             "shown": upload.shown,
             "stem": file_stem(upload.shown),
@@ -442,16 +509,65 @@ class Server:
             spec |= {"settings": attack_request(asked), "amplify": amplification(asked)}
         elif spec["kind"] != "detect":
             raise Refused(400, "expected a job of kind detect or attack")
-        folder = session.new_path()
-        job = Job(asked=spec | {"folder": str(folder)}, folder=folder)
-        self.heavy.submit(job)
-        session.jobs[job.id] = job
-        return JSONResponse(self.status(session, job))
+        await self.check_room(session)
+        while len(session.jobs) >= max(self.config.kept_jobs, self.config.jobs + 1):
+            oldest = next(job.id for job in session.jobs.values() if job.over)
+            await asyncio.to_thread(session.drop_job, oldest)
+        job = self.queued(session, Job(asked=spec))
+        return JSONResponse(self.status(job))
+
+    def queued(self, session: Session, job: Job) -> Job:
+        """Put a job of a visitor into the queue, and write that down first."""
+        job.folder, job.owner = session.new_path(), session.key
+        job.asked = {**job.asked, "folder": str(job.folder)}
+        earlier = session.jobs.get(job.id)
+        session.keep_job(job)
+        try:
+            self.heavy.submit(job)
+        except Busy:
+            if earlier is None:
+                session.drop_job(job.id)
+            else:
+                session.keep_job(earlier)
+            raise
+        return job
+
+    async def jobs(self, request: Request) -> Response:
+        """The jobs of this visitor, the newest first, without their results."""
+        own = session_of(request).jobs.values()
+        return JSONResponse({"jobs": [self.status(job, whole=False) for job in own][::-1]})
 
     async def job(self, request: Request) -> Response:
         """How far a job is, and when it is done what it found."""
-        session = session_of(request)
-        return JSONResponse(self.status(session, self.own_job(request)))
+        return JSONResponse(self.status(self.own_job(request)))
+
+    async def again(self, request: Request) -> Response:
+        """Run a job that came to nothing once more, under its own address."""
+        session, job = session_of(request), self.own_job(request)
+        if not can_run_again(session, job):
+            raise Refused(
+                409,
+                "this job cannot be run again: it is not over, it is done, or its video is gone",
+            )
+        self.check_jobs(session)
+        await self.check_room(session)
+        fresh = Job(asked=job.asked, id=job.id, begun_s=time.time())
+        return JSONResponse(self.status(self.queued(session, fresh)))
+
+    async def delete(self, request: Request) -> Response:
+        """Remove a job that is over, and all that it made."""
+        session, job = session_of(request), self.own_job(request)
+        if not job.over:
+            raise Refused(409, "this job is not over; cancel it first")
+        await asyncio.to_thread(session.drop_job, job.id)
+        return JSONResponse({"deleted": True})
+
+    def check_jobs(self, session: Session) -> None:
+        """Refuse a job of who has as many as may be."""
+        if len(session.unfinished) >= self.config.jobs:
+            raise Refused(
+                429, f"{self.config.jobs} of your jobs wait or run already; wait, or cancel one"
+            )
 
     async def cancel(self, request: Request) -> Response:
         """Stop a job."""
@@ -459,7 +575,7 @@ class Server:
         self.heavy.cancel(job)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.ended(job), 5)
-        return JSONResponse(self.status(session_of(request), job))
+        return JSONResponse(self.status(job))
 
     def own_job(self, request: Request) -> Job:
         """A job of this visitor."""
@@ -468,10 +584,14 @@ class Server:
             raise Refused(404, "this job is not there any more; start it again")
         return job
 
-    def status(self, session: Session, job: Job) -> dict[str, Any]:
-        """A job as its owner may see it."""
+    def status(self, job: Job, *, whole: bool = True) -> dict[str, Any]:
+        """A job as its owner may see it, with its result if it is whole."""
+        session = self.sessions.owner_of(job)
         found: dict[str, Any] = {
             "id": job.id,
+            "kind": job.asked["kind"],
+            "name": job.asked["shown"],
+            "begun_s": job.begun_s,
             "state": job.state.value,
             "stage": job.stage,
             "done": job.n_done,
@@ -479,16 +599,15 @@ class Server:
             "left_s": job.left_s,
             "ahead": self.heavy.ahead_of(job) if job.state is State.queued else 0,
             "error": job.message,
+            "again": session is not None and can_run_again(session, job),
         }
-        if job.state is State.done:
-            if "files" in job.found and isinstance(job.found["files"], list):
-                publish(session, job)
-            found["result"] = job.found
+        if job.state is State.done and whole:
+            found["result"] = result_of(job)
         return found
 
     async def file(self, request: Request) -> Response:
         """A file of this visitor, whole or in part."""
-        stored = session_of(request).files.get(request.path_params["id"])
+        stored = session_of(request).file(request.path_params["id"])
         if stored is None or stored.path.is_symlink() or not stored.path.is_file():
             raise Refused(404, "this file is not there any more; make it again")
         return FileResponse(
@@ -503,7 +622,7 @@ class Server:
     async def forget(self, request: Request) -> Response:
         """Remove all that this visitor left, and stop what it started."""
         session = session_of(request)
-        live = self.live.get(session.token)
+        live = self.live.get(session.key)
         if live is not None:
             live.close()
         for job in session.unfinished:
@@ -583,7 +702,10 @@ class Server:
         """Pictures or sound at a place of a question."""
         test = self.own_test(request)
         params = request.path_params
-        path = test.stimulus(params["trial"], params["place"], params["suffix"])
+        trial = params["trial"]
+        if not (trial.isascii() and trial.isdigit() and len(trial) <= 4):
+            raise ConfigError("there is no such clip in this test")
+        path = test.stimulus(int(trial), params["place"], params["suffix"])
         # Neither a time stamp nor a tag may tell that two clips are the same file.
         content = await asyncio.to_thread(path.read_bytes)
         return Response(content, media_type=TYPES[path.suffix])
@@ -634,20 +756,20 @@ class Server:
         detector = asked.get("detector", self.config.detector)
         if detector not in [row["name"] for row in await self.all_detectors()]:
             raise Refused(400, "there is no such detector here; reload the page")
-        self.live = {token: live for token, live in self.live.items() if not live.ended.is_set()}
-        earlier = self.live.get(session.token)
+        self.live = {key: live for key, live in self.live.items() if not live.ended.is_set()}
+        earlier = self.live.get(session.key)
         if earlier is not None:
             earlier.close()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.ended(earlier), 5)
-        if len([t for t in self.live if t != session.token]) >= self.config.live_sessions:
+        if len([key for key in self.live if key != session.key]) >= self.config.live_sessions:
             raise Refused(
                 503,
                 f"{len(self.live)} cameras are watched already, as many as may; try again later",
             )
         watch = Watch(detector=detector, face_finder=self.config.face_finder)
         live = LiveSession(watch, self.config.memory_bytes)
-        self.live[session.token] = live
+        self.live[session.key] = live
         live.start()
         return JSONResponse({"id": live.id})
 
@@ -665,7 +787,7 @@ class Server:
 
     def own_live(self, request: Request) -> LiveSession:
         """What this visitor has going on."""
-        live = self.live.get(session_of(request).token)
+        live = self.live.get(session_of(request).key)
         if live is None or live.id != request.path_params["id"]:
             raise Refused(404, "this has ended; start again")
         return live
@@ -703,20 +825,24 @@ class Server:
         )
 
 
-def publish(session: Session, job: Job) -> None:
-    """Give ids to the files of a result, in place of their names."""
-    if job.folder is None:
-        return
-    folder = job.folder / str(job.found.pop("below", ""))
-    stem = job.asked["stem"]
-    ids = {
-        name: session.offer(folder / name, name if name.startswith(stem) else f"{stem}-{name}")
-        for name in job.found["files"]
-    }
-    found = job.found
+def view_of(upload: Upload) -> dict[str, Any]:
+    """A video as its owner may see it."""
+    return {"id": upload.id, "name": upload.shown, "source": upload.id, **upload.about}
+
+
+def can_run_again(session: Session, job: Job) -> bool:
+    """Whether a job came to nothing and its video is still there."""
+    return job.over and job.state is not State.done and job.asked["upload"] in session.uploads
+
+
+def result_of(job: Job) -> dict[str, Any]:
+    """What a job found, with ids of its files in place of their names."""
+    found = dict(job.found)
+    ids = {name: f"{job.id}.{n}" for n, name in enumerate(found.pop("files"))}
+    found.pop("below", None)
     if "video" in found:
         found["video"] = ids[found["video"]]
     if "views" in found:
         found["views"] = {kind: ids[name] for kind, name in found["views"].items()}
     found["downloads"] = [{"name": name, "file": ids[name]} for name in found["downloads"]]
-    del found["files"]
+    return found

@@ -1,32 +1,35 @@
 """Visitors: each has a random token, a folder of its own, and sees nothing of the others.
 
-Everything lies under one temporary root, readable by its owner only. What a visitor asks for is
-looked up by ids that the server made; no path ever comes from outside.
+Everything lies under one folder, readable by its owner only, and is there again when the server is
+started again. What a visitor asks for is looked up by ids that the server made; no path ever comes
+from outside.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pushpull.app.jobs import Job, State
+from pushpull.app.jobs import Job, State, finish
+from pushpull.app.store import Known, Store
+from pushpull.app.uploads import file_stem
 from pushpull.errors import OutputError
-from pushpull.runtime.files import temporary_folder
 
 __all__ = ["Session", "Sessions", "StoredFile", "Upload", "WorkRoot"]
 
-PREFIX = "pushpull-app-"
 LOCK = ".lock"
+BASE = "app.sqlite"
+EMPTY_S = 3600.0
+"""Who left nothing and is not heard of for so long is nobody."""
 
 log = logging.getLogger(__name__)
 
@@ -87,59 +90,174 @@ class Session:
     """What one visitor has.
 
     Attributes:
-        token: Of its cookie.
+        key: Digest of the token of its cookie.
         folder: Its own.
+        store: Where what it has is written, so that it outlives the server.
         uploads: Its videos by id, oldest first.
         jobs: Its jobs by id, oldest first.
-        files: What it may fetch, by id.
-        tests: Its ABX tests by id.
-        seen_s: When it last asked for something, on the monotonic clock.
+        tests: Its ABX tests by id; these end with the server.
+        seen_s: When it last asked for something, seconds since 1970.
+        reserved_bytes: What uploads that are coming in may still take.
 
     Examples:
         >>> from pathlib import Path
+        >>> from pushpull.app.jobs import Job, State
         >>> from pushpull.app.sessions import Session
-        >>> session = Session(token="secret", folder=Path("visitor"))
-        >>> path = session.new_path()
-        >>> _ = path.write_bytes(b"1234")
-        >>> key = session.offer(path, "talk.csv")
-        >>> session.files[key].name, session.n_bytes
-        ('talk.csv', 4)
+        >>> from pushpull.app.store import Store
+        >>> session = Session(key="0f3a", folder=Path("visitor"), store=Store(Path("app.sqlite")))
+        >>> job = Job(asked={"kind": "detect", "stem": "talk"}, folder=session.new_path())
+        >>> job.folder.mkdir()
+        >>> _ = (job.folder / "talk.csv").write_bytes(b"1234")
+        >>> job.found, job.state = {"files": ["talk.csv"]}, State.done
+        >>> session.keep_job(job)
+        >>> session.file(f"{job.id}.0").name, session.file(f"{job.id}.1"), session.n_bytes
+        ('talk.csv', None, 4)
     """
 
-    token: str
+    key: str
     folder: Path
+    store: Store
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
-    files: dict[str, StoredFile] = field(default_factory=dict)
     tests: dict[str, Any] = field(default_factory=dict)
-    seen_s: float = field(default_factory=time.monotonic)
-    uploading_bytes: int = 0
+    seen_s: float = field(default_factory=time.time)
+    reserved_bytes: int = 0
 
     @property
     def unfinished(self) -> list[Job]:
         """Jobs that wait or run."""
-        return [j for j in self.jobs.values() if j.state in (State.queued, State.running)]
+        return [job for job in tuple(self.jobs.values()) if not job.over]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has nothing."""
+        return not (self.uploads or self.jobs or self.tests or self.reserved_bytes)
 
     def new_path(self) -> Path:
         """A name in its folder that nothing has yet."""
         self.folder.mkdir(exist_ok=True)
         return self.folder / new_id()
 
-    def offer(self, path: Path, name: str) -> str:
-        """Let a file be fetched; its id."""
-        key = new_id()
-        self.files[key] = StoredFile(path=path, name=name)
-        return key
+    def file(self, key: str) -> StoredFile | None:
+        """A video by its id, or a file of a result by the job's id and the file's place."""
+        upload = self.uploads.get(key)
+        if upload is not None:
+            return StoredFile(path=upload.path, name=f"{file_stem(upload.shown)}.mp4")
+        job_id, _, place = key.rpartition(".")
+        job = self.jobs.get(job_id)
+        if job is None or job.state is not State.done or job.folder is None:
+            return None
+        names = job.found["files"]
+        if not (place.isascii() and place.isdigit()) or len(place) > 4 or int(place) >= len(names):
+            return None
+        name, stem = names[int(place)], job.asked["stem"]
+        return StoredFile(
+            path=job.folder / job.found.get("below", "") / name,
+            name=name if name.startswith(stem) else f"{stem}-{name}",
+        )
+
+    def keep_upload(self, upload: Upload) -> None:
+        """Have a video."""
+        self.uploads[upload.id] = upload
+        self.seen_s = time.time()
+        value = {
+            "name": upload.path.name,
+            "shown": upload.shown,
+            "about": upload.about,
+            "n_bytes": upload.n_bytes,
+        }
+        self.store.put(self.key, self.folder.name, "upload", upload.id, value)
 
     def drop_upload(self, key: str) -> None:
         """Remove a video; results made of it stay."""
-        self.uploads.pop(key).path.unlink(missing_ok=True)
+        upload = self.uploads.pop(key)
+        self.store.drop(self.key, "upload", key)
+        upload.path.unlink(missing_ok=True)
+
+    def keep_job(self, job: Job) -> None:
+        """Have a job, as it now is."""
+        self.jobs[job.id] = job
+        self.write_job(job)
+
+    def write_job(self, job: Job) -> None:
+        """Write what a job is now where it outlives the server."""
+        value = {
+            # Places are named within the folder of the visitor, which may be moved.
+            "asked": {k: v for k, v in job.asked.items() if k not in ("path", "folder")},
+            "path": Path(job.asked["path"]).name if "path" in job.asked else None,
+            "folder": None if job.folder is None else job.folder.name,
+            "state": job.state.value,
+            "begun_s": job.begun_s,
+            "found": job.found,
+            "message": job.message,
+        }
+        self.store.put(self.key, self.folder.name, "job", job.id, value)
+
+    def drop_job(self, key: str) -> None:
+        """Remove a job that is over, and its result."""
+        job = self.jobs.pop(key)
+        self.store.drop(self.key, "job", key)
+        if job.folder is not None:
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def restore(self, kind: str, key: str, value: Mapping[str, Any]) -> None:
+        """Take what was written by a server that is gone.
+
+        Raises:
+            KeyError: If something is missing.
+            TypeError: If it is something else.
+            ValueError: If it is no value of its kind.
+        """
+        if kind == "upload":
+            path = self.inside(value["name"])
+            if path is None or not path.is_file():
+                raise ValueError("its file is gone")
+            self.uploads[key] = Upload(
+                id=key,
+                path=path,
+                shown=str(value["shown"]),
+                about=dict(value["about"]),
+                n_bytes=int(value["n_bytes"]),
+            )
+            return
+        path, folder = (self.inside(value[name]) for name in ("path", "folder"))
+        asked = dict(value["asked"])
+        asked |= {} if path is None else {"path": str(path)}
+        asked |= {} if folder is None else {"folder": str(folder)}
+        job = Job(
+            id=key,
+            owner=self.key,
+            asked=asked,
+            folder=folder,
+            state=State(value["state"]),
+            begun_s=float(value["begun_s"]),
+            found=dict(value["found"]),
+            message=str(value["message"]),
+        )
+        self.jobs[key] = job
+        if not job.over:
+            finish(job, State.interrupted)
+            self.write_job(job)
+        job.finished.set()
+
+    def inside(self, name: str | None) -> Path | None:
+        """A place in its folder."""
+        if name is None:
+            return None
+        if Path(name).name != name:
+            raise ValueError("leads out of the folder")
+        return self.folder / name
 
     @property
     def n_bytes(self) -> int:
         """What its files take."""
-        found = (p for p in self.folder.rglob("*") if p.is_file() and not p.is_symlink())
-        return sum(size_of(p) for p in found)
+        return bytes_below(self.folder)
+
+
+def bytes_below(folder: Path) -> int:
+    """What the files of a folder take."""
+    found = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    return sum(size_of(p) for p in found)
 
 
 def size_of(path: Path) -> int:
@@ -150,8 +268,16 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def digest(token: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
 class Sessions:
-    """All visitors.
+    """All visitors, those of a server before this one included.
+
+    Jobs that waited or ran when that was killed are said to be interrupted; whatever belongs to
+    nobody is removed.
 
     Args:
         root: Folder of their folders.
@@ -159,84 +285,164 @@ class Sessions:
 
     Examples:
         >>> from pathlib import Path
+        >>> from pushpull.app.jobs import Job
         >>> from pushpull.app.sessions import Sessions
-        >>> sessions = Sessions(Path("visitors"), keep_s=3600.0)
-        >>> session = sessions.of(None)  # a new visitor
-        >>> sessions.of(session.token) is session, sessions.expired()
+        >>> root = Path("visitors")
+        >>> root.mkdir()
+        >>> sessions = Sessions(root, keep_s=3600.0)
+        >>> session, token = sessions.of(None)  # a new visitor
+        >>> sessions.of(token) == (session, token), sessions.expired()
         (True, [])
+        >>> session.keep_job(Job(asked={"kind": "detect"}))
+        >>> sessions.close()
+        >>> session, same = Sessions(root, keep_s=3600.0).of(token)
+        >>> same == token, [job.state.value for job in session.jobs.values()]
+        (True, ['interrupted'])
     """
 
     def __init__(self, root: Path, keep_s: float) -> None:
         self.root, self.keep_s = root, keep_s
-        self._by_token: dict[str, Session] = {}
+        self.store = Store(root / BASE)
+        self._by_key: dict[str, Session] = {}
         self._lock = threading.Lock()
+        for known in self.store.visitors():
+            self._restore(known)
+        self._remove_strays()
 
-    def of(self, token: str | None) -> Session:
-        """The visitor with that token, or a new one."""
+    def of(self, token: str | None) -> tuple[Session, str]:
+        """The visitor with that token and the same token, or a new one and another."""
         with self._lock:
-            session = self._by_token.get(token or "")
-            if session is None:
-                fresh = secrets.token_urlsafe(32)
-                session = Session(token=fresh, folder=self.root / f"visitor-{new_id()}")
-                self._by_token[fresh] = session
-            session.seen_s = time.monotonic()
-            return session
+            session = None if token is None else self._by_key.get(digest(token))
+            if session is None or token is None:
+                token = secrets.token_urlsafe(32)
+                key = digest(token)
+                folder = self.root / f"visitor-{new_id()}"
+                session = self._by_key[key] = Session(key=key, folder=folder, store=self.store)
+            session.seen_s = time.time()
+            return session, token
+
+    def owner_of(self, job: Job) -> Session | None:
+        """Whose a job is, None if it is nobody's any more."""
+        with self._lock:
+            session = self._by_key.get(job.owner)
+        return session if session is not None and session.jobs.get(job.id) is job else None
 
     def forget(self, session: Session) -> None:
         """Remove a visitor and all that it left."""
         with self._lock:
-            self._by_token.pop(session.token, None)
+            self._by_key.pop(session.key, None)
+        self.store.forget(session.key)
         shutil.rmtree(session.folder, ignore_errors=True)
 
     def expired(self) -> list[Session]:
-        """Visitors that have not been heard of for long and whose jobs are over."""
-        limit_s = time.monotonic() - self.keep_s
+        """Visitors that have not been heard of for long, whose jobs and uploads are over."""
+        now_s = time.time()
         with self._lock:
-            old = [s for s in self._by_token.values() if s.seen_s < limit_s]
-        return [s for s in old if not s.unfinished]
+            every = list(self._by_key.values())
+        return [
+            s
+            for s in every
+            if s.seen_s < now_s - (min(EMPTY_S, self.keep_s) if s.is_empty else self.keep_s)
+            and not s.unfinished
+            and not s.reserved_bytes
+        ]
+
+    def note_seen(self) -> None:
+        """Write down when each was last heard of."""
+        with self._lock:
+            times_s = {s.key: s.seen_s for s in self._by_key.values() if not s.is_empty}
+        self.store.seen(times_s)
+
+    @property
+    def n_bytes(self) -> int:
+        """What the files of all take, and what is coming in may still take."""
+        with self._lock:
+            coming = sum(s.reserved_bytes for s in self._by_key.values())
+        return bytes_below(self.root) + coming
+
+    def close(self) -> None:
+        """Write down what is known; nothing is removed."""
+        self.note_seen()
+        self.store.close()
+
+    def _restore(self, known: Known) -> None:
+        session = Session(
+            key=known.key,
+            folder=self.root / known.folder,
+            store=self.store,
+            seen_s=min(known.seen_s, time.time()),
+        )
+        for kind, key, value in known.items:
+            try:
+                session.restore(kind, key, value)
+            except (KeyError, TypeError, ValueError, OverflowError) as e:
+                log.warning("a %s that was left cannot be used: %s", kind, e)
+                self.store.drop(known.key, kind, key)
+        self._by_key[known.key] = session
+
+    def _remove_strays(self) -> None:
+        """Remove what half an upload, an ABX test or a job left that is not there any more."""
+        wanted: set[Path] = set()
+        for session in self._by_key.values():
+            wanted |= {upload.path for upload in session.uploads.values()}
+            wanted |= {job.folder for job in session.jobs.values() if job.folder is not None}
+        for folder in self.root.glob("visitor-*"):
+            inside = [] if folder.is_symlink() or not folder.is_dir() else list(folder.iterdir())
+            for path in inside:
+                if path not in wanted:
+                    remove(path)
+            if not any(path in wanted for path in inside):
+                remove(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class WorkRoot:
-    """One temporary folder for all that a server keeps, removed when the server ends.
+    """The folder that a server keeps all in, its own as long as it runs.
 
-    What servers left that were killed is removed, too: a root whose lock nobody holds has no owner.
+    Args:
+        path: Made if it is not there; only its owner may look into it.
+
+    Raises:
+        OutputError: If it cannot be written, or another server has it.
 
     Examples:
+        >>> from pathlib import Path
         >>> from pushpull.app.sessions import WorkRoot
-        >>> root = WorkRoot()
-        >>> root.path.is_dir()
-        True
+        >>> root = WorkRoot(Path("visitors"))
+        >>> WorkRoot(Path("visitors"))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.OutputError: visitors: another server keeps its visitors here; choose
+        another --out
         >>> root.close()
-        >>> root.path.exists()
-        False
+        >>> WorkRoot(Path("visitors")).close()
     """
 
-    def __init__(self) -> None:
-        self._remove_orphans()
-        self._until_closed = ExitStack()
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
         try:
-            self.path = self._until_closed.enter_context(temporary_folder(prefix=PREFIX))
+            path.mkdir(mode=0o700, exist_ok=True)
+            path.chmod(0o700)
+            self._lock = (path / LOCK).open("w")
         except OSError as e:
             raise OutputError(
-                f"{tempfile.gettempdir()}: cannot write here ({e.strerror}); set TMPDIR to a "
-                "folder that can be written"
+                f"{path}: cannot write here ({e.strerror}); choose another --out"
             ) from e
-        self._lock = (self.path / LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            self._lock.close()
+            raise OutputError(
+                f"{path}: another server keeps its visitors here; choose another --out"
+            ) from e
 
     def close(self) -> None:
-        """Remove it."""
-        self._until_closed.close()
+        """Let another have it."""
         self._lock.close()
-
-    def _remove_orphans(self) -> None:
-        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            try:
-                if path.is_symlink() or path.stat().st_uid != os.getuid():
-                    continue
-                with (path / LOCK).open("r+") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-                    log.info("removed %s, left by a server that was killed", path)
-            except OSError:
-                continue

@@ -426,6 +426,15 @@ def web_app(
     memory_gib: Annotated[float, typer.Option(min=0.5, help="Memory of one job.")] = 4.0,
     upload_mib: Annotated[int, typer.Option(min=1, help="Largest upload.")] = 200,
     longest_s: Annotated[float, typer.Option(min=1, help="Longest video.")] = 60.0,
+    job_minutes: Annotated[float, typer.Option(min=0.01, help="Longest time of a job.")] = 60.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs of one visitor at a time.")] = 4,
+    waiting: Annotated[int, typer.Option(min=1, help="Jobs of all that may wait.")] = 20,
+    visitor_gib: Annotated[float, typer.Option(min=0.1, help="Disk of one visitor.")] = 2.0,
+    disk_gib: Annotated[float, typer.Option(min=0.1, help="Disk of all visitors.")] = 20.0,
+    keep_h: Annotated[
+        float, typer.Option(min=0, help="Hours after a visit until what was left is removed.")
+    ] = 24.0,
+    lines: Annotated[int, typer.Option(min=1, help="Connections of one address at a time.")] = 64,
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -449,6 +458,13 @@ def web_app(
         memory_bytes=int(memory_gib * 2**30),
         upload_bytes=upload_mib * 2**20,
         longest_s=longest_s,
+        job_limit_s=60 * job_minutes,
+        jobs=jobs,
+        waiting=waiting,
+        session_bytes=int(visitor_gib * 2**30),
+        disk_bytes=int(disk_gib * 2**30),
+        keep_s=3600 * keep_h,
+        lines=lines,
         face_finder=face_finder.value,
     )
     serve(config, opened=lambda url: console.result({"url": url}, kind="app", lines=[url]))

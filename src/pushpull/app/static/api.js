@@ -10,7 +10,9 @@ async function answered(response) {
   } catch {
     throw new Error(`The server gave an answer that cannot be read (status ${response.status}).`);
   }
-  if (!response.ok) throw new Error(body.error || `The server refused (status ${response.status}).`);
+  if (!response.ok) {
+    throw Object.assign(new Error(body.error || `The server refused (status ${response.status}).`), { status: response.status });
+  }
   return body;
 }
 

@@ -1,7 +1,7 @@
 import { about, fileUrl } from "./api.js";
 import { check, el, field, percent, select } from "./dom.js";
 import { downloadsCard, notes, detectorField } from "./detect.js";
-import { jobCard } from "./job.js";
+import { starter } from "./jobs.js";
 import { sourceCard } from "./source.js";
 import { follow, timeline } from "./timeline.js";
 
@@ -21,10 +21,9 @@ export function attackPage(page) {
   const hint = el("p", { class: "note" }, "Choose a video first.");
   const fields = el("div", { class: "fields" });
   const finer = el("div", { class: "fields" });
+  const said = el("div", {});
   const form = el("form", { class: "card" }, el("h2", {}, "Attack"), fields,
-    el("details", { class: "more" }, el("summary", {}, "More settings"), finer), el("div", { class: "row" }, start, hint));
-  const job = jobCard("Attacking");
-  const result = el("div", { id: "attack-result" });
+    el("details", { class: "more" }, el("summary", {}, "More settings"), finer), el("div", { class: "row" }, start, hint), said);
   const source = sourceCard((chosen) => {
     video = chosen;
     start.disabled = chosen === null;
@@ -50,28 +49,23 @@ export function attackPage(page) {
     });
     detectorField(fields);
   }).catch(() => {});
-  form.addEventListener("submit", async (e) => {
-    e.preventDefault();
-    start.disabled = true;
-    result.replaceChildren();
+  starter(form, start, said, () => {
     const of = form.elements;
-    const found = await job.run({
+    return {
       kind: "attack", upload: video.id, detector: of.detector?.value,
       attack: of.attack.value, modality: of.modality.value, objective: of.objective.value, target: of.target.value,
       norm: of.norm.value, space: of.space.value, eps: Number(of.eps.value), steps: Number(of.steps.value),
       amplify: Number(of.amplify.value), quantise: of.quantise.checked, survive: of.survive.checked,
-    });
-    start.disabled = video === null;
-    if (found) result.replaceChildren(...shown(found));
+    };
   });
   page.append(
     el("h1", {}, "Make the detector wrong"),
     el("p", { class: "lead" }, "Sound and faces are changed together, by less than a person notices."),
-    source, form, job.card, result,
+    source, form,
   );
 }
 
-function shown(found) {
+export function attackResult(found) {
   const { players, controls } = together(found);
   const lines = timeline(found.faces, found.duration_s, controls.seek);
   follow(players.clean, (t) => { lines.at(t); controls.at(t); });

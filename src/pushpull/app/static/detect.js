@@ -1,6 +1,6 @@
 import { about, downloadUrl, fileUrl } from "./api.js";
 import { el, field, select } from "./dom.js";
-import { jobCard } from "./job.js";
+import { jobsCard, starter } from "./jobs.js";
 import { sourceCard } from "./source.js";
 import { follow, timeline } from "./timeline.js";
 
@@ -24,31 +24,27 @@ export function detectPage(page) {
   const start = el("button", { type: "submit", disabled: true }, "Who speaks?");
   const hint = el("p", { class: "note" }, "Choose a video first.");
   const fields = el("div", { class: "fields" });
-  const form = el("form", { class: "card" }, fields, el("div", { class: "row" }, start, hint));
-  const job = jobCard("Detecting");
-  const result = el("div", { id: "detect-result" });
+  const said = el("div", {});
+  const form = el("form", { class: "card" }, fields, el("div", { class: "row" }, start, hint), said);
+  const jobs = jobsCard();
   const source = sourceCard((chosen) => {
     video = chosen;
     start.disabled = chosen === null;
     hint.hidden = chosen !== null;
   });
   detectorField(fields);
-  form.addEventListener("submit", async (e) => {
-    e.preventDefault();
-    start.disabled = true;
-    result.replaceChildren();
-    const found = await job.run({ kind: "detect", upload: video.id, detector: form.elements.detector?.value });
-    start.disabled = video === null;
-    if (found) result.replaceChildren(...shown(found));
-  });
+  starter(form, start, said, () => ({
+    kind: "detect", upload: video.id, detector: form.elements.detector?.value,
+  }));
   page.append(
     el("h1", {}, "Who is speaking?"),
     el("p", { class: "lead" }, "Every face gets a score for every frame: above the line it speaks and is heard."),
-    source, form, job.card, result,
+    source, form, jobs.card,
   );
+  return { shown: jobs.shown };
 }
 
-function shown(found) {
+export function detectResult(found) {
   const player = el("video", { controls: true, playsinline: true, src: fileUrl(found.video), "aria-label": "Annotated video" });
   const lines = timeline(found.faces, found.duration_s, (t) => { player.currentTime = t; });
   follow(player, lines.at);

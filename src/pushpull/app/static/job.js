@@ -1,7 +1,10 @@
-// A job from its start to its result: where it is in the queue, how far, how long still, cancel.
+// A job at its address, from the queue to its result: how far it is, how long still, cancel, again.
 
 import { get, post } from "./api.js";
+import { attackResult } from "./attack.js";
+import { detectResult } from "./detect.js";
 import { el, problem, seconds } from "./dom.js";
+import { KINDS, OVER, when } from "./jobs.js";
 
 const EVERY_MS = 400;
 const STAGES = {
@@ -16,73 +19,127 @@ const STAGES = {
   writing: "Writing files",
   "side by side": "Drawing both videos",
 };
-const OVER = ["done", "failed", "cancelled"];
+const RESULTS = { detect: detectResult, attack: attackResult };
+const ENDED = {
+  cancelled: "Cancelled. Nothing was kept.",
+  interrupted: "The server ended before this was done. Nothing was kept.",
+};
 
-export function jobCard(title) {
+export function jobPage(page) {
+  const title = el("h1", {}, "Job");
+  const about = el("p", { class: "lead" });
   const text = el("p", {});
-  const bar = el("progress", { max: 1, "aria-label": title });
-  const cancel = el("button", { type: "button", class: "quiet" }, "Cancel");
-  const live = el("div", { "aria-live": "polite" }, text);
-  const busy = el("div", {}, live, bar, el("p", {}, cancel));
+  const bar = el("progress", { max: 1, "aria-label": "Progress" });
+  const cancel = el("button", { type: "button", class: "quiet", onclick: () => act("cancel") }, "Cancel");
+  const again = el("button", { type: "button", onclick: () => act("again") }, "Run again");
   const said = el("div", {});
-  const card = el("div", { class: "card", hidden: true }, el("h2", {}, title), busy, said);
+  const live = el("div", { "aria-live": "polite" }, text);
+  const card = el("div", { class: "card", id: "job-progress" }, live, bar, said, el("div", { class: "row" }, cancel, again));
+  const result = el("div", { id: "job-result" });
   let wanted = null;
+  let acting = false;
+
+  function tell(words) {
+    if (text.textContent !== words) text.textContent = words;
+  }
 
   function show(job) {
+    title.textContent = job.name;
+    about.replaceChildren(`${KINDS[job.kind]}, asked for at ${when(job.begun_s)} · `, el("a", { href: "#detect" }, "all your jobs"));
+    document.title = `${job.name} · pushpull`;
+    const over = OVER.includes(job.state);
+    bar.hidden = over;
+    cancel.hidden = over;
+    again.hidden = !job.again;
+    card.hidden = job.state === "done";
+    if (acting) return;
+    if (over) {
+      tell(ENDED[job.state] ?? "");
+      if (job.state === "failed") said.replaceChildren(problem(job.error));
+      return;
+    }
     if (job.state === "queued") {
-      text.textContent = job.ahead === 0 ? "Next in the queue…"
-        : `Waiting: ${job.ahead} ${job.ahead === 1 ? "job comes" : "jobs come"} first.`;
+      tell(job.ahead === 0 ? "Next in the queue…" : `Waiting: ${job.ahead} ${job.ahead === 1 ? "job comes" : "jobs come"} first.`);
       bar.removeAttribute("value");
       return;
     }
     const left = job.left_s === null ? "" : `, about ${seconds(job.left_s)} left in this step`;
     const share = job.total ? ` ${Math.min(100, Math.round((100 * job.done) / job.total))} %` : "";
     const [stage, part] = job.stage.split(/(, part .*)/);
-    text.textContent = `${STAGES[stage] || stage[0].toUpperCase() + stage.slice(1)}${part || ""}${share}${left}`;
+    tell(`${STAGES[stage] || stage.slice(0, 1).toUpperCase() + stage.slice(1)}${part || ""}${share}${left}`);
     if (job.total) bar.value = Math.min(1, job.done / job.total);
     else bar.removeAttribute("value");
   }
 
-  function stop(message) {
-    busy.hidden = true;
-    said.replaceChildren(problem(message));
-  }
-
-  async function run(asked) {
-    card.hidden = false;
-    busy.hidden = false;
-    cancel.disabled = false;
+  async function act(what) {
+    const id = wanted;
+    acting = true;
+    cancel.disabled = true;
+    again.disabled = true;
     said.replaceChildren();
-    text.textContent = "Starting…";
-    bar.removeAttribute("value");
+    tell(what === "cancel" ? "Cancelling…" : "Starting…");
     try {
-      let job = await post("/api/jobs", asked);
-      wanted = job.id;
-      cancel.onclick = async () => {
-        cancel.disabled = true;
-        text.textContent = "Cancelling…";
-        try {
-          await post(`/api/jobs/${job.id}/cancel`);
-        } catch (error) {
-          stop(error.message);
-        }
-      };
-      while (!OVER.includes(job.state)) {
-        if (!cancel.disabled) show(job);
-        await new Promise((wake) => setTimeout(wake, EVERY_MS));
-        job = await get(`/api/jobs/${job.id}`);
-      }
-      if (wanted !== job.id) return null;
-      if (job.state === "done") {
-        card.hidden = true;
-        return job.result;
-      }
-      stop(job.state === "cancelled" ? "Cancelled. Nothing was kept; start again when you like." : job.error);
+      await post(`/api/jobs/${id}/${what}`);
     } catch (error) {
-      stop(error.message);
+      said.replaceChildren(problem(error.message));
     }
-    return null;
+    acting = false;
+    cancel.disabled = false;
+    again.disabled = false;
+    if (wanted === id) follow(id);
   }
 
-  return { card, run };
+  let turn = 0;
+  async function follow(id) {
+    turn += 1;
+    const mine = turn;
+    while (mine === turn) {
+      let job;
+      try {
+        job = await get(`/api/jobs/${id}`);
+      } catch (error) {
+        if (mine !== turn) return;
+        // A server that is started again has the job still.
+        if (error.status === undefined) {
+          tell(error.message);
+          await new Promise((wake) => { setTimeout(wake, 4 * EVERY_MS); });
+          continue;
+        }
+        for (const part of [bar, cancel, again]) part.hidden = true;
+        tell("");
+        said.replaceChildren(problem(error.message));
+        return;
+      }
+      if (mine !== turn) return;
+      show(job);
+      if (OVER.includes(job.state)) {
+        if (job.state === "done") result.replaceChildren(...RESULTS[job.kind](job.result, job));
+        return;
+      }
+      await new Promise((wake) => { setTimeout(wake, EVERY_MS); });
+    }
+  }
+
+  function shown(id) {
+    if (wanted === id && !card.hidden) return;
+    if (wanted === id && result.childElementCount) {
+      document.title = `${title.textContent} · pushpull`;
+      return;
+    }
+    wanted = id;
+    card.hidden = false;
+    title.textContent = "Job";
+    about.replaceChildren();
+    result.replaceChildren();
+    said.replaceChildren();
+    tell("");
+    follow(id);
+  }
+
+  window.addEventListener("hashchange", () => {
+    // Nobody looks: what goes on does so without being asked about.
+    if (!location.hash.startsWith("#jobs/")) { turn += 1; if (!result.childElementCount) wanted = null; }
+  });
+  page.append(title, about, card, result);
+  return { shown };
 }

@@ -48,7 +48,7 @@ export function reportsPage(page) {
           el("code", {}, "pushpull app --runs FOLDER"), " with the folder it was made in.")));
       return;
     }
-    list.replaceChildren(el("div", { class: "card" }, el("ul", { class: "runs" }, found.runs.map((run) => el("li", {},
+    list.replaceChildren(el("div", { class: "card" }, el("ul", { class: "list" }, found.runs.map((run) => el("li", {},
       el("div", {}, el("span", { class: "tag" }, KINDS[run.kind]), el("strong", {}, run.name), ` · ${run.when}`),
       el("div", { class: "row" }, Object.keys(run.files).map((name) =>
         el("button", { type: "button", class: "quiet", onclick: () => open(run, name) }, name))))))));
