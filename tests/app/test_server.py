@@ -503,3 +503,26 @@ def test_numbers_of_addresses_and_headers_are_bounded(client, talking):
         reply = client.get(f"/api/files/{job}.0", headers={"range": part})
         assert reply.status_code in (200, 206, 400, 416), part
     assert client.get(f"/api/files/{job}.0", headers={"range": "bytes=0-3"}).status_code == 206
+
+
+def test_turns_of_others_and_what_are_no_turns_are_refused(server, client, talking):
+    video = client.upload(talking.read_bytes()).json()
+    job = client.start(video, detector="synthetic-a")
+    found = client.until(job)["result"]
+    turns = client.post(f"/api/jobs/{job}/turns", {"threshold": 0.5}).json()["faces"]
+    assert turns == [face["turns"] for face in found["faces"]]
+    for threshold in (None, 0, 1, "0.5", True, 7):
+        assert client.post(f"/api/jobs/{job}/turns", {"threshold": threshold}).status_code == 400
+    whole = {"threshold": 0.5, "faces": [[[0.0, 0.5]]]}
+    place = f"/api/jobs/{job}/corrections"
+    for spoilt in ({"faces": [[[0, 1e9]]]}, {"faces": []}, {"threshold": -1}, {"faces": "all"}):
+        assert client.post(place, whole | spoilt).status_code == 400
+    for path in (place, f"/api/jobs/{job}/turns"):
+        assert server.client().post(path, whole).status_code == 404
+    for _ in range(2):
+        reply = client.post(place, whole).json()["result"]
+        assert reply["corrected"] == {"threshold": 0.5, "faces": [[[0.0, 0.5]]]}
+        assert [d["name"] for d in reply["downloads"]].count("talk.corrected.csv") == 1
+    assert reply["video"] == found["video"], "files keep their ids"
+    content = client.get(f"/api/files/{reply['downloads'][-1]['file']}").text
+    assert content.count("SPEAKING_AUDIBLE") == 13  # Of 25: those that begin before 0.5 s.

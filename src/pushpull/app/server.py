@@ -32,7 +32,16 @@ from pushpull.app.runs import Runs, tracks_of, when
 from pushpull.app.sessions import Session, Sessions, Upload, WorkRoot, new_id
 from pushpull.app.settings import AppConfig
 from pushpull.app.uploads import EXPECTED, file_stem, shown_name
-from pushpull.app.validation import CHOICES, STEPS, amplification, attack_request, whole_number
+from pushpull.app.validation import (
+    CHOICES,
+    STEPS,
+    USUAL,
+    amplification,
+    attack_request,
+    number,
+    turns_request,
+    whole_number,
+)
 from pushpull.errors import ConfigError, MediaError, PushPullError
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.version import __version__
@@ -70,6 +79,8 @@ LOOK_BYTES = 2 * 2**30
 CAMERA = {"permissions-policy": "camera=(self), microphone=(self), geolocation=()"}
 """For the page itself: nothing else that is served may ask for the camera."""
 BODY_BYTES = 16 * 1024
+CORRECTION_BYTES = 512 * 1024
+THRESHOLDS = (0.01, 0.99)
 NUMBER_LENGTH = 25
 """Of a number of a request, as it is written: the longest that JavaScript writes."""
 VISITORS = "visitors"
@@ -106,6 +117,8 @@ def build_app(config: AppConfig) -> Starlette:
             Route("/api/jobs/{id}", server.job),
             Route("/api/jobs/{id}/again", server.again, methods=["POST"]),
             Route("/api/jobs/{id}/delete", server.delete, methods=["POST"]),
+            Route("/api/jobs/{id}/turns", server.turns, methods=["POST"]),
+            Route("/api/jobs/{id}/corrections", server.correct, methods=["POST"]),
             Route("/api/jobs/{id}/cancel", server.cancel, methods=["POST"]),
             Route("/api/files/{id}", server.file),
             Route("/api/forget", server.forget, methods=["POST"]),
@@ -177,13 +190,13 @@ async def bytes_of(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def body_of(request: Request) -> dict[str, Any]:
+async def body_of(request: Request, most: int = BODY_BYTES) -> dict[str, Any]:
     """A small JSON object.
 
     Raises:
         Refused: If it is none, or too large.
     """
-    content = await bytes_of(request, BODY_BYTES)
+    content = await bytes_of(request, most)
     try:
         found = json.loads(content, parse_int=bounded, parse_float=bounded, parse_constant=bounded)
     except (ValueError, RecursionError):
@@ -325,6 +338,7 @@ class Server:
                 "detectors": await self.all_detectors(),
                 "choices": CHOICES,
                 "steps": STEPS,
+                "usual": USUAL,
                 "examples": EXAMPLES,
                 "limits": {
                     "upload_bytes": config.upload_bytes,
@@ -561,6 +575,52 @@ class Server:
             raise Refused(409, "this job is not over; cancel it first")
         await asyncio.to_thread(session.drop_job, job.id)
         return JSONResponse({"deleted": True})
+
+    async def turns(self, request: Request) -> Response:
+        """The turns of a detection at another threshold."""
+        job = self.own_detection(request)
+        threshold = number(await body_of(request), "threshold", *THRESHOLDS)
+        faces = [{key: face[key] for key in ("times_s", "scores")} for face in job.found["faces"]]
+        asked = {"kind": "turns", "threshold": threshold, "faces": faces}
+        return JSONResponse(await self.looked(Job(asked=asked)))
+
+    async def correct(self, request: Request) -> Response:
+        """Keep turns that somebody corrected, and write them as labels."""
+        session, job = session_of(request), self.own_detection(request)
+        asked = await body_of(request, CORRECTION_BYTES)
+        threshold = number(asked, "threshold", *THRESHOLDS)
+        faces = job.found["faces"]
+        turns = turns_request(asked, faces=len(faces), duration_s=job.found["duration_s"])
+        stem, folder = job.asked["stem"], Path(job.asked["folder"])
+        name = f"{stem}.corrected.csv"
+        await self.looked(
+            Job(
+                asked={
+                    "kind": "labels",
+                    "labels": str(folder / f"{stem}.labels.csv"),
+                    "out": str(folder / name),
+                    "turns": {
+                        f"{stem}:{face['id']}": own for face, own in zip(faces, turns, strict=True)
+                    },
+                }
+            )
+        )
+        known = [n for n in job.found["downloads"] if n != name]
+        job.found = {
+            **job.found,
+            "corrected": {"threshold": threshold, "faces": turns},
+            "downloads": [*known, name],
+            "files": [*(n for n in job.found["files"] if n != name), name],
+        }
+        session.write_job(job)
+        return JSONResponse(self.status(job))
+
+    def own_detection(self, request: Request) -> Job:
+        """A detection of this visitor that is done."""
+        job = self.own_job(request)
+        if job.state is not State.done or job.asked["kind"] != "detect":
+            raise Refused(409, "this is no detection that is done")
+        return job
 
     def check_jobs(self, session: Session) -> None:
         """Refuse a job of who has as many as may be."""

@@ -49,7 +49,7 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
 
 
 def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
-    """Small tasks: probe a stranger's video, prepare clips for ABX, list detectors.
+    """Small tasks: probe a stranger's video, turns and labels, clips for ABX, known detectors.
 
     Examples:
         >>> from pushpull.app.tasks import look
@@ -59,6 +59,10 @@ def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     """
     if asked["kind"] == "detectors":
         return {"detectors": detectors_here(asked["detector"])}
+    if asked["kind"] in ("turns", "labels"):
+        from pushpull.app.corrections import turns_at, write_labels
+
+        return {"turns": turns_at, "labels": write_labels}[asked["kind"]](asked, report)
     if asked["kind"] == "probe":
         from pushpull.app.uploads import look_at
 

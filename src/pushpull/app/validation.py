@@ -7,7 +7,16 @@ from typing import Any
 
 from pushpull.errors import ConfigError, UnknownName
 
-__all__ = ["CHOICES", "STEPS", "attack_request", "one_of", "whole_number"]
+__all__ = [
+    "CHOICES",
+    "STEPS",
+    "USUAL",
+    "attack_request",
+    "number",
+    "one_of",
+    "turns_request",
+    "whole_number",
+]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "attack": (
@@ -23,16 +32,20 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """The first of each is the default."""
 
 STEPS = {
-    "pgd": 10, "bim": 10, "mim": 10, "smoothed": 10, "apgd": 20, "vmi-di": 10, "square": 200,
+    "pgd": 5, "bim": 5, "mim": 5, "smoothed": 25, "apgd": 100, "vmi-di": 10, "square": 5000,
     "noise": 1, "fgsm": None, "suite": None, "suite-fast": None,
 }  # fmt: skip
-"""Default steps of each attack; fgsm has one, and suites have their own: they take no number."""
+"""Default steps of each attack, those of the command line; fgsm and suites take no number."""
+
+USUAL = {"eps": 5.0, "amplify": 50.0}
+"""Default numbers of the form."""
 
 SUITES = ("suite", "suite-fast")
 
-MOST_STEPS = 1000
+MOST_STEPS = 10_000
 EPS = (0.01, 100.0)
 AMPLIFY = (1.0, 255.0)
+MOST_TURNS = 2000
 
 
 def attack_request(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,6 +85,45 @@ def amplification(asked: Mapping[str, Any]) -> float:
     return number(asked, "amplify", *AMPLIFY)
 
 
+def turns_request(
+    asked: Mapping[str, Any], *, faces: int, duration_s: float
+) -> list[list[list[float]]]:
+    """Turns of each face as somebody corrected them, in order; those that touch become one.
+
+    Raises:
+        ConfigError: If they are no turns of so many faces in so long a video.
+
+    Examples:
+        >>> from pushpull.app.validation import turns_request
+        >>> turns_request({"faces": [[[2, 3], [0.5, 1], [1, 1.5]]]}, faces=1, duration_s=4.0)
+        [[[0.5, 1.5], [2.0, 3.0]]]
+    """
+    found = asked.get("faces")
+    if not isinstance(found, list) or len(found) != faces:
+        raise ConfigError(f"expected turns of {faces} faces")
+    every: list[list[list[float]]] = []
+    for turns in found:
+        if not isinstance(turns, list) or len(turns) > MOST_TURNS:
+            raise ConfigError(f"expected at most {MOST_TURNS} turns of a face")
+        own: list[list[float]] = []
+        for turn in turns:
+            if not isinstance(turn, list) or len(turn) != 2:
+                raise ConfigError("a turn is no pair of a start and an end in seconds")
+            named = {"start": turn[0], "end": turn[1]}
+            start_s, end_s = (number(named, name, 0, duration_s + 1) for name in named)
+            if not start_s < end_s:
+                raise ConfigError(f"a turn starts at {start_s:g} s and ends at {end_s:g} s")
+            own.append([start_s, end_s])
+        joined: list[list[float]] = []
+        for start_s, end_s in sorted(own):
+            if joined and start_s <= joined[-1][1]:
+                joined[-1][1] = max(joined[-1][1], end_s)
+            else:
+                joined.append([start_s, end_s])
+        every.append(joined)
+    return every
+
+
 def one_of(asked: Mapping[str, Any], name: str) -> str:
     """A choice by name; the first if it is not asked for.
 
@@ -88,7 +140,13 @@ def one_of(asked: Mapping[str, Any], name: str) -> str:
 
 
 def number(asked: Mapping[str, Any], name: str, low: float, high: float) -> float:
-    """A number in a range."""
+    """A number in a range.
+
+    Examples:
+        >>> from pushpull.app.validation import number
+        >>> number({"threshold": 0.7}, "threshold", 0.01, 0.99)
+        0.7
+    """
     value = asked.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ConfigError(

@@ -27,7 +27,8 @@ export function problem(message) {
 export function seconds(value) {
   if (value === null || value === undefined) return "";
   if (value < 90) return `${Math.max(1, Math.round(value))} s`;
-  return `${Math.round(value / 60)} min`;
+  if (value < 5400) return `${Math.round(value / 60)} min`;
+  return `${Math.round(value / 3600)} hours`;
 }
 
 export function percent(share) {

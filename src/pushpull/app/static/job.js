@@ -1,8 +1,8 @@
 // A job at its address, from the queue to its result: how far it is, how long still, cancel, again.
 
 import { get, post } from "./api.js";
-import { attackResult } from "./attack.js";
-import { detectResult } from "./detect.js";
+import { attackResult } from "./attack-result.js";
+import { detectResult } from "./detect-result.js";
 import { el, problem, seconds } from "./dom.js";
 import { KINDS, OVER, when } from "./jobs.js";
 
@@ -140,6 +140,6 @@ export function jobPage(page) {
     // Nobody looks: what goes on does so without being asked about.
     if (!location.hash.startsWith("#jobs/")) { turn += 1; if (!result.childElementCount) wanted = null; }
   });
-  page.append(title, about, card, result);
+  page.append(el("div", { class: "heading" }, title, about), card, result);
   return { shown };
 }

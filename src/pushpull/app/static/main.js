@@ -24,6 +24,7 @@ function show() {
   }
   for (const media of document.querySelectorAll("section[hidden] video")) media.pause();
   if (!opened.has(name)) opened.set(name, PAGES[name](document.getElementById(`page-${name}`)) || {});
+  document.getElementById("main").classList.toggle("wide", name === "jobs");
   document.title = `${name === "abx" ? "ABX" : name[0].toUpperCase() + name.slice(1)} · pushpull`;
   opened.get(name).shown?.(part);
 }

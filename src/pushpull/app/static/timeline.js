@@ -1,17 +1,21 @@
-// Scores of each face over time: a curve, speaking spans, a cursor; click or arrow keys seek.
+// Scores of each face over time: curves, turns, thresholds, a playhead; click or arrow keys seek.
 
 import { el, svg } from "./dom.js";
 
 const WIDTH = 1000;
 const HEIGHT = 100;
 const STEP_S = 0.2;
+const GRIP_PX = 7;
 
-export function timeline(faces, duration, seek) {
-  const cursors = [];
+// `limit`, where there is one: { score, moved(score) }, a line that can be dragged.
+export function timeline(faces, duration, seek, limit = null) {
+  const charts = [];
   const most = Math.max(1, ...faces.flatMap((f) => [...f.scores, ...(f.adversarial_scores || [])].map(Math.abs)));
   const x = (t) => (WIDTH * t) / duration;
-  const y = (score) => HEIGHT / 2 - (score / most) * (HEIGHT / 2 - 6);
+  const y = (score) => HEIGHT / 2 - (Math.max(-most, Math.min(most, score)) / most) * (HEIGHT / 2 - 6);
+  const scoreAt = (part) => ((0.5 - part) * HEIGHT * most) / (HEIGHT / 2 - 6);
   let now = 0;
+  let border = limit ? limit.score : 0;
 
   const line = (face, scores, kind) => svg("polyline", {
     class: `line ${kind}`,
@@ -19,7 +23,9 @@ export function timeline(faces, duration, seek) {
   });
 
   const rows = faces.map((face) => {
-    const cursor = svg("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: HEIGHT });
+    const playhead = svg("line", { class: "now", x1: 0, x2: 0, y1: 0, y2: HEIGHT });
+    const turns = svg("g", {});
+    const threshold = svg("line", { class: limit ? "limit" : "zero", x1: 0, x2: WIDTH });
     const chart = svg(
       "svg",
       {
@@ -27,18 +33,34 @@ export function timeline(faces, duration, seek) {
         tabindex: 0, "aria-label": `Time, over the score of face ${face.id}`,
         "aria-valuemin": 0, "aria-valuemax": duration.toFixed(2), "aria-valuenow": 0,
       },
-      svg("line", { class: "zero", x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
-      face.turns.map(([start, end]) =>
-        svg("rect", { class: "turn", x: x(start), y: 0, width: Math.max(1, x(end) - x(start)), height: HEIGHT })),
+      turns, threshold,
       line(face, face.scores, ""),
       face.adversarial_scores ? line(face, face.adversarial_scores, "attacked") : null,
-      cursor,
+      playhead,
     );
-    cursors.push({ face, cursor, chart });
-    chart.addEventListener("click", (e) => {
+    const share = el("span", { class: "note" });
+    charts.push({ face, chart, playhead, turns, threshold, share });
+    const place = (e) => {
       const box = chart.getBoundingClientRect();
-      seek(Math.max(0, Math.min(duration, (duration * (e.clientX - box.left)) / box.width)));
+      return { box, time: Math.max(0, Math.min(duration, (duration * (e.clientX - box.left)) / box.width)), part: (e.clientY - box.top) / box.height };
+    };
+    const grips = (e) => {
+      const { box, part } = place(e);
+      return limit && Math.abs(part * box.height - (y(border) / HEIGHT) * box.height) <= GRIP_PX;
+    };
+    let dragged = false;
+    chart.addEventListener("pointerdown", (e) => {
+      dragged = grips(e);
+      chart.setPointerCapture(e.pointerId);
+      if (!dragged) seek(place(e).time);
     });
+    chart.addEventListener("pointermove", (e) => {
+      chart.classList.toggle("grip", Boolean(dragged || grips(e)));
+      if (!chart.hasPointerCapture(e.pointerId)) return;
+      if (dragged) limit.moved(scoreAt(place(e).part));
+      else seek(place(e).time);
+    });
+    chart.addEventListener("pointerup", () => { dragged = false; });
     chart.addEventListener("keydown", (e) => {
       const by = { ArrowLeft: -STEP_S, ArrowRight: STEP_S, PageUp: 1, PageDown: -1 }[e.key];
       const to = { Home: 0, End: duration }[e.key];
@@ -46,19 +68,35 @@ export function timeline(faces, duration, seek) {
       e.preventDefault();
       seek(to ?? Math.max(0, Math.min(duration, now + by)));
     });
-    const share = face.share === undefined ? "" : `speaking in ${Math.round(100 * face.share)} % of its frames`;
     return el("div", { class: "face" },
-      el("div", { class: "face-head" }, el("strong", {}, `Face ${face.id}`), el("span", { class: "note" }, share)),
-      chart);
+      el("div", { class: "face-head" }, el("strong", {}, `Face ${face.id}`), share), chart);
   });
 
+  function setLimit(score) {
+    border = score;
+    for (const { threshold } of charts) {
+      threshold.setAttribute("y1", y(score));
+      threshold.setAttribute("y2", y(score));
+    }
+  }
+
+  function setTurns(every) {
+    charts.forEach(({ face, turns, share }, i) => {
+      turns.replaceChildren(...every[i].map(([start, end]) =>
+        svg("rect", { class: "turn", x: x(start), y: 0, width: Math.max(1, x(end) - x(start)), height: HEIGHT })));
+      const spoken = every[i].reduce((sum, [start, end]) => sum + end - start, 0);
+      share.textContent = `speaks ${spoken.toFixed(1)} s of ${(face.times_s.at(-1) - face.times_s[0]).toFixed(1)} s`;
+    });
+  }
+
+  setLimit(border);
   return {
-    rows,
+    rows, setLimit, setTurns,
     at(time) {
       now = time;
-      for (const { face, cursor, chart } of cursors) {
-        cursor.setAttribute("x1", x(time));
-        cursor.setAttribute("x2", x(time));
+      for (const { face, playhead, chart } of charts) {
+        playhead.setAttribute("x1", x(time));
+        playhead.setAttribute("x2", x(time));
         chart.setAttribute("aria-valuenow", time.toFixed(2));
         const i = face.times_s.findIndex((t) => t >= time - 0.02);
         const score = i < 0 || time < face.times_s[0] - 0.05 ? null : face.scores[i];
@@ -69,14 +107,15 @@ export function timeline(faces, duration, seek) {
   };
 }
 
-// Calls back with the time of a video as long as it is in the page.
-export function follow(video, tell) {
+// Calls back with a time, whenever it has changed, as long as an element is in the page.
+export function follow(node, now, tell) {
   let last = -1;
   function look() {
-    if (!video.isConnected) return;
-    if (video.currentTime !== last) {
-      last = video.currentTime;
-      tell(last);
+    if (!node.isConnected) return;
+    const time = now();
+    if (time !== last) {
+      last = time;
+      tell(time);
     }
     requestAnimationFrame(look);
   }
