@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import contextmanager
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -506,6 +507,91 @@ def test_reports_open_and_run_no_script(browser, server):
         view.get_by_role("button", name="audit.md").click()
         view.get_by_text("<b>not markup</b>").wait_for()
     shutil.rmtree(folder)
+
+
+LOOKS = [("light", 1280), ("dark", 1280), ("light", 375), ("dark", 375)]
+NARROW, WIDE = 375, 1920
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """Looks for what people with a screen reader or weak sight cannot use."""
+    found = pytest.importorskip("axe_playwright_python.sync_playwright")
+    return found.Axe()
+
+
+def everywhere(view, server, jobs):
+    """Each page in turn, the results of jobs among them."""
+    for place in ("detect", "live", "attack", "abx", "reports", *(f"jobs/{job}" for job in jobs)):
+        view.goto(f"{server.base}/#{place}")
+        name = place.partition("/")[0]
+        view.locator(f"#page-{name} h1").wait_for()
+        if name == "jobs":
+            view.locator("#job-result .card").first.wait_for()
+        view.wait_for_timeout(200)
+        yield place
+
+
+@pytest.fixture(scope="module")
+def finished(browser, server):
+    """A visitor with a run in the reports, a detection and an attack that are done."""
+    folder = server.folder / "runs" / "shown"
+    (folder / "audit").mkdir(parents=True)
+    (folder / "audit" / "audit.md").write_text("# Audit")
+    verdict = {"verdict": {"sentence": "broken: 0 % is left"}}
+    (folder / "audit" / "audit.json").write_text(json.dumps(verdict))
+    cv2.imwrite(str(folder / "audit" / "steps.png"), np.full((90, 120, 3), 200, np.uint8))
+    client = server.client()
+    video = client.post("/api/examples/two-people").json()
+    asked = {"kind": "attack", "attack": "fgsm", "eps": 5, "amplify": 50}
+    jobs = [client.start(video, detector="synthetic-a"), client.start(video, **asked)]
+    for job in jobs:
+        assert client.until(job)["state"] == "done"
+    cookie = {"name": "pushpull", "value": client.http.cookies["pushpull"], "url": server.base}
+    yield {"cookies": [cookie], "origins": []}, jobs
+    shutil.rmtree(folder)
+
+
+def test_all_pages_fit_and_can_be_used_by_everybody(browser, server, finished, axe):
+    state, jobs = finished
+    for scheme, width in LOOKS:
+        size = {"width": width, "height": 800}
+        with opened(
+            browser, server, viewport=size, color_scheme=scheme, storage_state=state
+        ) as view:
+            for place in everywhere(view, server, jobs):
+                found = axe.run(view)
+                assert found.violations_count == 0, f"{place} {scheme} {width}: " + "; ".join(
+                    f"{one['id']} at {[node['target'] for node in one['nodes']][:3]}"
+                    for one in found.response["violations"]
+                )
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+def test_nothing_is_wider_than_a_screen_and_results_use_a_wide_one(
+    browser, server, finished, width
+):
+    state, jobs = finished
+    size = {"width": width, "height": 900}
+    with opened(browser, server, viewport=size, storage_state=state) as view:
+        for place in everywhere(view, server, jobs):
+            wide = view.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{place} is {wide} pixels wide"
+            if place.startswith("jobs/"):
+                left, right = (
+                    view.locator("#job-result .watch > .card").nth(n).bounding_box() for n in (0, 1)
+                )
+                beside = right["y"] < left["y"] + left["height"] and right["x"] > left["x"]
+                assert beside == (width == WIDE)
+
+
+def test_a_report_is_listed_with_its_picture_time_and_verdict(browser, server, finished):
+    with opened(browser, server, "reports") as view:
+        row = view.locator("#page-reports li").filter(has_text="shown/audit")
+        row.get_by_text("broken: 0 % is left").wait_for()
+        assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d", row.inner_text())
+        drawn = "i => i.complete && i.naturalWidth === 120"
+        view.wait_for_function(drawn, arg=row.locator("img.thumb").element_handle())
 
 
 def test_a_phone_and_a_keyboard_are_enough(browser, server):

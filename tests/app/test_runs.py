@@ -1,6 +1,9 @@
+import base64
 import json
 
-from pushpull.app.runs import Runs, tracks_of
+import pytest
+
+from pushpull.app.runs import MARKS, Runs, tracks_of
 
 
 def make(root, name, *files):
@@ -22,6 +25,50 @@ def test_runs_are_found_by_what_they_leave(tmp_path):
         "a/deep": "reproduce", "b": "audit", "c/talk": "attack",
     }  # fmt: skip
     assert set(found["a/deep"].files) == {"report.html", "results.json"}
+
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "verdict"),
+    [
+        ("audit", {"verdict": {"sentence": "broken: 0 % is left"}}, "broken: 0 % is left"),
+        ("audit", {"verdict": None}, ""),
+        ("audit", [], ""),
+        ("audit", {"verdict": {"sentence": "x" * 9000}}, "x" * 500),
+        ("attack", {"clean": {"accuracy": 1.0}, "adversarial": {"accuracy": 0.446}},
+         "45 % of the frames are still right, 100 % were"),
+        ("attack", {"clean": {"accuracy": "all"}, "adversarial": {}}, ""),
+        ("reproduce", {"findings": [{"reproduced": True}, {"reproduced": False}]},
+         "1 of 2 statements checked were reproduced"),
+        ("reproduce", {"findings": []}, ""),
+        ("reproduce", {}, ""),
+    ],
+)  # fmt: skip
+def test_a_run_says_what_came_out_if_its_record_does(tmp_path, kind, record, verdict):
+    mark = {name: mark for mark, name in MARKS.items()}[kind]
+    make(tmp_path, "run", mark)
+    name = "audit.json" if kind == "audit" else "results.json"
+    (tmp_path / "run" / name).write_text(json.dumps(record))
+    (run,) = Runs(tmp_path).scan()
+    assert (run.kind, run.verdict) == (kind, verdict)
+
+
+def test_the_first_picture_of_a_report_is_found_and_only_there(tmp_path):
+    page = '<img alt="" src="data:image/png;base64,{}"><img src="data:image/png;base64,AAAA">'
+    for name, content in (("good", base64.b64encode(PNG).decode()), ("bad", "A"), ("none", " ")):
+        folder = make(tmp_path, name, "report.html", "results.json")
+        (folder / "report.html").write_text(page.format(content))
+    runs = Runs(tmp_path)
+    found = {run.name: run for run in runs.scan()}
+    assert runs.drawing(found["good"].files["report.html"]) == PNG
+    assert found["good"].has_drawing
+    assert not found["bad"].has_drawing
+    assert runs.drawing(found["bad"].files["report.html"]) is None
+    assert runs.drawing(found["good"].files["results.json"]) is None
+    assert runs.drawing("another") is None
+    assert runs.drawing(found["none"].files["report.html"]) == b"\0\0\0"
 
 
 def test_a_run_may_be_the_folder_itself(tmp_path):

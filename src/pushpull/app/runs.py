@@ -6,8 +6,11 @@ a scan made; the path behind it is looked at again before anything is sent.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +24,13 @@ __all__ = ["Run", "Runs", "tracks_of"]
 DEEPEST = 4
 MOST_FOLDERS = 3000
 MARKS = {"report.html": "reproduce", "audit.md": "audit", "adversarial.safetensors": "attack"}
-SHOWN = (".html", ".md", ".json", ".csv", ".png")
+SHOWN = (".html", ".md", ".json", ".csv", ".png", ".mp4")
+PICTURES = (".png", ".mp4")
 MOST_FILES = 60
 LARGEST = 100 * 2**20
+LONGEST_VERDICT = 500
+MOST_OF_PAGE = 16 * 2**20
+DRAWN = re.compile(rb'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,9 @@ class Run:
         folder: Where it is.
         changed: When its results were written, as seconds since 1970.
         files: Ids of its files that may be looked at, by name.
+        verdict: What came out, in a sentence; empty where its record does not say.
+        picture: Name of the file among these that shows it best, None if none does.
+        has_drawing: Whether its report holds a picture of its own.
 
     Examples:
         >>> from pathlib import Path
@@ -44,8 +54,8 @@ class Run:
         >>> Path("runs/mine").mkdir(parents=True)
         >>> _ = Path("runs/mine/audit.md").write_text("# Audit of mine")
         >>> [run] = Runs(Path("runs")).scan()
-        >>> run.kind, run.name, list(run.files)
-        ('audit', 'mine', ['audit.md'])
+        >>> run.kind, run.name, list(run.files), run.verdict
+        ('audit', 'mine', ['audit.md'], '')
     """
 
     id: str
@@ -54,6 +64,9 @@ class Run:
     folder: Path
     changed: float
     files: dict[str, str]
+    verdict: str = ""
+    picture: str | None = None
+    has_drawing: bool = False
 
 
 class Runs:
@@ -76,6 +89,7 @@ class Runs:
     def __init__(self, root: Path | None) -> None:
         self.root = None if root is None else root.resolve()
         self._files: dict[str, Path] = {}
+        self._looks: dict[Path, tuple[float, str, bool]] = {}
 
     def scan(self) -> list[Run]:
         """All of them, the newest first."""
@@ -104,6 +118,19 @@ class Runs:
         # A folder on the way may have become a link since.
         return path if path.resolve().is_relative_to(self.root) else None
 
+    def drawing(self, key: str) -> bytes | None:
+        """The first picture (png) of a report that a scan found, by the id of its file."""
+        path = self.file(key)
+        return None if path is None or path.suffix != ".html" else first_picture(path)
+
+    def _look(self, folder: Path, kind: str, changed: float) -> tuple[str, bool]:
+        """What a run says and whether its report has a picture, read once."""
+        known = self._looks.get(folder)
+        if known is None or known[0] != changed:
+            drawn = kind == "reproduce" and first_picture(folder / "report.html") is not None
+            known = self._looks[folder] = (changed, verdict_of(folder, kind), drawn)
+        return known[1], known[2]
+
     def _run(self, folder: Path, kind: str, files: dict[str, float], changed: float) -> Run:
         root = self.root or folder
         name = str(folder.relative_to(root))
@@ -112,7 +139,12 @@ class Runs:
             if Path(file).suffix in SHOWN and len(ids) < MOST_FILES:
                 ids[file] = digest(f"{name}/{file}")
                 self._files[ids[file]] = folder / file
+        pictures = [file for file in ids if Path(file).suffix in PICTURES]
+        verdict, has_drawing = self._look(folder, kind, changed)
         return Run(
+            verdict=verdict,
+            picture=next(iter(pictures), None),
+            has_drawing=has_drawing,
             id=digest(name),
             kind=kind,
             name=root.name if name == "." else name,
@@ -140,6 +172,42 @@ def listing(folder: Path) -> tuple[dict[str, float], list[str]]:
     except OSError:
         return {}, []
     return files, sorted(folders)
+
+
+def verdict_of(folder: Path, kind: str) -> str:
+    """What a run found, in a sentence; empty where its record does not say."""
+    try:
+        if kind == "audit":
+            text = parse_json(read_text(folder / "audit.json"))["verdict"]["sentence"]
+        elif kind == "attack":
+            record = parse_json(read_text(folder / "results.json"))
+            clean, attacked = (100 * record[k]["accuracy"] for k in ("clean", "adversarial"))
+            text = f"{attacked:.0f} % of the frames are still right, {clean:.0f} % were"
+        else:
+            found = parse_json(read_text(folder / "results.json"))["findings"]
+            held = sum(1 for one in found if one["reproduced"] is True)
+            text = f"{held} of {len(found)} statements checked were reproduced" if found else ""
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        AttributeError,
+    ):
+        return ""
+    return str(text)[:LONGEST_VERDICT]
+
+
+def first_picture(path: Path) -> bytes | None:
+    """The first png that a page holds in itself."""
+    try:
+        with path.open("rb") as file:
+            found = DRAWN.search(file.read(MOST_OF_PAGE))
+        return None if found is None else base64.b64decode(found[1], validate=True)
+    except (OSError, binascii.Error):
+        return None
 
 
 def digest(text: str) -> str:

@@ -132,6 +132,7 @@ def build_app(config: AppConfig) -> Starlette:
             Route("/api/live/{id}/end", server.live_end, methods=["POST"]),
             Route("/api/runs", server.list_runs),
             Route("/api/runs/files/{id}", server.run_file),
+            Route("/api/runs/drawings/{id}", server.run_drawing),
         ],
         middleware=[Middleware(Guard, sessions=server.sessions)],
         exception_handlers={
@@ -867,11 +868,21 @@ class Server:
                         "name": run.name,
                         "when": when(run.changed),
                         "files": run.files,
+                        "verdict": run.verdict,
+                        "picture": run.picture,
+                        "has_drawing": run.has_drawing,
                     }
                     for run in runs
                 ],
             }
         )
+
+    async def run_drawing(self, request: Request) -> Response:
+        """The first picture of a report."""
+        content = await asyncio.to_thread(self.runs.drawing, request.path_params["id"])
+        if content is None:
+            raise Refused(404, "this picture is not there any more; reload the page")
+        return Response(content, media_type=TYPES[".png"])
 
     async def run_file(self, request: Request) -> Response:
         """A file of a run, unable to do anything but be looked at."""

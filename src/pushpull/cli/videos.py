@@ -475,7 +475,9 @@ def summary_lines(record: dict[str, Any], *, kept: bool = False) -> Iterator[str
     when = "was done already" if kept else f"done in {sum(record['seconds'].values()):.1f} s"
     start_s, end_s = record["part_s"] or (0.0, None)
     length_s = min(end_s or math.inf, record["duration_s"]) - start_s
-    yield f"{record['video']}: {len(record['tracks'])} faces in {length_s:.1f} s of video, {when}"
+    n_faces = len(record["tracks"])
+    faces = f"{n_faces} face{'' if n_faces == 1 else 's'}"
+    yield f"{record['video']}: {faces} in {length_s:.1f} s of video, {when}"
     settings = record["settings"]
     yield f"  faces found by {settings['face_finder']} ({settings['face_finder_reason']})"
     for track in record["tracks"]:

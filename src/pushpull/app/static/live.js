@@ -25,6 +25,12 @@ export function livePage(page) {
   const who = el("p", { class: "who", "aria-live": "polite" });
   const numbers = el("p", { class: "note" });
   const said = el("div", {});
+  const view = el("div", { class: "watch", hidden: true },
+    el("section", { class: "card", "aria-label": "Camera" }, canvas),
+    el("section", { class: "card", "aria-label": "Who speaks" }, who,
+      el("div", { class: "legend" }, el("span", {}, el("span", { class: "key speaks" }), "speaks"),
+        el("span", {}, el("span", { class: "key silent" }), "silent; numbers are log-odds")),
+      numbers));
   let chosen = null;
   let running = null;
 
@@ -40,6 +46,7 @@ export function livePage(page) {
     start.textContent = "Start";
     start.disabled = false;
     who.textContent = "";
+    view.hidden = canvas.hidden;
     said.replaceChildren(...(error ? [problem(error.message)] : []));
   }
 
@@ -49,6 +56,7 @@ export function livePage(page) {
     try {
       const devices = await openDevices();
       try {
+        view.hidden = false;
         who.textContent = "The detector is being loaded…";
         for (const track of devices.stream.getTracks()) {
           track.addEventListener("ended", () => stop(new Error("The camera or the microphone is gone. Plug it in, then start again.")));
@@ -77,7 +85,8 @@ export function livePage(page) {
     el("p", { class: "lead" }, HERE.includes(location.hostname)
       ? "Pictures and sound of your camera and microphone do not leave this machine, and nothing is kept."
       : `Pictures and sound of your camera and microphone go to ${location.hostname}, which runs this app, and nowhere else; nothing is kept.`),
-    el("div", { class: "card" }, fields, el("div", { class: "row" }, start), said, who, canvas, numbers),
+    el("div", { class: "card" }, fields, el("div", { class: "row" }, start), said),
+    view,
   );
 }
 

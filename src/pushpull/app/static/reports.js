@@ -2,6 +2,7 @@ import { get } from "./api.js";
 import { el, problem } from "./dom.js";
 
 const KINDS = { reproduce: "Reproduction", audit: "Audit", attack: "Attack" };
+const FIRST = ["results.json", "audit.md", "report.html"];
 const fileUrl = (id) => `/api/runs/files/${id}`;
 
 export function reportsPage(page) {
@@ -24,6 +25,7 @@ export function reportsPage(page) {
 
   async function inside(name, url) {
     if (name.endsWith(".html")) return el("iframe", { src: url, sandbox: "", title: name });
+    if (name.endsWith(".mp4")) return el("video", { src: url, controls: true, playsinline: true, "aria-label": name });
     if (name.endsWith(".png")) return el("img", { src: url, alt: name, class: "picture" });
     try {
       const response = await fetch(url);
@@ -32,6 +34,18 @@ export function reportsPage(page) {
     } catch {
       return problem("This file cannot be had any more. Reload the page.");
     }
+  }
+
+  // What people read comes first.
+  const ordered = (run) => Object.keys(run.files).sort((a, b) => FIRST.indexOf(b) - FIRST.indexOf(a));
+
+  function thumb(run) {
+    if (run.has_drawing) return el("img", { class: "thumb", src: `/api/runs/drawings/${run.files["report.html"]}`, alt: "", loading: "lazy" });
+    if (run.picture?.endsWith(".mp4")) {
+      return el("video", { class: "thumb", src: `${fileUrl(run.files[run.picture])}#t=0.5`, preload: "metadata", muted: true, tabindex: -1, "aria-hidden": "true" });
+    }
+    if (run.picture) return el("img", { class: "thumb", src: fileUrl(run.files[run.picture]), alt: "", loading: "lazy" });
+    return el("div", { class: "thumb none" });
   }
 
   async function shown() {
@@ -48,10 +62,14 @@ export function reportsPage(page) {
           el("code", {}, "pushpull app --runs FOLDER"), " with the folder it was made in.")));
       return;
     }
-    list.replaceChildren(el("div", { class: "card" }, el("ul", { class: "list" }, found.runs.map((run) => el("li", {},
-      el("div", {}, el("span", { class: "tag" }, KINDS[run.kind]), el("strong", {}, run.name), ` · ${run.when}`),
-      el("div", { class: "row" }, Object.keys(run.files).map((name) =>
-        el("button", { type: "button", class: "quiet", onclick: () => open(run, name) }, name))))))));
+    list.replaceChildren(el("div", { class: "card" }, el("ul", { class: "list" }, found.runs.map((run) => el("li", { class: "run" },
+      thumb(run),
+      el("div", {},
+        el("div", { class: "run-head" }, el("span", { class: "tag" }, KINDS[run.kind]), el("strong", {}, run.name), el("span", { class: "note" }, run.when)),
+        run.verdict ? el("p", { class: "run-verdict" }, run.verdict) : null,
+        el("div", { class: "row" }, ordered(run).map((name, i) => el("button", {
+          type: "button", class: i === 0 ? "small" : "quiet small", "aria-label": `Open ${name} of ${run.name}`, onclick: () => open(run, name),
+        }, name)))))))));
   }
   return { shown };
 }

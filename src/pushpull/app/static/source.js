@@ -1,6 +1,6 @@
 // Choosing a video: drop it, pick it, take the example, or record it. Both pages share the choice.
 
-import { about, upload, post } from "./api.js";
+import { about, get, upload, post } from "./api.js";
 import { el, problem, seconds } from "./dom.js";
 
 const shared = new EventTarget();
@@ -16,6 +16,7 @@ export function forgetSource() {
 }
 
 const LONGEST_RECORDING_S = 20;
+const MOST_EARLIER = 5;
 
 export function sourceCard(changed) {
   const input = el("input", { type: "file", accept: "video/*,.mkv,.avi,.mpg,.ts,.flv,.wmv", hidden: true });
@@ -33,7 +34,8 @@ export function sourceCard(changed) {
     limits,
   );
   drop.querySelector(".center").style.justifyContent = "center";
-  const card = el("div", { class: "card" }, el("h2", {}, "Video"), drop, input, preview, said);
+  const earlier = el("div", { class: "row" });
+  const card = el("div", { class: "card" }, el("h2", {}, "Video"), drop, input, preview, said, earlier);
 
   function show() {
     if (current) {
@@ -46,6 +48,16 @@ export function sourceCard(changed) {
     changed(current);
   }
   shared.addEventListener("change", show);
+
+  // After a reload, or on another day: what is there need not be sent again.
+  async function showEarlier() {
+    const { uploads } = await get("/api/uploads");
+    if (!uploads.length || current) return;
+    earlier.replaceChildren(el("span", { class: "note" }, "Sent before:"), ...uploads.slice(0, MOST_EARLIER).map((video) =>
+      el("button", { type: "button", class: "quiet small", onclick: () => take(video) }, video.name)));
+  }
+  shared.addEventListener("change", () => { if (current) earlier.replaceChildren(); });
+  showEarlier().catch(() => {});
 
   function fail(error) {
     take(null);
