@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
 
-SIZES = {"desktop": (1180, 820), "phone": (390, 844)}
+SIZES = {"wide": (1920, 1080), "desktop": (1280, 800), "phone": (375, 812)}
 WAIT_MS = 300_000
 
 
@@ -54,24 +54,33 @@ def main() -> None:
 
 def take_all(browser: Browser, base: str, out: Path) -> None:
     """One visitor does everything; each state is taken in all four ways."""
-    context = browser.new_context(viewport={"width": 1180, "height": 820})
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.goto(f"{base}#detect")
     section = page.locator("#page-detect")
     section.get_by_role("button", name="Example").click()
+    section.locator(".chosen").wait_for()
     section.get_by_role("button", name="Who speaks?").click()
-    page.locator("#detect-result video").wait_for()
-    at(page, "#detect-result video", 1.2)
+    page.locator("#job-result video").wait_for()
+    at(page, "#job-result video", 1.2)
     take(page, out, "detect")
 
     page.goto(f"{base}#attack")
+    page.locator("#page-attack .chosen").wait_for()
     page.get_by_role("button", name="Attack", exact=True).click()
-    page.locator("#page-attack").get_by_text("left in this step").wait_for()
+    page.locator("#page-jobs").get_by_text("left in this step").wait_for()
     take(page, out, "progress")
-    page.locator("#attack-result video").first.wait_for()
-    at(page, "#attack-result video", 1.2)
+    page.locator("#job-result video").first.wait_for(state="attached")
+    at(page, "#job-result video", 1.2)
     take(page, out, "attack")
+    page.locator("input[value=heat]").check(force=True)
+    page.wait_for_timeout(500)
+    take(page, out, "heat")
+
+    page.goto(f"{base}#detect")
+    page.get_by_role("region", name="Your jobs").wait_for()
+    take(page, out, "jobs")
 
     page.goto(f"{base}#abx")
     page.locator("#page-abx input[name=trials]").fill("5")
@@ -122,7 +131,7 @@ def take(page: Page, out: Path, name: str) -> None:
             path = out / f"app-{name}-{size}-{scheme}.png"
             page.screenshot(path=path, full_page=True)
             print(path)
-    page.set_viewport_size({"width": 1180, "height": 820})
+    page.set_viewport_size({"width": 1280, "height": 800})
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def test_a_stated_length_is_not_trusted(server, client):
     status, reply = raw(server, head(server, "Content-Length: 4"), b"word and much more")
     assert status == 400
     assert "is text" in reply["error"]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while files_below(server.folder) != before and time.monotonic() < deadline:
         time.sleep(0.1)
     assert files_below(server.folder) == before
@@ -304,7 +304,7 @@ def slow_attack(client, talking):
     video = client.upload(talking.read_bytes()).json()
     asked = {"kind": "attack", "attack": "pgd", "eps": 5, "steps": 1000, "amplify": 20}
     job = client.start(video, **asked)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while client.get(f"/api/jobs/{job}").json()["stage"] != "float":
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -414,7 +414,7 @@ def test_what_a_visitor_left_is_removed_after_the_time_that_was_set(tmp_path, ch
     try:
         client = server.client()
         assert client.upload(talking.read_bytes()).status_code == 200
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while files_below(tmp_path):
             assert time.monotonic() < end
             time.sleep(0.2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 
 MARK = {"x-pushpull": "1"}
-WAIT_S = 60
+WAIT_S = 240
 
 
 class Client:

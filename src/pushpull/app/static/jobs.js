@@ -45,10 +45,10 @@ export function jobsCard() {
   function row(job) {
     const share = job.state === "running" && job.total ? ` ${Math.min(100, Math.round((100 * job.done) / job.total))} %` : "";
     const again = job.again ? el("button", {
-      type: "button", class: "quiet small", "aria-label": `Run ${job.name} again`, onclick: () => act(job, "again"),
+      type: "button", class: "quiet slim", "aria-label": `Run ${job.name} again`, onclick: () => act(job, "again"),
     }, "Run again") : null;
     const gone = OVER.includes(job.state) ? el("button", {
-      type: "button", class: "quiet small", "aria-label": `Delete ${job.name}`, onclick: () => act(job, "delete"),
+      type: "button", class: "quiet slim", "aria-label": `Delete ${job.name}`, onclick: () => act(job, "delete"),
     }, "Delete") : null;
     return el("li", { class: "row" },
       el("span", { class: "tag" }, KINDS[job.kind]),

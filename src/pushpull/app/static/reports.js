@@ -68,7 +68,7 @@ export function reportsPage(page) {
         el("div", { class: "run-head" }, el("span", { class: "tag" }, KINDS[run.kind]), el("strong", {}, run.name), el("span", { class: "note" }, run.when)),
         run.verdict ? el("p", { class: "run-verdict" }, run.verdict) : null,
         el("div", { class: "row" }, ordered(run).map((name, i) => el("button", {
-          type: "button", class: i === 0 ? "small" : "quiet small", "aria-label": `Open ${name} of ${run.name}`, onclick: () => open(run, name),
+          type: "button", class: i === 0 ? "slim" : "quiet slim", "aria-label": `Open ${name} of ${run.name}`, onclick: () => open(run, name),
         }, name)))))))));
   }
   return { shown };

@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 
 export function downloadsCard(downloads) {
   return el("section", { class: "card", "aria-label": "Download" }, el("h2", {}, "Download"), el("div", { class: "row" },
-    downloads.map(({ name, file }) => el("a", { class: "button quiet small", href: downloadUrl(file), download: name }, name))));
+    downloads.map(({ name, file }) => el("a", { class: "button quiet slim", href: downloadUrl(file), download: name }, name))));
 }
 
 export function notes(lines) {

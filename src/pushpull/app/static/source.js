@@ -54,7 +54,7 @@ export function sourceCard(changed) {
     const { uploads } = await get("/api/uploads");
     if (!uploads.length || current) return;
     earlier.replaceChildren(el("span", { class: "note" }, "Sent before:"), ...uploads.slice(0, MOST_EARLIER).map((video) =>
-      el("button", { type: "button", class: "quiet small", onclick: () => take(video) }, video.name)));
+      el("button", { type: "button", class: "quiet slim", onclick: () => take(video) }, video.name)));
   }
   shared.addEventListener("change", () => { if (current) earlier.replaceChildren(); });
   showEarlier().catch(() => {});

@@ -60,11 +60,11 @@ export function turnsCard({ faces, duration_s: duration }, { seek, now, changed,
   function draw() {
     rows.sort((a, b) => a.start - b.start || a.face - b.face);
     body.replaceChildren(...rows.map((row, n) => {
-      row.link = el("button", { type: "button", class: "quiet small", "aria-label": goes(row), onclick: () => seek(row.start) }, words(row));
+      row.link = el("button", { type: "button", class: "quiet slim", "aria-label": goes(row), onclick: () => seek(row.start) }, words(row));
       row.line = el("tr", {},
         el("td", {}, row.link), el("td", {}, number(row, "start", `Start of turn ${n + 1}`)), el("td", {}, number(row, "end", `End of turn ${n + 1}`)),
         el("td", {}, el("button", {
-          type: "button", class: "quiet small", "aria-label": `Delete turn ${n + 1}`,
+          type: "button", class: "quiet slim", "aria-label": `Delete turn ${n + 1}`,
           onclick: () => {
             rows = rows.filter((other) => other !== row);
             draw();
