@@ -26,8 +26,8 @@ INK, PAPER = "#e6e9ec", "#15181b"
 RATES = ("accuracy", "average precision", "share", "share of right frames")
 """What the name of a figure ends in that is a share, 0..1."""
 
-LABEL, LINE = 110, 15
-"""Width and height of a label on the scale."""
+LABEL, LINE, GAP = 115, 15, 4
+"""Width and height of a label on the scale, and how far it is from its line."""
 
 WIDTHS = {"wide-only": 640, "only-narrow": 320}
 """Of the scale on the first screen, on wide screens and on phones."""
@@ -256,8 +256,14 @@ def _marks(
     crowded = left == right and x(high[1]) - x(low[1]) < LABEL
     away = (LINE if y > tick[0] else -LINE) if crowded else 0
     for (text, share), anchor, more in ((low, left, away), (high, right, 0)):
-        label = f"{text} {100 * share:.1f}"
-        yield {"x": x(share), "y": y + more, "tick": tick, "anchor": anchor, "text": label}
+        yield {
+            "x": x(share),
+            "at": x(share) + (-GAP if anchor == "end" else GAP),
+            "y": y + more,
+            "tick": tick,
+            "anchor": anchor,
+            "text": f"{text} {100 * share:.1f}",
+        }
 
 
 def _pictures(record: Record) -> Iterator[dict[str, str]]:

@@ -15,7 +15,7 @@ from pushpull.runtime.records import write_json
 
 __all__ = ["audit_lines", "write_report"]
 
-PAGES = ("audit.html", "audit.json", "audit.csv", "audit.md")
+PAGES = ("audit.json", "audit.csv", "audit.md", "audit.html")
 """Files that every audit writes, whatever else."""
 
 
