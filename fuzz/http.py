@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -32,6 +33,7 @@ ROUTES = (
     *("GET /", "GET /static/app.js", "GET /api/about", "POST /api/uploads?name=talk.mp4"),
     *("POST /api/examples/two-people", "POST /api/jobs", "GET /api/jobs/1", "GET /api/files/1"),
     *("GET /api/jobs", "GET /api/uploads", "POST /api/jobs/1/again", "POST /api/jobs/1/delete"),
+    *("POST /api/jobs/1/turns", "POST /api/jobs/1/corrections", "GET /api/runs/drawings/1"),
     *("POST /api/jobs/1/cancel", "POST /api/forget", "GET /api/abx/sets", "POST /api/abx"),
     *("GET /api/abx/1/2/a.png", "POST /api/abx/1/answers", "GET /api/abx/1/csv", "POST /api/live"),
     *("POST /api/live/1", "POST /api/live/1/end", "GET /api/runs", "GET /api/runs/files/1"),
@@ -51,6 +53,7 @@ ASKED: tuple[dict[str, Any], ...] = (
     {"answer": "a", "trial": 0},
     {"set": "all", "questions": 8, "modality": "both"},
     {"detector": "synthetic-a"},
+    {"threshold": 0.5, "faces": [[[0.5, 1.5]], [[1.0, 2.0], [2.5, 3.0]]]},
 )
 HEADERS = (
     *(
@@ -74,7 +77,7 @@ class Server:
     port: int
     log: Path
     visitor: dict[str, str] = field(default_factory=dict)
-    """A cookie and a video that is there, so that requests come further than the door."""
+    """A cookie, a video and a job that are there, so that requests come further than the door."""
 
 
 @contextmanager
@@ -116,29 +119,48 @@ def _listens(server: Server) -> bool:
 
 
 def _visitor(server: Server) -> dict[str, str]:
-    lines = [
-        "POST /api/examples/two-people HTTP/1.1",
-        f"Host: 127.0.0.1:{server.port}",
-        "x-pushpull: 1",
-        "Content-Length: 0",
-        "Connection: close",
-    ]
-    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as line:
-        line.sendall("\r\n".join([*lines, "", ""]).encode())
-        answer = b""
-        while part := line.recv(65536):
-            answer += part
+    answer = _asked(server, "POST /api/examples/two-people")
     cookie = re.search(rb"set-cookie: (pushpull=[^;]+)", answer)
     video = re.search(rb'"id":"([^"]+)"', answer)
     if cookie is None or video is None:
         raise RuntimeError(f"the app takes no example: {answer[-500:]!r}")
-    return {"cookie": cookie[1].decode(), "video": video[1].decode()}
+    known = {"cookie": cookie[1].decode(), "video": video[1].decode()}
+    body = json.dumps({"kind": "detect", "upload": known["video"]})
+    answer = _asked(server, "POST /api/jobs", body, known["cookie"])
+    job = re.search(rb'"id":"([^"]+)"', answer)
+    if job is None:
+        raise RuntimeError(f"the app takes no job: {answer[-500:]!r}")
+    end_s = time.monotonic() + WAIT_S
+    while b'"state":"done"' not in answer and time.monotonic() < end_s:
+        time.sleep(0.2)
+        answer = _asked(server, f"GET /api/jobs/{job[1].decode()}", cookie=known["cookie"])
+    return known | {"job": job[1].decode()}
+
+
+def _asked(server: Server, what: str, body: str = "", cookie: str = "") -> bytes:
+    """The answer to a request as a browser sends it."""
+    lines = [
+        f"{what} HTTP/1.1",
+        f"Host: 127.0.0.1:{server.port}",
+        "x-pushpull: 1",
+        *([f"Cookie: {cookie}"] if cookie else []),
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    answer = b""
+    with socket.create_connection(("127.0.0.1", server.port), WAIT_S) as line:
+        line.sendall("\r\n".join([*lines, "", body]).encode())
+        while part := line.recv(65536):
+            answer += part
+    return answer
 
 
 def request_of(rng: random.Random, server: Server) -> bytes:
     """The bytes of a request with something wrong, or nothing."""
     port = server.port
     method, place = rng.choice(ROUTES).split(" ")
+    if "/jobs/1" in place and rng.random() < 0.6:
+        place = place.replace("1", server.visitor["job"], 1)
     if rng.random() < 0.3:
         place = place.replace(
             "1",

@@ -28,6 +28,7 @@ __all__ = ["Session", "Sessions", "StoredFile", "Upload", "WorkRoot"]
 
 LOCK = ".lock"
 BASE = "app.sqlite"
+OF_EVERY_JOB = ("kind", "shown", "stem", "upload")
 EMPTY_S = 3600.0
 """Who left nothing and is not heard of for so long is nobody."""
 
@@ -221,7 +222,10 @@ class Session:
             )
             return
         path, folder = (self.inside(value[name]) for name in ("path", "folder"))
-        asked = dict(value["asked"])
+        asked = {**value["asked"], **{name: str(value["asked"][name]) for name in OF_EVERY_JOB}}
+        found = dict(value["found"])
+        if value["state"] == State.done.value and not isinstance(found["files"], list):
+            raise TypeError("its files are no list")
         asked |= {} if path is None else {"path": str(path)}
         asked |= {} if folder is None else {"folder": str(folder)}
         job = Job(
@@ -231,7 +235,7 @@ class Session:
             folder=folder,
             state=State(value["state"]),
             begun_s=float(value["begun_s"]),
-            found=dict(value["found"]),
+            found=found,
             message=str(value["message"]),
         )
         self.jobs[key] = job
@@ -293,7 +297,8 @@ class Sessions:
         >>> session, token = sessions.of(None)  # a new visitor
         >>> sessions.of(token) == (session, token), sessions.expired()
         (True, [])
-        >>> session.keep_job(Job(asked={"kind": "detect"}))
+        >>> asked = {"kind": "detect", "shown": "talk.mp4", "stem": "talk", "upload": "abc"}
+        >>> session.keep_job(Job(asked=asked))
         >>> sessions.close()
         >>> session, same = Sessions(root, keep_s=3600.0).of(token)
         >>> same == token, [job.state.value for job in session.jobs.values()]

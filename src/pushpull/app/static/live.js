@@ -85,7 +85,7 @@ export function livePage(page) {
     el("p", { class: "lead" }, HERE.includes(location.hostname)
       ? "Pictures and sound of your camera and microphone do not leave this machine, and nothing is kept."
       : `Pictures and sound of your camera and microphone go to ${location.hostname}, which runs this app, and nowhere else; nothing is kept.`),
-    el("div", { class: "card" }, fields, el("div", { class: "row" }, start), said),
+    el("div", { class: "card" }, el("div", { class: "row ends" }, fields, start), said),
     view,
   );
 }
