@@ -52,6 +52,7 @@ OF_SEVERAL_MODULES = {
     "test_init.py": "is about the face of the package",
     "test_fuzz.py": "spoilt inputs for the package, a few of each kind",
     "test_structure.py": "is about the package as a whole",
+    "reproduce/test_published.py": "the page of results",
     "attacks/test_linear_optimum.py": "every attack against an optimum known in closed form",
     "attacks/test_peers.py": "every attack against other libraries",
     "attacks/test_real_detectors.py": "every attack on published weights",

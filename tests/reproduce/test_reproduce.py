@@ -166,8 +166,28 @@ def test_killed_and_run_again_gives_the_same(
 
 
 def test_presets_are_known() -> None:
-    assert set(PRESETS) == {"demo", "quick", "standard", "paper"}
+    assert set(PRESETS) == {"demo", "quick", "standard", "full-width", "paper"}
     assert PRESETS["paper"].model == {}
     assert set(PRESETS["standard"].rows) == set(ROWS)
     with pytest.raises(UnknownName, match="unknown preset 'huge'"):
         preset_of("huge", {})
+
+
+def test_the_script_for_a_gpu_stops_in_time_and_says_that_there_is_more(tmp_path: Path) -> None:
+    script, out = Path(__file__).parents[2] / "scripts" / "full_width.sh", tmp_path / "out"
+
+    def run(minutes: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", script, out, "--rows", "A", "--device", "cpu", *options],
+            env={**os.environ, "PYTHON": sys.executable, "MINUTES": minutes},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    stopped = run("0.1")
+    assert (stopped.returncode, stopped.stdout) == (75, "time is up; the same command goes on\n")
+    assert "Traceback" not in stopped.stderr
+    refused = run("5", "--preset", "fool-width")
+    assert refused.returncode == 1
+    assert "unknown preset 'fool-width'" in refused.stderr

@@ -448,7 +448,9 @@ def certify(
 
 def reproduce(
     what: Annotated[str, typer.Argument(help="table1, figure3, figure4, map or all.")] = "all",
-    preset: Annotated[str, typer.Option(help="How much: demo, quick, standard or paper.")] = "demo",
+    preset: Annotated[
+        str, typer.Option(help="How much: demo, quick, standard, full-width or paper.")
+    ] = "demo",
     data: Annotated[
         Path | None, typer.Option(help="A data set; the preset's synthetic one by default.")
     ] = None,
@@ -460,11 +462,14 @@ def reproduce(
     ] = None,
     out: AnyOutOption = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Trainings of rows A, B3, D3 and E3; the preset's.")
+        int | None,
+        typer.Option(
+            help="Trainings of rows A, B3, D3, E3 and of the map's corners; the preset's."
+        ),
     ] = None,
     rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",
-    weights: Annotated[
-        str, typer.Option(help="Of L1 and L4 in the map, such as 0,0.05,1; the preset's.")
+    avil: Annotated[
+        str, typer.Option(help="Weights of L1 and L4 in the map, such as 0,0.05,1; the preset's.")
     ] = "",
     limit: LimitOption = None,
     workers: WorkersOption = 2,
@@ -475,7 +480,7 @@ def reproduce(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Reproduce Push-Pull's Table 1, Figures 3 and 4, and a map of its loss's weights.
+    """Reproduce Push-Pull's Table 1, Figures 3 and 4; map its weights.
 
     Says what of them holds. --limit is for the table, the figures and the audits alike. The
     same command again goes on where it was stopped. On a GPU take --workers 1. Results go to
@@ -486,11 +491,11 @@ def reproduce(
     from pushpull.reproduce import reproduce as run
 
     console = Console(as_json=as_json, quiet=quiet)
-    changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds}
+    changes: dict[str, Any] = {} if seeds is None else {"seeds": seeds, "map_seeds": seeds}
     if rows:
         changes["rows"] = tuple(name.strip() for name in rows.split(","))
-    if weights:
-        changes["map"] = _weights(weights)
+    if avil:
+        changes["map"] = _weights(avil)
     if limit is not None:
         changes |= dict.fromkeys(("tracks", "figure_tracks", "audit_tracks"), limit)
     chosen = preset_of(preset, changes)
@@ -523,7 +528,7 @@ def _weights(text: str) -> tuple[float, ...]:
     if not found or not 0 <= found[0] <= found[-1] < float("inf"):
         raise typer.BadParameter(
             f"got '{text}'; expected numbers of at least 0, such as 0,0.05,1",
-            param_hint="--weights",
+            param_hint="--avil",
         )
     return found
 

@@ -140,7 +140,7 @@ def draw_map(weights: Mapping[str, Any]) -> Figure:
         ['clean', 'PGD, 5 steps']
     """
     names = {"clean": "clean", "pgd": "PGD, 5 steps", "suite": "standard attack"}
-    fig, axes = _axes(1, len(names), (13, 4.4))
+    fig, axes = _axes(1, len(names), (13, 4.6))
     at = {weight: k for k, weight in enumerate(weights["weights"])}
     for ax, (name, title) in zip(axes, names.items(), strict=True):
         values = np.full((len(at), len(at)), np.nan)
@@ -157,7 +157,9 @@ def draw_map(weights: Mapping[str, Any]) -> Figure:
             if [c["l1"], c["l4"]] == weights["best"]:
                 ax.plot(np.array([-1, 1, 1, -1, -1]) * 0.48 + column,
                         np.array([-1, -1, 1, 1, -1]) * 0.48 + row, color=INK)  # fmt: skip
-        ax.imshow(values, cmap="RdYlGn", vmin=20, vmax=100, origin="lower", alpha=0.6)
+        ax.imshow(
+            values, cmap="RdYlGn", vmin=20, vmax=100, origin="lower", alpha=0.6, aspect="auto"
+        )
         ticks = [f"{weight:g}" for weight in at]
         ax.set_xticks(range(len(at)), ticks)
         ax.set_yticks(range(len(at)), ticks)

@@ -97,6 +97,13 @@ PRESETS: dict[str, Preset] = {
         model=SMALL, lr=5e-4, decay=0.92, batch_frames=200, base_epochs=0, epochs=12,
         avil_weight=0.05, tracks=0, figure_tracks=60, map=(0, 0.01, 0.05, 0.2, 1), map_tracks=30,
     ),
+    "full-width": Preset(
+        # The paper's model on the data of `standard`, for an hour of a GPU.
+        rows=MAIN_ROWS, synth={"tracks": 960, "seed": 0, "held_out": 0.1875, **EVEN},
+        lr=2e-4, decay=0.92, batch_frames=1000, score_frames=1000, base_epochs=0, epochs=12,
+        avil_weight=0.05, harden_steps=3, precision="bf16-mixed", tracks=0, figure_tracks=60,
+        audit="",
+    ),
     "paper": Preset(
         rows=tuple(ROWS), seeds=3, synth={"tracks": 20000, "seed": 0}, lr=1e-4, decay=0.95,
         batch_frames=2500, score_frames=2500, base_epochs=0, epochs=25, harden_steps=5,
