@@ -133,7 +133,8 @@ def opening(results: Mapping[str, Any]) -> list[str]:
         rows = {r["row"]: r for r in results["table1"]["rows"]}
         for name in ("D3", "E3", "B3", "A"):
             if name in rows:
-                lines.append(_row_line(name, rows[name], results.get("audits", {}).get(name)))
+                audit = results.get("audits", {}).get(name)
+                lines.append(_row_line(name, rows[name], audit, results["table1"]["chance"]["all"]))
     said = [f["reproduced"] for f in results["findings"]]
     if said:
         lines.append(
@@ -143,7 +144,9 @@ def opening(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None) -> str:
+def _row_line(
+    name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None, chance: float
+) -> str:
     training = "" if row["training"] == "-" else f", trained against {row['training']}"
     if not row["learnt"]:
         return f"Row {name} ({row['loss']}{training}): has not learnt to tell who speaks."
@@ -152,7 +155,8 @@ def _row_line(name: str, row: Mapping[str, Any], audit: Mapping[str, Any] | None
     )
     text = (
         f"Row {name} ({row['loss']}{training}): {100 * clean:.1f} mAP, {100 * pgd:.1f} under the "
-        f"paper's PGD, {100 * least:.1f} under the worst of all attacks for each track"
+        f"paper's PGD, {100 * least:.1f} under the worst of all attacks for each track (chance "
+        f"{100 * chance:.1f})"
     )
     if audit is not None:
         text += f"; the audit's verdict {_verdict(audit)}"
