@@ -480,7 +480,7 @@ def reproduce(
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Reproduce Push-Pull's Table 1, Figures 3 and 4; map its weights.
+    """Reproduce Push-Pull's table and figures, and map its weights.
 
     Says what of them holds. --limit is for the table, the figures and the audits alike. The
     same command again goes on where it was stopped. On a GPU take --workers 1. Results go to

@@ -149,7 +149,8 @@ def _followed(tracks: Sequence[ScoredTrack]) -> dict[int, int]:
                     wait_s=float(waits_s[place]),
                     left_s=float(left_s[place]),
                     score=float(scored.scores[place]),
-                    area=float(sides[place].prod()),
+                    # Whole pixels: faces of one size are one size, however they are rounded.
+                    area=round(float(sides[place].prod())),
                 )
             )
     found: dict[int, int] = {}
