@@ -28,9 +28,11 @@ from pushpull.evaluation import score_tracks
 from pushpull.losses import log_odds
 from pushpull.metrics import bootstrap_draws
 from pushpull.models.detector import Detector
-from pushpull.models.weights import resolve_detector
+from pushpull.models.weights import resolve_detector, weights_file
+from pushpull.runtime.files import sha256_of
+from pushpull.runtime.kept import Store
 from pushpull.runtime.malloc import keep_freed_memory
-from pushpull.runtime.records import read_json, write_json
+from pushpull.runtime.records import write_json
 from pushpull.runtime.version import versions
 from pushpull.schema import FrameScores
 from pushpull.training import read_config, train
@@ -65,14 +67,13 @@ def main() -> None:
     trained = train(config, resume=True, progress=_tell)
     asked = {"attack": args.attack, "tracks": args.tracks, "frames": args.frames, "eps": EPS}
     settings = {**asked, "config": config.as_dict() | {"data": None, "run": None}}
-    kept = args.out / "measured"
     found = {
         "people": people,
         "settings": settings,
         "versions": versions(),
         "epoch": trained.progress.best_epoch,
         "detectors": {
-            name: measured(name, source, args, kept / name)
+            name: measured(source, args, args.out / "measured" / name)
             for name, source in (("published", PUBLISHED), ("hardened", str(trained.best)))
         },
     }
@@ -124,18 +125,25 @@ def write_sets(clips: Path, out: Path) -> dict[str, list[str]]:
     }
 
 
-def measured(name: str, source: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One detector on people whom nobody has learnt from; what is there already is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
+def measured(source: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One detector on people whom nobody has learnt from; what the same decided is kept."""
     detector = resolve_detector(source, device="cpu")
     other = resolve_detector(OTHER, device="cpu")
     root = args.out / "measure"
-    found: dict[str, Any] = {"clean": _kept(folder / "clean.json", lambda: clean(detector, root))}
+    decides = {
+        "weights": sha256_of(weights_file(source)),
+        "other": sha256_of(weights_file(OTHER)),
+        "data": sha256_of(root / "dataset.json"),
+    }
+    store = Store(folder, decides)
+    found: dict[str, Any] = {"clean": store.get("clean", {}, lambda: clean(detector, root))}
     clips = chosen(root, args.tracks, args.frames)
+    asked = {"attack": args.attack, "tracks": args.tracks, "frames": args.frames}
     for eps in EPS:
-        path = folder / f"{args.attack}-{args.tracks}-{args.frames}-{eps:g}.json"
-        found[f"{eps:g}"] = _kept(
-            path, lambda eps=eps: attacked(detector, other, clips, args.attack, eps)
+        found[f"{eps:g}"] = store.get(
+            "attacked",
+            {**asked, "eps": eps},
+            lambda eps=eps: attacked(detector, other, clips, args.attack, eps),
         )
     return found
 
@@ -263,12 +271,6 @@ def _difference(ours: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[flo
 def _said(cell: Mapping[str, Any]) -> str:
     low, high = cell["interval"]
     return f"{100 * cell['average_precision']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _kept(path: Path, make: Any) -> dict[str, Any]:
-    if not path.is_file():
-        write_json(path, make(), kind="measured")
-    return read_json(path, kind="measured")
 
 
 def _tell(stage: str, done: int, total: int | None) -> None:
