@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pushpull.auditing.plots import FIGURES, PICTURED
+from pushpull.report.rendering import rendered
 from pushpull.report.tables import percent
 
 if TYPE_CHECKING:
@@ -60,20 +61,10 @@ def audit_page(record: Record) -> str:
         >>> "Inconclusive: what was run does not decide." in audit_page(found.as_dict())
         True
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pushpull.auditing", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda share: percent(share).removesuffix(" %"),
-        "figures": figures_of,
-    }
-    text: str = environment.get_template("audit.html").render(
+    return rendered(
+        "pushpull.auditing",
+        "audit.html",
+        {"percent": lambda share: percent(share).removesuffix(" %"), "figures": figures_of},
         r=record,
         s=record["standing"],
         o=opening(record),
@@ -81,7 +72,6 @@ def audit_page(record: Record) -> str:
         json=_encoded(json.dumps(record, indent=1)),
         csv=_encoded(csv_text(finding_rows(record))),
     )
-    return text
 
 
 def opening(record: Record) -> dict[str, Any]:

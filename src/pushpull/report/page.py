@@ -20,6 +20,7 @@ from pushpull.report.figures import (
     draw_map,
     draw_sample,
 )
+from pushpull.report.rendering import rendered
 from pushpull.runtime.files import written_whole
 from pushpull.schema import SAMPLE_RATE_HZ, int16_samples
 
@@ -66,21 +67,6 @@ def write_page(
         >>> "Push-Pull reproduced" in Path("report.html").read_text()
         True
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pushpull.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": _number,
-        "percent": _percent,
-        "shade": _shade,
-        "verdict": _verdict,
-    }
     pictures: dict[str, str] = {}
     if "figure3" in results:
         pictures["figure3"] = _png(draw_figure3(results["figure3"]))
@@ -91,7 +77,10 @@ def write_page(
         pictures["map"] = _png(draw_map(results["map"]))
     if embeddings:
         pictures["embeddings"] = _png(draw_embeddings(embeddings))
-    page = environment.get_template("report.html").render(
+    page = rendered(
+        "pushpull.report",
+        "report.html",
+        {"number": _number, "percent": _percent, "shade": _shade, "verdict": _verdict},
         r=results,
         opening=opening(results),
         pictures=pictures,
