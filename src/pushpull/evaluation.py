@@ -316,6 +316,7 @@ def score_tracks(
     *,
     batch_frames: int = 2500,
     numbers: Sequence[int] | None = None,
+    frames: int = 0,
     perturb: Perturb | None = None,
     device: torch.device | None = None,
 ) -> Iterator[TrackScores]:
@@ -326,6 +327,7 @@ def score_tracks(
         tracks: A split.
         batch_frames: Frames run at once, padding counted.
         numbers: Places of the tracks to score; all by default.
+        frames: Each is cut to a window of so many frames, always the same; 0 for whole tracks.
         perturb: What is done to each batch first.
         device: Where the detector is.
 
@@ -345,13 +347,14 @@ def score_tracks(
     chosen = np.arange(len(tracks)) if numbers is None else np.asarray(numbers, np.int64)
     if not len(chosen):
         raise DatasetError("the split has no tracks; expected at least one")
-    lengths = tracks.n_frames[chosen]
+    longest = frames or int(tracks.n_frames.max())
+    lengths = np.minimum(tracks.n_frames[chosen], longest)
     batches = batches_of(lengths, batch_frames, np.random.default_rng(0))
     # Seeds go with the batch's place before it is shuffled away, so order by length.
     batches.sort(key=lambda members: (-int(lengths[members[0]]), int(members[0])))
     for k, members in enumerate(batches):
         places = [int(chosen[m]) for m in members]
-        examples = [tracks[i] for i in places]
+        examples = [tracks[i].window(longest, (0, i)) for i in places]
         batch = Batch.from_clips([e.clip for e in examples])
         if device is not None:
             batch = batch.to(device)

@@ -149,7 +149,13 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
 def test_the_best_epoch_is_the_one_that_keeps_most_under_attack(file, tmp_path, dataset) -> None:
     config = read_config(
         file,
-        ["harden.validate=fgsm", "harden.validate_tracks=1", "optim.epochs=3", "data.limit=3"],
+        [
+            "harden.validate=fgsm",
+            "harden.validate_tracks=1",
+            "harden.validate_frames=4",
+            "optim.epochs=3",
+            "data.limit=3",
+        ],
     )
     result = train(config)
     out = tmp_path / "out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from pushpull.data import Example, Tracks
 from pushpull.errors import DatasetError
 from pushpull.metrics import drawn_over
-from pushpull.schema import SAMPLE_RATE_HZ, Batch, Clip, FrameScores
+from pushpull.schema import Batch, Clip, FrameScores
 
 __all__ = ["AuditClips", "choose_clips"]
 
@@ -210,19 +210,4 @@ def choose_clips(
 
 def _cut(tracks: Tracks, number: int, frames: int, seed: int) -> Example:
     example = tracks[number]
-    clip, n = example.clip, len(example.clip.faces)
-    if not frames or n <= frames:
-        return example
-    first = int(np.random.default_rng([seed, number]).integers(n - frames + 1))
-    samples = [round(at / clip.fps * SAMPLE_RATE_HZ) for at in (first, first + frames)]
-    assert clip.speaking is not None  # noqa: S101
-    # Sound may be a little shorter than the faces.
-    sound = clip.waveform[samples[0] : samples[1]]
-    kept = sound if len(sound) else clip.waveform[-1:]
-    window = slice(first, first + frames)
-    return replace(
-        example,
-        clip=replace(clip, waveform=kept, faces=clip.faces[window], speaking=clip.speaking[window]),
-        timestamps_s=example.timestamps_s[window],
-        boxes=example.boxes[window],
-    )
+    return example.window(frames, (seed, number)) if frames else example

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushpull.errors import DatasetError
-from pushpull.schema import Clip, int16_samples
+from pushpull.schema import SAMPLE_RATE_HZ, Clip, int16_samples
 
 __all__ = ["SPLITS", "Example", "Tracks", "as_read_back"]
 
@@ -63,6 +64,38 @@ class Example:
                 f"track {self.track_id}: {n} faces, timestamps {self.timestamps_s.shape} and boxes "
                 f"{self.boxes.shape}; expected ({n},) and ({n}, 4)"
             )
+
+    def window(self, n_frames: int, seed: Sequence[int]) -> Example:
+        """At most so many frames of it, with their sound, at a place that the seed decides.
+
+        Examples:
+            >>> from pathlib import Path
+            >>> from pushpull.data import SynthConfig, open_tracks, write_synth
+            >>> write_synth(Path("synthetic"), SynthConfig(tracks=3, min_frames=6, max_frames=6))
+            >>> part = open_tracks(Path("synthetic"), "val")[0].window(4, seed=(0, 1))
+            >>> len(part.clip.faces), part.clip.waveform.shape
+            (4, torch.Size([2560]))
+        """
+        clip, n = self.clip, len(self.clip.faces)
+        if n <= n_frames:
+            return self
+        first = int(np.random.default_rng(seed).integers(n - n_frames + 1))
+        samples = [round(at / clip.fps * SAMPLE_RATE_HZ) for at in (first, first + n_frames)]
+        assert clip.speaking is not None  # noqa: S101
+        # Sound may be a little shorter than the faces.
+        sound = clip.waveform[samples[0] : samples[1]]
+        kept = slice(first, first + n_frames)
+        return replace(
+            self,
+            clip=replace(
+                clip,
+                waveform=sound if len(sound) else clip.waveform[-1:],
+                faces=clip.faces[kept],
+                speaking=clip.speaking[kept],
+            ),
+            timestamps_s=self.timestamps_s[kept],
+            boxes=self.boxes[kept],
+        )
 
 
 class Tracks(Protocol):

@@ -129,6 +129,7 @@ class HardenConfig:
         ramp_epochs: Epochs over which eps rises evenly to its value; 0 for at once.
         validate: Attack under which the best epoch is chosen, at the whole eps; "" for none.
         validate_tracks: Validation tracks that are attacked; 0 for all.
+        validate_frames: Each is cut to a window of so many frames; 0 for whole tracks.
 
     Examples:
         >>> from pushpull.training.config import HardenConfig
@@ -148,6 +149,7 @@ class HardenConfig:
     ramp_epochs: int = 0
     validate: str = ""
     validate_tracks: int = 0
+    validate_frames: int = 0
 
     def at(self, epoch: int) -> HardenConfig:
         """What is trained against in an epoch (1 for the first), without the schedule.
@@ -241,6 +243,7 @@ class TrainConfig:
             ("harden.steps", self.harden.steps, 1, MOST),
             ("harden.ramp_epochs", self.harden.ramp_epochs, 0, MOST),
             ("harden.validate_tracks", self.harden.validate_tracks, 0, MOST),
+            ("harden.validate_frames", self.harden.validate_frames, 0, MOST),
             ("run.processes", self.run.processes, 1, MOST_PROCESSES),
             ("run.nodes", self.run.nodes, 1, MOST_PROCESSES),
             ("run.seed", self.run.seed, 0, MOST),

@@ -475,7 +475,7 @@ class _Run:
         self._save()
 
     def _validated(self) -> FrameScores:
-        return self._scored("validation", None, None)
+        return self._scored("validation")
 
     def _validated_under_attack(self) -> FrameScores | None:
         """What the attack of `harden.validate` leaves of some tracks, always the same."""
@@ -486,10 +486,16 @@ class _Run:
         order = np.random.default_rng(0).permutation(count)
         numbers = sorted(int(k) for k in order[: harden.validate_tracks or count])
         perturb = attacker(harden.validate, eps=harden.eps, modality=harden.modality)
-        return self._scored(f"validation under {harden.validate}", numbers, perturb)
+        return self._scored(
+            f"validation under {harden.validate}", numbers, harden.validate_frames, perturb
+        )
 
     def _scored(
-        self, stage: str, numbers: Sequence[int] | None, perturb: Perturb | None
+        self,
+        stage: str,
+        numbers: Sequence[int] | None = None,
+        frames: int = 0,
+        perturb: Perturb | None = None,
     ) -> FrameScores:
         done = []
         for scored in score_tracks(
@@ -497,6 +503,7 @@ class _Run:
             self.val_tracks,
             batch_frames=self.config.data.batch_frames,
             numbers=numbers,
+            frames=frames,
             perturb=perturb,
             device=self.fabric.device,
         ):
