@@ -1,6 +1,7 @@
 """`pushpull attack` on real files: what it writes, and one clear line for what it cannot do."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -135,6 +136,28 @@ def test_only_one_modality_moves_if_asked(run, talking, tmp_path):
         record = json.loads((out / "talking" / "results.json").read_text())
         assert record["delta"][still] == 0.0
         assert record["settings"]["eps"].keys() == {modality}
+
+
+def test_detectors_are_attacked_one_beside_the_other(run, checkpoint, talking, tmp_path):
+    line = (talking, "--out", tmp_path, "--attack", "fgsm", "--beside", "synthetic-a")
+    code, out, err = run(*line)
+    assert (code, err.count("failed")) == (0, 0)
+    table = out[out.index("right before, after") :].splitlines()
+    assert table[0].split()[-2:] == [checkpoint.stem, "synthetic-a"]
+    records = [
+        json.loads((tmp_path / name / "talking" / "results.json").read_text())
+        for name in (checkpoint.stem, "synthetic-a")
+    ]
+    assert [r["settings"]["eps"] for r in records] == [records[0]["settings"]["eps"]] * 2
+    said = [
+        f"{100 * record[when]['accuracy']:.1f} %"
+        for record in records
+        for when in ("clean", "adversarial")
+    ]
+    assert re.findall(r"[\d.]+ %", table[1]) == said
+    # The same again with one file there already of another making: said before any work.
+    code, _, err = run(*line, "--eps", 3)
+    assert (code, "random/talking/adversarial.safetensors: is there" in err) == (2, True)
 
 
 def test_a_surrogate_is_attacked_and_the_target_judges(run, talking, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -218,6 +218,10 @@ def attack(
     objective: ObjectiveOption = "all",
     target: TargetOption = TargetChoice.none,
     surrogate: SurrogateOption = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Another detector to attack in the same way; may be repeated."),
+    ] = None,
     bypass: BypassOption = None,
     labels: Annotated[
         Path | None,
@@ -247,7 +251,8 @@ def attack(
     """Change a video so that the detector errs about who speaks.
 
     Writes OUT/NAME/ with results.json and the adversarial sound and faces, and with --video fast
-    or full the clean and the adversarial video side by side.
+    or full the clean and the adversarial video side by side. With --beside, OUT/DETECTOR/NAME/ for
+    each detector, and one table of what is left of each.
     """
     from pushpull.models.weights import resolve_detector
     from pushpull.runtime.files import output_dir, readable
@@ -271,7 +276,11 @@ def attack(
     names = output_names(videos)
     part = part_of(start, end)
     inputs = [*videos, *([] if labels is None else [labels])]
-    model = resolve_detector(detector, device=device.value)
+    sources_of_models = [detector, *(beside or ())]
+    folders = [out]
+    if beside:
+        folders = [out / name for name in output_names([Path(one) for one in sources_of_models])]
+    models = [resolve_detector(one, device=device.value) for one in sources_of_models]
     other = None if surrogate is None else resolve_detector(surrogate, device=device.value)
     how: dict[str, Any] = {
         "surrogate": other,
@@ -284,23 +293,29 @@ def attack(
         "part": part,
         "audio_track": audio_track,
     }
-    for path, name in zip(videos, names, strict=True):
+    jobs = [
+        (folder, model, path, name)
+        for path, name in zip(videos, names, strict=True)
+        for folder, model in zip(folders, models, strict=True)
+    ]
+    for folder, model, path, name in jobs:
         # What may not be replaced is said before hours of work.
         Outputs(
-            folder=out / name,
+            folder=folder / name,
             origin=attack_origin(path, model, asked, name=name, **how),
             inputs=tuple(inputs),
             overwrite=overwrite,
         ).check(SURE)
     output_dir(out)
     records: list[dict[str, Any]] = []
-    failed = 0
-    for path, name in zip(videos, names, strict=True):
+    failed: set[Path] = set()
+    left: list[tuple[str, dict[str, Any]]] = []
+    for folder, model, path, name in jobs:
         try:
             with console.progress(name) as report:
                 result = attack_video(path, model, asked, name=name, **how, progress=report)
                 outputs = result.save(
-                    out,
+                    folder,
                     video=video.value,
                     detector=model,
                     overwrite=overwrite,
@@ -309,19 +324,22 @@ def attack(
                 )
                 written = outputs["results.json"]
         except Exception as e:  # one file never ends a batch, whatever is wrong with it
-            failed += 1
+            failed.add(path)
             why = str(foreseen(e, path))
             complain(why)
             records.append({"video": readable(str(path)), "error": readable(why)})
             continue
         record = read_json(written, kind="video-attack")
         records.append(record)
+        left.append((folder.name, record))
         console.say(*attack_lines(record, written))
         for remark in record["notes"]:
             console.note(f"{path}: {remark}")
+    if beside:
+        console.say(*beside_lines(left))
     console.result({"videos": records}, kind="video-attacks")
     if failed:
-        console.note(f"{failed} of {len(videos)} videos failed")
+        console.note(f"{len(failed)} of {len(videos)} videos failed")
         raise typer.Exit(1)
 
 
@@ -521,6 +539,21 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
             f"{again['frames_found']} frames found (of {again['frames_expected']})"
         )
     yield f"  {path}"
+
+
+def beside_lines(left: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    """What the same attack leaves of each detector, video by video."""
+    names = list(dict.fromkeys(name for name, _ in left))
+    cells = {
+        (record["name"], name): ", ".join(
+            percent(record[when]["accuracy"]) for when in ("clean", "adversarial")
+        )
+        for name, record in left
+    }
+    yield f"  {'right before, after':<26}" + "".join(f"{name[:20]:>22}" for name in names)
+    for video in dict.fromkeys(record["name"] for _, record in left):
+        row = "".join(f"{cells.get((video, name), '-'):>22}" for name in names)
+        yield f"    {video[:24]:<24}{row}"
 
 
 def hidden_lines(record: dict[str, Any]) -> Iterator[str]:
