@@ -15,10 +15,13 @@ from support.small_detectors import ConvDetector, LinearDetector, random_batch
 
 from pushpull.attacks import attack
 from pushpull.auditing import Certificate, CertificateSettings, certify, certify_tracks
+from pushpull.data import DatasetWriter, Example
 from pushpull.defences import defend
 from pushpull.errors import ConfigError, DatasetError, OutputExists, ShapeError, UnknownName
+from pushpull.metrics import bootstrap_share
 from pushpull.schema import FrameScores
 from pushpull.schema.tensors import Batch
+from pushpull.synthetic import Case, draw_clip
 
 SURE = 1e-9
 """Level at which a claim that fails is a bug."""
@@ -344,6 +347,33 @@ def test_files_say_what_was_found(dataset, tmp_path):
     with pytest.raises(OutputExists, match="with other settings"):
         certify_tracks(ConvDetector(), dataset, **ASK | {"n": 100}, out=tmp_path)
     assert "<table>" in found._repr_html_()
+
+
+def test_tracks_of_one_person_are_drawn_together(tmp_path):
+    rng = np.random.default_rng(0)
+    examples = [
+        Example(
+            track_id=f"t{k}",
+            video_id=f"v{k}",
+            clip=draw_clip(rng, list(Case)[k % 2], n_frames=4),
+            timestamps_s=np.arange(4) / 25,
+            boxes=np.tile([0.2, 0.2, 0.6, 0.8], (4, 1)),
+            person=f"person {k // 3}",
+        )
+        for k in range(6)
+    ]
+    writer = DatasetWriter(tmp_path / "set", made={"by": "test"})
+    writer.write("test", 0, examples)
+    writer.finish({"test": [0]})
+    ask = ASK | {"split": "test", "limit": 0, "n": 100}
+    found = certify_tracks(ConvDetector(), tmp_path / "set", **ask)
+    record = found.as_dict()
+    assert record["interval_over"] == "people"
+    assert len(np.unique(found.group)) == 2
+    kept = found.right & found.certified()
+    assert record["right"]["interval"] == list(bootstrap_share(kept, found.group))
+    over_tracks = replace(found, group=None, interval_over="tracks").as_dict()
+    assert over_tracks["right"]["interval"] == list(bootstrap_share(kept, found.plain.track))
 
 
 def test_settings_that_cannot_be_are_said():

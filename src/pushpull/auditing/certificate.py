@@ -150,6 +150,9 @@ class Certificate:
         cost: Evaluations (copies, and frames in them) and seconds.
         detector: Name, checksum and model of the detector.
         data: Name of the data set, its split, and how it was made; empty for clips from elsewhere.
+        group: What each frame is drawn with for intervals (N,): the number of its person or video;
+            None where its track is.
+        interval_over: What that is: "people", "videos" or "tracks".
         origin: What decides it, by which files are told that the same certificate left; None where
             that is not known.
 
@@ -180,6 +183,8 @@ class Certificate:
     cost: Mapping[str, float]
     detector: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    group: NDArray[np.int64] | None = None
+    interval_over: str = "tracks"
     origin: Origin | None = None
 
     def __len__(self) -> int:
@@ -250,7 +255,7 @@ class Certificate:
 
         Args:
             modality: "audio" or "visual".
-            draws: Of tracks, for an interval of 95 %; 0 for none.
+            draws: Of `interval_over`, for an interval of 95 %; 0 for none.
 
         Raises:
             UnknownName: If there is no such modality.
@@ -266,7 +271,7 @@ class Certificate:
         ]
 
     def as_dict(self, *, draws: int = 1000) -> dict[str, Any]:
-        """Plain values for JSON; shares need the truth, intervals of 95 % are over tracks."""
+        """Plain values for JSON; shares need the truth, intervals are of 95 %."""
         known = self.plain.speaking is not None
         reach = self.eps_av
         return {
@@ -275,6 +280,7 @@ class Certificate:
             "settings": self.settings.as_dict(),
             "plain": self.plain.as_dict(),
             "decided": float(self.decided.mean()),
+            "interval_over": self.interval_over,
             "right": self._share_with_interval({}, draws) if known else None,
             "sizes": {name: sizes.tolist() for name, sizes in self.sizes.items()},
             "radius": _spread(self.radius),
@@ -344,7 +350,8 @@ class Certificate:
         kept = self.right & self.certified(**norms)
         found: dict[str, Any] = {"share": float(kept.mean())}
         if draws:
-            found["interval"] = list(bootstrap_share(kept, self.plain.track, draws=draws))
+            of = self.plain.track if self.group is None else self.group
+            found["interval"] = list(bootstrap_share(kept, of, draws=draws))
         return found
 
     def _pairs(self) -> list[dict[str, float]]:
@@ -517,7 +524,8 @@ def certify_tracks(
     kept = {"detector": {k: v for k, v in identity.items() if k != "name"}, "seed": seed}
     store = Store(None if out is None else Path(out) / "stages", kept)
     found = _certified(model, list(_pieces(clips)), settings, store, batch_frames, progress)
-    found = replace(found, data=data, origin=origin)
+    drawn = {"group": clips.group, "interval_over": clips.drawn}
+    found = replace(found, data=data, origin=origin, **drawn)
     if out is not None:
         found.save(out, overwrite=overwrite)
     return found

@@ -669,7 +669,8 @@ def certificate_lines(record: dict[str, Any]) -> Iterator[str]:
     low, high = (percent(end) for end in right["interval"])
     yield (
         f"right {percent(right['share'])} of {plain['frames']} frames in {plain['tracks']} tracks "
-        f"({low} to {high} over tracks drawn again), abstains {percent(1 - record['decided'])}; "
+        f"({low} to {high} over {record['interval_over']} drawn again), abstains "
+        f"{percent(1 - record['decided'])}; "
         f"without noise right {percent(plain['accuracy'])}"
     )
     units = {"audio": "of sound, L2", "visual": "grey levels, L2"}
