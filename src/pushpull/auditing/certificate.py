@@ -524,8 +524,7 @@ def certify_tracks(
     kept = {"detector": {k: v for k, v in identity.items() if k != "name"}, "seed": seed}
     store = Store(None if out is None else Path(out) / "stages", kept)
     found = _certified(model, list(_pieces(clips)), settings, store, batch_frames, progress)
-    drawn = {"group": clips.group, "interval_over": clips.drawn}
-    found = replace(found, data=data, origin=origin, **drawn)
+    found = replace(found, data=data, origin=origin, group=clips.group, interval_over=clips.drawn)
     if out is not None:
         found.save(out, overwrite=overwrite)
     return found
