@@ -32,7 +32,6 @@ from pushpull.models.weights import resolve_detector, weights_file
 from pushpull.runtime.files import sha256_of
 from pushpull.runtime.kept import Store
 from pushpull.runtime.malloc import keep_freed_memory
-from pushpull.runtime.records import write_json
 from pushpull.runtime.version import versions
 from pushpull.schema import FrameScores
 from pushpull.training import read_config, train
@@ -77,12 +76,13 @@ def main() -> None:
             for name, source in (("published", PUBLISHED), ("hardened", str(trained.best)))
         },
     }
-    write_json(args.out / "hardened.json", found, kind="hardened")
+    record = json.dumps(found, indent=1) + "\n"
+    (args.out / "hardened.json").write_text(record)
     text = "\n".join(report(found)) + "\n"
     print(text)
     if args.report:
         replace_section(args.report, text, "hardened")
-        write_json(args.report.with_suffix(".json"), found, kind="hardened")
+        args.report.with_suffix(".json").write_text(record)
 
 
 def write_sets(clips: Path, out: Path) -> dict[str, list[str]]:

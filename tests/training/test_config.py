@@ -117,7 +117,12 @@ def test_a_file_that_cannot_be_read(tmp_path) -> None:
         *("run.device=meta", "data.train=../else", "harden.attack=none", "harden.steps=0"),
         *("harden.eps=1e30", "harden.eps=-1", "harden.mix=2", "harden.beta=nan"),
         *(f"run.seed={2**64}", f"data.limit={2**63}", f"optim.epochs={10**25}"),
-        *("run.seed=" + "9" * 10_000, "optim.lr=" + "[" * 5000, "harden.modality=none"),
+        *(
+            "run.seed=" + "9" * 10_000,
+            "optim.lr=" + "9" * 400,
+            "optim.lr=" + "[" * 5000,
+            "harden.modality=none",
+        ),
         *("data.workers=99999999", "harden.objective=none"),
     ],
     ids=lambda change: change[:24],

@@ -443,7 +443,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: got {value!r}; expected a section of keys")
         return _built(kind, value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as e:
+            raise ConfigError(f"{where}: got a number of {value.bit_length()} bits") from e
     plain = dict if isinstance(kind, types.GenericAlias) else kind
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: got {value!r}; expected {plain.__name__}")
