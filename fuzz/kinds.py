@@ -225,7 +225,8 @@ def _write_other_content(seed: Path, path: Path, rng: random.Random) -> None:
 
     state: dict[Any, Any] = torch.load(seed, weights_only=True)
     for _ in range(rng.choice((1, 1, 3))):
-        key = rng.choice(list(state))
+        # What is no tensor any more stays as it is.
+        key = rng.choice([name for name, value in state.items() if torch.is_tensor(value)])
         state[key] = rng.choice(CONTENTS)(state[key], rng)
     nest: Any = state
     for _ in range(rng.choice((0, 0, 1, 2, 20))):
