@@ -393,7 +393,7 @@ def _derivative_errors(runs: AttackRuns, detector: Any, batch: Batch, name: str)
             for _ in range(runs.config.directions):
                 way = torch.randn(x.shape, generator=generator, dtype=torch.float64)
                 said = float((gradient * way).sum())
-                found = []
+                found: list[float] = []
                 for h in (step * eps for step in DIFFERENCES):
                     measured = float((loss(x + h * way) - loss(x - h * way)) / (2 * h))
                     size = max(abs(measured), abs(said))
