@@ -1,13 +1,15 @@
 """Visitors after a server that was killed: what is theirs, and nothing that leads elsewhere."""
 
 import json
+import shutil
 import sqlite3
+import threading
 import time
 
 import pytest
 
 from pushpull.app.jobs import Job, State
-from pushpull.app.sessions import Sessions, Upload
+from pushpull.app.sessions import Sessions, Upload, bytes_below
 
 
 @pytest.fixture
@@ -108,3 +110,54 @@ def test_strays_go_and_what_is_old_goes(left):
     again.forget(old)
     assert list(root.glob("visitor-*")) == []
     assert list(again.store.visitors()) == []
+
+
+def test_what_lies_there_is_counted_while_others_remove_theirs(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "talk.mp4").write_bytes(b"12345")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "kept" / "talk.mp4")
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            for n in range(20):
+                (tmp_path / f"visitor-{n}" / "job" / "talk").mkdir(parents=True)
+            for n in range(20):
+                shutil.rmtree(tmp_path / f"visitor-{n}")
+
+    others = threading.Thread(target=come_and_go)
+    others.start()
+    try:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            assert bytes_below(tmp_path) == 5
+    finally:
+        over.set()
+        others.join()
+
+
+def test_what_goes_while_files_are_counted_is_no_error(left):
+    root, _ = left
+    sessions = Sessions(root, 3600)
+    whole = sessions.n_bytes
+    over = threading.Event()
+
+    def come_and_go():
+        while not over.is_set():
+            for name in ("visitor-a/b/c/d", "visitor-z/b/c/d"):
+                (root / name).mkdir(parents=True)
+                (root / name / "file").write_bytes(b"12345")
+            for name in ("visitor-a", "visitor-z"):
+                shutil.rmtree(root / name)
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        end_s = time.monotonic() + 1.0
+        while time.monotonic() < end_s:
+            assert whole <= sessions.n_bytes <= whole + 10
+    finally:
+        over.set()
+        other.join()
+    (root / "link").symlink_to(root)
+    assert sessions.n_bytes == whole

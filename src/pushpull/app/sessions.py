@@ -10,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import os
 import secrets
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -259,17 +261,18 @@ class Session:
 
 
 def bytes_below(folder: Path) -> int:
-    """What the files of a folder take."""
-    found = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
-    return sum(size_of(p) for p in found)
+    """What the files of a folder take; what goes while it is looked at takes nothing."""
+    # A walk passes over folders that have just gone, which `rglob` does not.
+    return sum(size_of(Path(place) / name) for place, _, names in os.walk(folder) for name in names)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, 0 if it has just gone."""
+    """Bytes of a file, 0 if it is none or has just gone."""
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
+        found = path.lstat()
+    except OSError:
         return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def digest(token: str) -> str:
