@@ -17,14 +17,17 @@ def make(root, name, *files):
 def test_runs_are_found_by_what_they_leave(tmp_path):
     make(tmp_path, "a/deep", "report.html", "results.json", "weights.bin")
     make(tmp_path, "b", "audit.md", "audit.json")
+    make(tmp_path, "page", "audit.html", "audit.json", "maps.png")
     make(tmp_path, "c/talk", "adversarial.safetensors", "results.json")
     make(tmp_path, "d", "notes.txt")
     make(tmp_path, ".hidden", "report.html")
     found = {run.name: run for run in Runs(tmp_path).scan()}
     assert {name: run.kind for name, run in found.items()} == {
-        "a/deep": "reproduce", "b": "audit", "c/talk": "attack",
+        "a/deep": "reproduce", "b": "audit", "page": "audit", "c/talk": "attack",
     }  # fmt: skip
     assert set(found["a/deep"].files) == {"report.html", "results.json"}
+    assert set(found["page"].files) == {"audit.html", "audit.json", "maps.png"}
+    assert found["page"].picture == "maps.png"
 
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -47,7 +50,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
     ],
 )  # fmt: skip
 def test_a_run_says_what_came_out_if_its_record_does(tmp_path, kind, record, verdict):
-    mark = {name: mark for mark, name in MARKS.items()}[kind]
+    mark = next(mark for mark, name in MARKS.items() if name == kind)
     make(tmp_path, "run", mark)
     name = "audit.json" if kind == "audit" else "results.json"
     (tmp_path / "run" / name).write_text(json.dumps(record))
@@ -69,6 +72,26 @@ def test_the_first_picture_of_a_report_is_found_and_only_there(tmp_path):
     assert runs.drawing(found["good"].files["results.json"]) is None
     assert runs.drawing("another") is None
     assert runs.drawing(found["none"].files["report.html"]) == b"\0\0\0"
+
+
+def test_an_audit_shows_the_picture_of_its_page(tmp_path):
+    page = '<picture><source srcset="data:image/png;base64,AAAA"><img alt="" src="{}"></picture>'
+    for name, files in (
+        ("whole", ("audit.html", "audit.md", "audit.json")),
+        ("page", ("audit.html",)),
+    ):
+        folder = make(tmp_path, name, *files)
+        source = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+        (folder / "audit.html").write_text(page.format(source))
+    (tmp_path / "whole" / "audit.json").write_text('{"verdict": {"sentence": "0 % is left"}}')
+    runs = Runs(tmp_path)
+    found = {run.name: run for run in runs.scan()}
+    assert {name: (run.kind, run.verdict) for name, run in found.items()} == {
+        "whole": ("audit", "0 % is left"), "page": ("audit", ""),
+    }  # fmt: skip
+    for run in found.values():
+        assert run.has_drawing
+        assert runs.drawing(run.files["audit.html"]) == PNG
 
 
 def test_a_run_may_be_the_folder_itself(tmp_path):

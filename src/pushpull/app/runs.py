@@ -23,7 +23,13 @@ __all__ = ["Run", "Runs", "tracks_of"]
 
 DEEPEST = 4
 MOST_FOLDERS = 3000
-MARKS = {"report.html": "reproduce", "audit.md": "audit", "adversarial.safetensors": "attack"}
+MARKS = {
+    "report.html": "reproduce",
+    "audit.html": "audit",
+    "audit.md": "audit",
+    "adversarial.safetensors": "attack",
+}
+PAGES = {"reproduce": "report.html", "audit": "audit.html"}
 SHOWN = (".html", ".md", ".json", ".csv", ".png", ".mp4")
 PICTURES = (".png", ".mp4")
 MOST_FILES = 60
@@ -127,7 +133,8 @@ class Runs:
         """What a run says and whether its report has a picture, read once."""
         known = self._looks.get(folder)
         if known is None or known[0] != changed:
-            drawn = kind == "reproduce" and first_picture(folder / "report.html") is not None
+            page = PAGES.get(kind)
+            drawn = page is not None and first_picture(folder / page) is not None
             known = self._looks[folder] = (changed, verdict_of(folder, kind), drawn)
         return known[1], known[2]
 

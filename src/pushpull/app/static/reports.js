@@ -2,7 +2,7 @@ import { get } from "./api.js";
 import { el, problem } from "./dom.js";
 
 const KINDS = { reproduce: "Reproduction", audit: "Audit", attack: "Attack" };
-const FIRST = ["results.json", "audit.md", "report.html"];
+const FIRST = ["results.json", "audit.md", "audit.html", "report.html"];
 const fileUrl = (id) => `/api/runs/files/${id}`;
 
 export function reportsPage(page) {
@@ -40,7 +40,7 @@ export function reportsPage(page) {
   const ordered = (run) => Object.keys(run.files).sort((a, b) => FIRST.indexOf(b) - FIRST.indexOf(a));
 
   function thumb(run) {
-    if (run.has_drawing) return el("img", { class: "thumb", src: `/api/runs/drawings/${run.files["report.html"]}`, alt: "", loading: "lazy" });
+    if (run.has_drawing) return el("img", { class: "thumb", src: `/api/runs/drawings/${run.files["report.html"] ?? run.files["audit.html"]}`, alt: "", loading: "lazy" });
     if (run.picture?.endsWith(".mp4")) {
       return el("video", { class: "thumb", src: `${fileUrl(run.files[run.picture])}#t=0.5`, preload: "metadata", muted: true, tabindex: -1, "aria-hidden": "true" });
     }
