@@ -48,5 +48,5 @@ def test_errors_are_one_line(capsys):
 
 
 def test_ratios_are_in_decibels():
-    assert decibels(None) == "unchanged,"
-    assert decibels(-3.04) == "-3.0 dB"
+    assert decibels(None, "SNR") == "unchanged"
+    assert decibels(-3.04, "SNR") == "-3.0 dB SNR"

@@ -5,6 +5,9 @@ import os
 import struct
 from pathlib import Path
 
+import av
+import numpy as np
+import pytest
 from support.media_files import make_video
 
 from pushpull.runtime.outputs import RECORD
@@ -70,3 +73,49 @@ def test_attack_goes_on_after_a_bad_file_and_writes_odd_names(pushpull, talking,
     assert err.count("error: ") == 1
     assert "loop.mp4" in err
     assert (tmp_path / "out" / "caf\ufffd" / "results.json").is_file()
+
+
+def with_sound(video, path, samples):
+    """A copy of a video with another sound, samples (S,) at 16 kHz as they are."""
+    with av.open(str(video)) as old, av.open(str(path), "w") as new:
+        pictures = new.add_stream_from_template(old.streams.video[0])
+        sound = new.add_stream("pcm_f32le", rate=16000, layout="mono")
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = pictures
+                new.mux(packet)
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.rate, frame.pts = 16000, 0
+        new.mux(sound.encode(frame))
+        new.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("detect", "--video", "fast"),
+        *(("attack", "-a", "fgsm", "--modality", way) for way in ("audio", "visual", "both")),
+    ],
+    ids=lambda line: f"{line[0]} {line[-1]}",
+)
+def test_sound_that_is_no_number_is_said_to_be_none(pushpull, talking, tmp_path, line):
+    levels = {"nan": np.nan, "inf": np.inf, "minus": -np.inf, "huge": 1e30}
+    (tmp_path / "in").mkdir()
+    for name, level in levels.items():
+        samples = np.full(16000, level, np.float32)
+        with_sound(talking, tmp_path / "in" / f"{name}.mkv", samples)
+    command, *options = line
+    options += ["-d", "synthetic-a", "--face-finder", "dlib", "--out", tmp_path / "out"]
+    code, _, err = pushpull(command, tmp_path / "in", *options, "--quiet")
+    assert code == 1
+    said = err.splitlines()
+    assert len(said) == len(levels)
+    for one in said:
+        name = next(name for name in levels if f"/in/{name}.mkv: " in one)
+        reason = "beyond full scale" if name == "huge" else "are not numbers"
+        assert reason in one
+        assert "expected numbers from -1 to 1" in one
+        assert "silent" not in one
+        assert "unfinished" not in one
+    left = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {path.name for path in left} <= {RECORD}

@@ -56,7 +56,7 @@ def test_faces_of_the_videos_of_a_folder_are_hidden(document, pushpull, talking,
     (folder / "two.mp4").unlink()
     code, said, err = pushpull(*line, "--quiet")
     assert code == 0, err
-    assert "1 faces, 10 frames of them" in said
+    assert "1 face, 10 frames of them" in said
     assert "found in the lossless file:" in said
 
 

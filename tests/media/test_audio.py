@@ -227,6 +227,10 @@ def test_samples_that_are_no_numbers_are_left_out_or_refused(tmp_path):
     assert np.isfinite(sound.waveform).all()
     assert sound.waveform.max() == pytest.approx(0.5)
     assert sound.notes == ("20 of 1000 samples of the sound are not numbers and were left out",)
+    few[::50] = 1e30
+    sound = read_sound(float_wav(tmp_path / "loud.wav", few))
+    assert sound.waveform.max() == 1.0
+    assert sound.notes == ("20 of 1000 samples of the sound are beyond full scale and were cut",)
     for name, level, message in (
         ("nan", np.nan, "are not numbers"),
         ("inf", np.inf, "are not numbers"),

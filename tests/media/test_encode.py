@@ -6,7 +6,15 @@ import pytest
 from support.media_files import make_video
 
 from pushpull.errors import ConfigError, OutputError, ShapeError
-from pushpull.media import VideoWriter, probe, read_frames, read_waveform, rgb_of, write_sound
+from pushpull.media import (
+    VideoWriter,
+    probe,
+    read_frames,
+    read_waveform,
+    rgb_of,
+    write_sound,
+    write_wav,
+)
 
 RNG = np.random.default_rng(0)
 TONE = (0.3 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype(np.float32)
@@ -111,6 +119,20 @@ def test_sound_that_is_no_waveform_is_refused(tmp_path):
         write_sound(tmp_path / "s.m4a", np.zeros((2, 100), np.float32))
     with pytest.raises(OutputError, match="cannot be written"):
         write_sound(tmp_path / "missing" / "s.m4a", TONE)
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, 1e30])
+def test_sound_of_a_file_that_is_no_number_can_be_written(tmp_path, level):
+    source = tmp_path / "odd.wav"
+    write_wav(source, TONE)
+    samples = TONE.copy()
+    samples[::50] = level
+    source.write_bytes(source.read_bytes()[: -TONE.nbytes] + samples.astype("<f4").tobytes())
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, width=64, height=48, fps=25, audio=source) as writer:
+        for _ in range(5):
+            writer.write(np.zeros((48, 64), np.uint8))
+    assert 0 < np.abs(read_waveform(path)).max() <= 1
 
 
 def test_a_failed_block_leaves_no_file(tmp_path):

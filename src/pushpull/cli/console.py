@@ -197,12 +197,23 @@ def columns(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield line + (last if left is None or len(last) <= left else f"...{last[3 - left :]}")
 
 
-def decibels(value: float | None) -> str:
-    """A ratio in decibels; None where nothing changed.
+def counted(n: int, what: str) -> str:
+    """A number of things for people.
+
+    Examples:
+        >>> from pushpull.cli.console import counted
+        >>> counted(1, "face"), counted(2, "face")
+        ('1 face', '2 faces')
+    """
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def decibels(value: float | None, name: str) -> str:
+    """A ratio of a name in decibels; None where nothing changed.
 
     Examples:
         >>> from pushpull.cli.console import decibels
-        >>> decibels(31.04), decibels(None)
-        ('31.0 dB', 'unchanged,')
+        >>> decibels(31.04, "SNR"), decibels(None, "SNR")
+        ('31.0 dB SNR', 'unchanged')
     """
-    return "unchanged," if value is None else f"{value:.1f} dB"
+    return "unchanged" if value is None else f"{value:.1f} dB {name}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import Console, complain, decibels
+from pushpull.cli.console import Console, complain, counted, decibels
 from pushpull.cli.options import (
     AttackOption,
     AudioTrackOption,
@@ -493,8 +493,7 @@ def summary_lines(record: dict[str, Any], *, kept: bool = False) -> Iterator[str
     when = "was done already" if kept else f"done in {sum(record['seconds'].values()):.1f} s"
     start_s, end_s = record["part_s"] or (0.0, None)
     length_s = min(end_s or math.inf, record["duration_s"]) - start_s
-    n_faces = len(record["tracks"])
-    faces = f"{n_faces} face{'' if n_faces == 1 else 's'}"
+    faces = counted(len(record["tracks"]), "face")
     yield f"{record['video']}: {faces} in {length_s:.1f} s of video, {when}"
     settings = record["settings"]
     yield f"  faces found by {settings['face_finder']} ({settings['face_finder_reason']})"
@@ -515,7 +514,7 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
     against = "" if settings["surrogate"] is None else f" made on {settings['surrogate']}"
     yield (
         f"{record['video']}: {settings['attack']}{against} on {settings['detector']}, "
-        f"{len(record['tracks'])} faces, {clean['frames']} frames, in "
+        f"{counted(len(record['tracks']), 'face')}, {clean['frames']} frames, in "
         f"{sum(record['seconds'].values()):.1f} s"
     )
     for when, rates in (("before:", clean), ("after: ", found)):
@@ -523,10 +522,10 @@ def attack_lines(record: dict[str, Any], path: Path) -> Iterator[str]:
         yield f"  right {when} {percent(rates['accuracy'])} of frames, AP {ap}"
     if clean["accuracy"] < 1:
         yield f"  after, of frames that were right: {percent(found['accuracy_of_right'])}"
+    snr, psnr = decibels(delta["snr_db"], "SNR"), decibels(delta["psnr_db"], "PSNR")
     yield (
-        f"  change: sound up to {delta['audio_linf']:.2g} ({decibels(delta['snr_db'])} SNR), faces "
-        f"up to {delta['visual_linf']:.3g} grey levels ({decibels(delta['psnr_db'])} PSNR, SSIM "
-        f"{delta['ssim']:.4f})"
+        f"  change: sound up to {delta['audio_linf']:.2g} ({snr}), faces up to "
+        f"{delta['visual_linf']:.3g} grey levels ({psnr}, SSIM {delta['ssim']:.4f})"
     )
     ways = [way for way in record["survival"][0] if way != "input"]
     yield "  right in % of frames " + "".join(f"{way:>24}" for way in ways)
@@ -559,13 +558,14 @@ def beside_lines(left: Sequence[tuple[str, dict[str, Any]]]) -> Iterator[str]:
 def hidden_lines(record: dict[str, Any]) -> Iterator[str]:
     """The short form of one video with hidden faces for people."""
     clean, change = record["clean"], record["change"]
-    yield f"{record['settings']['video']}: {clean['faces']} faces, {clean['frames']} frames of them"
+    faces = counted(clean["faces"], "face")
+    yield f"{record['settings']['video']}: {faces}, {clean['frames']} frames of them"
     for way in ("lossless", "h264"):
         found = record[way]
         elsewhere = found["frames_elsewhere"]
         beside = f", and {elsewhere} frames where there is none" if elsewhere else ""
         yield (
-            f"  found in the {way} file: {found['faces']} faces, "
+            f"  found in the {way} file: {counted(found['faces'], 'face')}, "
             f"{percent(found['share'])} of these frames{beside}"
         )
     quality = "" if change["psnr_db"] is None else f", PSNR under them {change['psnr_db']:.1f} dB"

@@ -269,6 +269,8 @@ def _mixed(
             f"{path}: {beyond} of {end} samples of the sound are beyond full scale; expected "
             "numbers from -1 to 1; convert the sound again from its source"
         )
+    if beyond:
+        notes.append(f"{beyond} of {end} samples of the sound are beyond full scale and were cut")
     return _Mixed(
         waveform=waveform,
         track=track,
