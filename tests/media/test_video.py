@@ -1,3 +1,4 @@
+import gc
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -405,3 +406,25 @@ def test_odd_sizes_have_no_halved_colour():
 def test_grey_levels_are_made_once():
     frame = Frame.from_rgb(0, 0.0, np.full((48, 64, 3), 90, np.uint8))
     assert frame.gray() is frame.gray()
+
+
+def alive():
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("source", ["a picture", "a file"])
+def test_a_picture_is_freed_with_its_last_user(tmp_path, source):
+    path = make_video(tmp_path / "video.mp4", size=SIZE, n_frames=5, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for _ in range(5):
+            if source == "a picture":
+                Frame.from_rgb(0, 0.0, corners(0)).gray()
+            else:
+                assert probe(path).rotation_deg == 90
+                assert len([frame.gray() for frame in read_frames(path)]) == 5
+        assert alive() == before
+    finally:
+        gc.enable()

@@ -333,8 +333,12 @@ def orientation_of(frame: VideoFrame) -> Orientation:
         >>> orientation_of(VideoFrame(64, 48)) == UPRIGHT
         True
     """
-    # Typed as a mapping, but iterates over its values.
-    items: Any = frame.side_data
+    from av.sidedata.sidedata import SideDataContainer
+
+    # Not `frame.side_data`: a frame that holds what holds the frame is freed only when the garbage
+    # collector comes by. Typed as a mapping made of nothing, but iterates over its values.
+    container: Any = SideDataContainer
+    items = container(frame)
     for item in items:
         if item.type.name == "DISPLAYMATRIX":
             return Orientation.from_matrix(struct.unpack("=9i", bytes(item)))
