@@ -214,6 +214,13 @@ def test_the_kinks_of_max_pooling_are_no_wrong_gradients(clips, small) -> None:
     assert finding.verdict == "pass"
 
 
+def test_the_bend_of_a_spectrum_is_no_wrong_gradient(clips, small) -> None:
+    detector = resolve_detector("synthetic-spec", device="cpu").eval()
+    config = replace(small, directions=8)
+    (finding,) = examine(detector, clips, config=config, eps=5, tests=["derivatives"]).findings
+    assert finding.verdict == "pass", finding.figures
+
+
 class Rendered:
     """Tracks that are made when they are asked for."""
 

@@ -110,7 +110,7 @@ def claim_of(said: str | None = None, **settings: Any) -> Claim:
         raise ConfigError(f"claim is {said!r}; expected mAP in percent, or a file FILE.toml")
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+    except (OSError, ValueError, RecursionError) as e:  # no TOML, or a number of many digits
         raise ConfigError(f"{file}: cannot be read as a claim: {e}") from e
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
     if name:
@@ -129,9 +129,15 @@ def claim_of(said: str | None = None, **settings: Any) -> Claim:
             + (f"has {', '.join(unknown)}, " if unknown else "has no number mAP, ")
             + f"expected {', '.join(sorted(known))}, mAP in percent"
         )
+    for key, kind in (("settings", dict), ("bypass", list), ("objective", str), ("source", str)):
+        if not isinstance(table.get(key, kind()), kind):
+            raise ConfigError(f"{file}: {key} is {table[key]!r}; expected a {kind.__name__}")
+    # Compared before it is divided: a whole number may have more digits than a float can hold.
+    if table["mAP"] > 100:
+        raise ConfigError(f"{file}: mAP is above 100; expected percent")
     given = {key: value for key, value in table.items() if key != "mAP"}
     given |= {"bypass": tuple(table["bypass"])} if "bypass" in table else {}
-    return Claim(**{**settings, **given}, average_precision=float(table["mAP"]) / 100)
+    return Claim(**{**settings, **given}, average_precision=max(table["mAP"], -1) / 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
