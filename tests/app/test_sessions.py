@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -112,52 +113,45 @@ def test_strays_go_and_what_is_old_goes(left):
     assert list(again.store.visitors()) == []
 
 
-def test_what_lies_there_is_counted_while_others_remove_theirs(tmp_path):
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "talk.mp4").write_bytes(b"12345")
-    (tmp_path / "link.mp4").symlink_to(tmp_path / "kept" / "talk.mp4")
+@contextmanager
+def others_come_and_go(root, content, *folders):
+    """Folders with a file each, made and removed again and again meanwhile."""
     over = threading.Event()
 
     def come_and_go():
         while not over.is_set():
-            for n in range(20):
-                (tmp_path / f"visitor-{n}" / "job" / "talk").mkdir(parents=True)
-            for n in range(20):
-                shutil.rmtree(tmp_path / f"visitor-{n}")
+            for name in folders:
+                (root / name).mkdir(parents=True)
+                (root / name / "file").write_bytes(content)
+            for name in folders:
+                shutil.rmtree(root / name.partition("/")[0])
 
     others = threading.Thread(target=come_and_go)
     others.start()
     try:
-        end = time.monotonic() + 1
-        while time.monotonic() < end:
-            assert bytes_below(tmp_path) == 5
+        yield
     finally:
         over.set()
         others.join()
+
+
+def test_what_lies_there_is_counted_while_others_remove_theirs(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "talk.mp4").write_bytes(b"12345")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "kept" / "talk.mp4")
+    end_s = time.monotonic() + 1.0
+    with others_come_and_go(tmp_path, b"", *(f"visitor-{n}/job/talk" for n in range(20))):
+        while time.monotonic() < end_s:
+            assert bytes_below(tmp_path) == 5
 
 
 def test_what_goes_while_files_are_counted_is_no_error(left):
     root, _ = left
     sessions = Sessions(root, 3600)
     whole = sessions.n_bytes
-    over = threading.Event()
-
-    def come_and_go():
-        while not over.is_set():
-            for name in ("visitor-a/b/c/d", "visitor-z/b/c/d"):
-                (root / name).mkdir(parents=True)
-                (root / name / "file").write_bytes(b"12345")
-            for name in ("visitor-a", "visitor-z"):
-                shutil.rmtree(root / name)
-
-    other = threading.Thread(target=come_and_go)
-    other.start()
-    try:
-        end_s = time.monotonic() + 1.0
+    end_s = time.monotonic() + 1.0
+    with others_come_and_go(root, b"12345", "visitor-a/b/c/d", "visitor-z/b/c/d"):
         while time.monotonic() < end_s:
             assert whole <= sessions.n_bytes <= whole + 10
-    finally:
-        over.set()
-        other.join()
     (root / "link").symlink_to(root)
     assert sessions.n_bytes == whole

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pushpull.auditing import (
     examine,
 )
 from pushpull.auditing.findings import Finding, Standing, judged
+from pushpull.auditing.settings import claim_of
 from pushpull.data import SynthConfig, open_tracks, write_synth
 from pushpull.errors import ConfigError, DatasetError, OutputExists, PushPullError, UnknownName
 from pushpull.models import TalkNet
@@ -148,6 +150,27 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
     assert code == 0
     assert json.loads(text)["cost"]["stages_made"] == 0
     assert json.loads(text)["standing"] == record["standing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("mAP = " + "9" * 400, "mAP is above 100"),
+        ("mAP = " + "9" * 5000, "cannot be read as a claim"),
+        ("mAP = " + "[" * 5000, "cannot be read as a claim"),
+        ("mAP = -" + "9" * 400, "average precision is -0.01"),
+        ("mAP = nan", "average precision is nan"),
+        ("mAP = 50\nbypass = 3", "bypass is 3; expected a list"),
+        ("mAP = 50\nsettings = 3", "settings is 3; expected a dict"),
+        ("mAP = 50\nobjective = 3", "objective is 3; expected a str"),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_a_claim_in_a_file_that_makes_no_sense_is_refused(tmp_path, text, says) -> None:
+    file = tmp_path / "table.toml"
+    file.write_text(f"[D3]\n{text}\n")
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        claim_of(f"{file}:D3")
 
 
 @pytest.mark.parametrize(

@@ -214,13 +214,6 @@ def test_the_kinks_of_max_pooling_are_no_wrong_gradients(clips, small) -> None:
     assert finding.verdict == "pass"
 
 
-def test_the_bend_of_a_spectrum_is_no_wrong_gradient(clips, small) -> None:
-    detector = resolve_detector("synthetic-spec", device="cpu").eval()
-    config = replace(small, directions=8)
-    (finding,) = examine(detector, clips, config=config, eps=5, tests=["derivatives"]).findings
-    assert finding.verdict == "pass", finding.figures
-
-
 class Rendered:
     """Tracks that are made when they are asked for."""
 
@@ -232,6 +225,15 @@ class Rendered:
 
     def __getitem__(self, index: int) -> Example:
         return synth_example(self.config, self.split, index)
+
+
+def test_the_bend_of_a_spectrum_is_no_wrong_gradient() -> None:
+    # Over the longer step alone the median error of the sound's derivatives is 0.6.
+    clips = choose_clips(Rendered(SynthConfig(tracks=40, seed=2), "test"), count=4, frames=15)
+    detector = resolve_detector("synthetic-spec", device="cpu").eval()
+    config = replace(FAST, directions=8, probe_clips=4)
+    (finding,) = examine(detector, clips, config=config, tests=["derivatives"]).findings
+    assert finding.verdict == "pass", finding.figures
 
 
 def test_a_coarse_slice_of_an_honest_detector_is_not_jagged() -> None:

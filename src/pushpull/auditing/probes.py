@@ -30,11 +30,11 @@ __all__ = ["agreement", "derivatives", "gradients", "landscape"]
 DRAWS = 3
 """Points at each radius with which gradients are compared."""
 
-DIFFERENCES = (1e-4, 1e-5)
+DIFFERENCES = (1e-4, 1e-7)
 """Steps of differences, in budgets: short enough for few kinks of max pooling to be crossed, long
-enough to see that a gradient is shattered: from 1e-6 on a rounding layer is flat, as it says. The
-logarithm of a spectrum bends so much that the first is too long (`synthetic-spec`: 0.11): the
-second is asked where the first does not agree."""
+enough to see that a gradient is shattered: from 1e-6 on a rounding layer is flat, as it says. Where
+there is hardly any sound the logarithm of a spectrum bends too much for the first (0.11 to 0.6 for
+`synthetic-spec`): the second is asked where the first does not agree."""
 
 FINEST = 17
 """Points along an axis of a slice that looks jagged before it is taken to be. A loss that rises in

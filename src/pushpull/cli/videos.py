@@ -276,11 +276,11 @@ def attack(
     names = output_names(videos)
     part = part_of(start, end)
     inputs = [*videos, *([] if labels is None else [labels])]
-    sources_of_models = [detector, *(beside or ())]
+    detectors = [detector, *(beside or ())]
     folders = [out]
     if beside:
-        folders = [out / name for name in output_names([Path(one) for one in sources_of_models])]
-    models = [resolve_detector(one, device=device.value) for one in sources_of_models]
+        folders = [out / name for name in output_names([Path(one) for one in detectors])]
+    models = [resolve_detector(one, device=device.value) for one in detectors]
     other = None if surrogate is None else resolve_detector(surrogate, device=device.value)
     how: dict[str, Any] = {
         "surrogate": other,
