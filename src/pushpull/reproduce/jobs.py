@@ -154,7 +154,7 @@ def geometry(settings: Settings, needs: Needs, folder: Path, report: Progress) -
         report("batches", k + 1, None)
     e_a, e_v, logits, speaking = (torch.cat(of)[None] for of in parts.values())
     whole = Output(
-        logits=logits, mask=torch.ones(logits.shape[:2], dtype=torch.bool), e_a=e_a, e_v=e_v
+        logits=logits, mask=torch.ones_like(speaking, dtype=torch.bool), e_a=e_a, e_v=e_v
     )
     terms = training_loss(whole, speaking, Avil(l1=1, l2=1, l3=1, l4=1))
     kept = ("l1", "l2", "l3", "l4", "norm_a", "norm_v", "margin")

@@ -24,7 +24,7 @@ from pushpull.reproduce.jobs import (
     train_row,
 )
 from pushpull.reproduce.presets import Preset
-from pushpull.reproduce.rows import MAIN_ROWS, ROWS, SURROGATES, Row
+from pushpull.reproduce.rows import MAIN_ROWS, READINGS, ROWS, SURROGATES, Row
 from pushpull.runtime.files import sha256_of
 from pushpull.runtime.stages import Job, Stage
 
@@ -49,6 +49,7 @@ FIGURE4_ROWS = ("A", "B1", "B2", "B3", "D3", "E1", "E2", "E3")
 PARTS = ("table1", "figure3", "figure4", "map")
 BASE = "base"
 """Training on CE_all that every row goes on from, where a preset has one."""
+TERMS = ("l1", "l2", "l3", "l4")
 SAMPLES = 3
 AUDITS = {"fast": FAST, "full": FULL}
 
@@ -70,6 +71,7 @@ class Plan:
         samples: By row.
         audits: By row.
         map: Of a cell and seed: "clean", "pgd" and "suite" on test tracks, "val-pgd", "geometry".
+        readings: The same of a reading's name and a cell.
 
     Examples:
         >>> from pushpull.reproduce import PRESETS
@@ -91,6 +93,7 @@ class Plan:
     samples: Mapping[str, Stage]
     audits: Mapping[str, Stage] = field(default_factory=dict)
     map: Mapping[tuple[Cell, int], Mapping[str, Stage]] = field(default_factory=dict)
+    readings: Mapping[tuple[str, Cell], Mapping[str, Stage]] = field(default_factory=dict)
 
     @property
     def stages(self) -> list[Stage]:
@@ -101,8 +104,8 @@ class Plan:
         first = [] if self.figure3_clean is None else [self.figure3_clean]
         main = [stage for (row, _, _), stage in self.table.items() if row in MAIN_ROWS]
         kinds: tuple[Mapping[Any, Stage], ...] = (
-            *self.map.values(), self.figure3, self.embeddings, self.samples, self.audits,
-            self.table, self.figure4,
+            *self.map.values(), *self.readings.values(), self.figure3, self.embeddings,
+            self.samples, self.audits, self.table, self.figure4,
         )  # fmt: skip
         listed = [*first, *main, *(stage for kind in kinds for stage in kind.values())]
         return list({stage.key: stage for stage in listed}.values())
@@ -220,6 +223,7 @@ class _Builder:
             if "table1" in parts and preset.audit
             else {},
             map=self._map(best) if "map" in parts else {},
+            readings=self._readings() if "map" in parts else {},
         )
 
     def _rows_of_parts(self) -> set[str]:
@@ -252,6 +256,7 @@ class _Builder:
         if row is not None and row.attack:
             config["harden"] = {
                 "regime": "mix", "attack": row.attack, "eps": EPS, "steps": preset.harden_steps,
+                **row.harden,
             }  # fmt: skip
         if self.data is None:
             config["data"] |= {"val": "val" if "val" in splits_of(self._root()) else self.split}
@@ -373,11 +378,19 @@ class _Builder:
         asked += [(cell, seed) for seed in range(1, preset.map_seeds) for cell in many]
         return {(cell, seed): self._cell(cell, seed) for cell, seed in asked}
 
-    def _cell(self, cell: Cell, seed: int) -> dict[str, Stage]:
+    def _readings(self) -> dict[tuple[str, Cell], dict[str, Stage]]:
+        asked = product(READINGS, self.preset.reading_cells)
+        return {(reading, cell): self._cell(cell, 0, reading) for reading, cell in asked}
+
+    def _cell(self, cell: Cell, seed: int, reading: str = "") -> dict[str, Stage]:
         """What is asked of a training with these weights; without AVIL it is row A."""
-        terms = {name: weight for name, weight in zip(("l1", "l4"), cell, strict=True) if weight}
+        terms: dict[str, Any] = {
+            name: weight for name, weight in zip(("l1", "l4"), cell, strict=True) if weight
+        }
         known = {(0, 0): "A", (self.preset.avil_weight,) * 2: "D3"}
-        name = known.get(cell, "map-" + "-".join(f"{weight:g}" for weight in cell))
+        name = "-".join(["map", *filter(None, [reading]), *(f"{weight:g}" for weight in cell)])
+        name = name if reading else known.get(cell, name)
+        terms |= READINGS.get(reading, {})
         model = self.train(name, seed, Row(loss="", avil=terms), avil_weight=1.0)
         needs = {"model": model} if self.data is None else {"data": self.data, "model": model}
         pgd = columns_of()["pgd"]
@@ -454,12 +467,9 @@ def suite_of(preset: Preset) -> dict[str, Any]:
     return {"attack": preset.suite, "eps": EPS}
 
 
-def _weighted(row: Row, weight: float) -> dict[str, float | str]:
+def _weighted(row: Row, weight: float) -> dict[str, Any]:
     """Settings of AVIL with all weights times one."""
-    return {
-        name: value if isinstance(value, str) else weight * value
-        for name, value in row.avil.items()
-    }
+    return {name: weight * value if name in TERMS else value for name, value in row.avil.items()}
 
 
 def identity(root: Path) -> str:

@@ -36,6 +36,7 @@ class Preset:
         map: Weights of L1 and of L4 that are tried with each other; empty for no map.
         map_seeds: Trainings of the corners of the map and of its best cell.
         map_tracks: Test tracks that the suite is run on there; 0 for all.
+        reading_cells: Weights of L1 and L4 that are tried with each of `READINGS` too.
         figure_tracks: Tracks of Figure 3, half of them mostly speaking.
         eps: Budgets of Figure 3.
         audit: "fast", "full" or "" for none.
@@ -68,6 +69,7 @@ class Preset:
     map: tuple[float, ...] = ()
     map_seeds: int = 3
     map_tracks: int = 0
+    reading_cells: tuple[tuple[float, float], ...] = ()
     figure_tracks: int = 60
     eps: tuple[float, ...] = (1, 2, 3, 4, 5, 10, 20, 50, 100)
     audit: str = "fast"
@@ -96,6 +98,7 @@ PRESETS: dict[str, Preset] = {
         rows=tuple(ROWS), seeds=3, synth={"tracks": 960, "seed": 0, "held_out": 0.1875, **EVEN},
         model=SMALL, lr=5e-4, decay=0.92, batch_frames=200, base_epochs=0, epochs=12,
         avil_weight=0.05, tracks=0, figure_tracks=60, map=(0, 0.01, 0.05, 0.2, 1), map_tracks=30,
+        reading_cells=((0.05, 0.05), (0.2, 0.2), (1, 1)),
     ),
     "full-width": Preset(
         # The paper's model on the data of `standard`, for an hour of a GPU.
@@ -110,6 +113,7 @@ PRESETS: dict[str, Preset] = {
         precision="bf16-mixed",
         tracks=450, suite="suite", figure_tracks=450, audit="full",
         map=(0, 0.01, 0.05, 0.2, 1), map_tracks=60,
+        reading_cells=((0.05, 0.05), (0.2, 0.2), (1, 1)),
     ),
 }  # fmt: skip
 """Presets by name."""

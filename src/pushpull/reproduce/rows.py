@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["FIGURE3", "MAIN_ROWS", "PAPER_COLUMNS", "ROWS", "SURROGATES", "Row"]
+__all__ = ["FIGURE3", "MAIN_ROWS", "PAPER_COLUMNS", "READINGS", "ROWS", "SURROGATES", "Row"]
 
 PAPER_COLUMNS = ("clean", "bim", "mim", "pgd")
 
@@ -24,6 +25,9 @@ class Row:
         attack: Attack of adversarial training; "" for none.
         paper: Published average precision, clean and under each attack, as shares; empty for rows
             that are ours.
+        harden: Settings of `pushpull.training.config.HardenConfig` that differ from the paper's
+            way: half of the loss of adversaries of few steps.
+        named: Such adversarial training, as the table names it.
 
     Examples:
         >>> from pushpull.reproduce.rows import ROWS
@@ -33,14 +37,16 @@ class Row:
     """
 
     loss: str
-    avil: Mapping[str, float | str] = field(default_factory=dict)
+    avil: Mapping[str, Any] = field(default_factory=dict)
     attack: str = ""
     paper: tuple[float, ...] = ()
+    harden: Mapping[str, Any] = field(default_factory=dict)
+    named: str = ""
 
     @property
     def training(self) -> str:
         """Adversarial training as the table names it."""
-        return self.attack.upper() or "-"
+        return self.named or self.attack.upper() or "-"
 
 
 L1_L4: dict[str, float | str] = {"l1": 1.0, "l4": 1.0}
@@ -81,8 +87,22 @@ ROWS: dict[str, Row] = {
     "D2d": Row(loss="+ L1 + L3 as distance", avil={"l1": 1.0, **DISTANCE}),
     "D4d": Row(loss="+ L2 + L3 as distance", avil={"l2": 1.0, **DISTANCE}),
     "D6d": Row(loss="+ L3 as distance + L4", avil={**DISTANCE, "l4": 1.0}),
+    "F1": Row(loss="CE_all", attack="pgd", harden={"regime": "trades"}, named="PGD, TRADES"),
+    "F2": Row(loss="CE_all", attack="pgd", harden={"steps": 10}, named="PGD, 10 steps"),
+    "F3": Row(
+        loss="CE_all", attack="fgsm", harden={"random_start": True},
+        named="one step from a random start",
+    ),
 }  # fmt: skip
-"""The table in its order, then the rows with the other reading of L3."""
+"""The table in its order, the rows with the other reading of L3, and adversarial training by other
+means: TRADES (Zhang et al. 2019), more steps, and one (Wong et al. 2020)."""
+
+READINGS: dict[str, Mapping[str, Any]] = {
+    "unit": {"embeddings": "unit"},
+    "ramp": {"start_epochs": 2, "ramp_epochs": 6},
+}
+"""What the paper leaves open of L1 and L4 beside their weights, by name: embeddings of length 1,
+and weights that rise when the detector has begun to learn."""
 
 MAIN_ROWS = ("A", "B3", "D3", "E3")
 """No defence, adversarial training, AVIL, both."""
