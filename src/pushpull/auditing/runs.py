@@ -481,7 +481,7 @@ class AttackRuns:
             parts["last"].append(last[-1] if last else score)
             if not isinstance(found, Batch):
                 members.append((found.members, found.member_scores, found.score))
-                curves.append(found.curve * batch.n_frames)
+                curves.append((found.curve * batch.n_frames.to(found.curve.device)).cpu())
                 worse.append(found.curve[-1] < found.curve.max(0).values - 1e-6)
                 forwards, backwards = found.forwards, found.backwards
             frames += size

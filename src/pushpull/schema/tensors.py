@@ -250,11 +250,13 @@ class Batch:
 
     def rows(self, chosen: Tensor) -> Batch:
         """Some of the clips (N,), by number, with the padding that they have."""
-        picked: dict[str, Any] = {
-            name: getattr(self, name)[chosen]
+        held = {
+            name: getattr(self, name)
             for name in ("waveform", "faces", "n_samples", "n_frames", "fps")
         }
-        speaking = None if self.speaking is None else self.speaking[chosen]
+        # On a GPU the frame rate stays where it is computed with.
+        picked: dict[str, Any] = {name: x[chosen.to(x.device)] for name, x in held.items()}
+        speaking = None if self.speaking is None else self.speaking[chosen.to(self.speaking.device)]
         return replace(self, **picked, speaking=speaking)
 
     @property

@@ -231,10 +231,13 @@ class _Run:
                 f"{name} has no heads for sound and faces alone: it learns from the cross-entropy "
                 "of its one output",
             )
-        self._resume(resume)
+        moments = self._resume(resume)
         self.model, self.fabric_optimiser = self.fabric.setup(
             _AsDict(self.detector), self.optimiser
         )
+        if moments is not None:
+            # Only now are the weights where the moments have to be.
+            self._take_up(moments)
         self.frames = 0
         self.saved_at = time.monotonic()
 
@@ -325,9 +328,10 @@ class _Run:
             os.path.lexists(path) for path in weights
         )
 
-    def _resume(self, wanted: bool) -> None:
+    def _resume(self, wanted: bool) -> dict[str, Any] | None:
+        """Weights and place of a run that was stopped; the state of its optimiser."""
         if not (wanted and self.state_path.is_file()):
-            return
+            return None
         state = read_state(self.state_path, torch.device("cpu"))
         changed = _differences(state["config"], self.config.as_dict())
         if changed:
@@ -337,12 +341,22 @@ class _Run:
             )
         try:
             self.detector.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
         except Exception as e:
-            # A damaged state can be anything.
-            said = next(iter(str(e).splitlines()), type(e).__name__)
-            raise CheckpointError(f"{self.state_path}: does not fit the model ({said})") from e
+            raise self._damaged(e) from e
         self.progress = state["progress"]
+        moments: dict[str, Any] = state["optimiser"]
+        return moments
+
+    def _take_up(self, moments: dict[str, Any]) -> None:
+        try:
+            self.optimiser.load_state_dict(moments)
+        except Exception as e:
+            raise self._damaged(e) from e
+
+    def _damaged(self, e: Exception) -> CheckpointError:
+        """A damaged state can be anything."""
+        said = next(iter(str(e).splitlines()), type(e).__name__)
+        return CheckpointError(f"{self.state_path}: does not fit the model ({said})")
 
     def run(self) -> Trained:
         start = time.monotonic()
