@@ -5,7 +5,8 @@
 CLIPS is as for `real_clips.py`. Learnt from: clips whose licence allows it and whose labels are no
 model's, by the configuration `light-asd-hardened`. Measured on: people that neither training nor
 validation has seen, among them clips for research only, which serve for nothing else. OUT holds
-both sets, the run and what was measured; a stopped run goes on where it was.
+both sets, the run and what was measured; a stopped run goes on where it was. With `--weights` what
+was trained elsewhere, on the same set, is measured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from real_clips import replace_section
+from safetensors import safe_open
 
 from pushpull.attacks import attack
 from pushpull.auditing import AuditClips, choose_clips
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--changes", nargs="*", default=[], help="of the configuration")
+    parser.add_argument("--weights", nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--attack", default="suite-fast", help="what robustness is measured with")
     parser.add_argument("--tracks", type=int, default=16)
     parser.add_argument("--frames", type=int, default=50)
@@ -60,20 +63,16 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     people = write_sets(args.clips, args.out)
-    out = args.out / "run"
-    changes = [f'data.root="{args.out / "learn"}"', f'run.out="{out}"', *args.changes]
-    config = read_config(CONFIG, changes)
-    trained = train(config, resume=True, progress=_tell)
+    hardened = dict(pair.split("=", 1) for pair in args.weights) or trained(args)
     asked = {"attack": args.attack, "tracks": args.tracks, "frames": args.frames, "eps": EPS}
-    settings = {**asked, "config": config.as_dict() | {"data": None, "run": None}}
     found = {
         "people": people,
-        "settings": settings,
+        "settings": asked,
         "versions": versions(),
-        "epoch": trained.progress.best_epoch,
+        "made": {name: made(Path(file)) for name, file in hardened.items()},
         "detectors": {
             name: measured(source, args, args.out / "measured" / name)
-            for name, source in (("published", PUBLISHED), ("hardened", str(trained.best)))
+            for name, source in {"published": PUBLISHED, **hardened}.items()
         },
     }
     record = json.dumps(found, indent=1) + "\n"
@@ -83,6 +82,23 @@ def main() -> None:
     if args.report:
         replace_section(args.report, text, "hardened")
         args.report.with_suffix(".json").write_text(record)
+
+
+def trained(args: argparse.Namespace) -> dict[str, str]:
+    """A run by the configuration."""
+    out = args.out / "run"
+    changes = [f'data.root="{args.out / "learn"}"', f'run.out="{out}"', *args.changes]
+    done = train(read_config(CONFIG, changes), resume=True, progress=_tell)
+    return {"hardened": str(done.best)}
+
+
+def made(weights: Path) -> dict[str, Any]:
+    """How weights of a run were trained: its settings but for places, and the epoch kept."""
+    config = json.loads((weights.parent / "config.json").read_text())["config"]
+    config["data"].pop("root"), config["run"].pop("out")
+    with safe_open(weights, "pt") as file:
+        noted = json.loads((file.metadata() or {}).get("pushpull", "{}"))
+    return {"config": config, "epoch": noted.get("metadata", {}).get("epoch")}
 
 
 def write_sets(clips: Path, out: Path) -> dict[str, list[str]]:
@@ -240,11 +256,12 @@ def report(found: Mapping[str, Any]) -> list[str]:
             left = of[f"{eps:g}"]["attacked"]
             cells.append(f"{_said(left)}, {100 * left['accuracy']:.1f}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    difference = _difference(detectors["hardened"]["clean"], detectors["published"]["clean"])
+    for name, of in detectors.items():
+        if name != "published":
+            mean, low, high = _difference(of["clean"], one)
+            said = f"{mean:+.1f} mAP [{low:+.1f}, {high:+.1f}]"
+            lines += ["", f"Clean, {name} less published: {said}, paired over people."]
     lines += [
-        "",
-        f"Clean, hardened less published: {difference[0]:+.1f} mAP [{difference[1]:+.1f}, "
-        f"{difference[2]:+.1f}], paired over people.",
         "",
         f"What adversaries of each leave of `{OTHER}`, mAP:",
         "",

@@ -38,9 +38,9 @@ class Row:
 
 ROWS = (
     Row(detector="light-asd-ava", name="Light-ASD, AVA"),
-    Row(detector="light-asd-talkset", name="Light-ASD, TalkSet"),
+    Row(detector="light-asd-talkset", name="Light-ASD, TalkSet, on AVA's crops"),
     Row(detector="lr-asd-ava", name="LR-ASD, AVA"),
-    Row(detector="lr-asd-talkset", name="LR-ASD, TalkSet"),
+    Row(detector="lr-asd-talkset", name="LR-ASD, TalkSet, on AVA's crops"),
 )
 AUDITS = {"fast": ["--fast"], "full": [], "none": None}
 """The fast one cannot find that a claim holds, only that it does not."""

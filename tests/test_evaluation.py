@@ -1,6 +1,7 @@
 """Scores of a split: what is pooled, by case, under attack, and as files that `score` accepts."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -226,3 +227,21 @@ def test_no_track_and_no_data_are_said(dataset, checkpoint, pushpull, tmp_path) 
     assert code == 1
     assert "holds no data set" in err
     assert issubclass(DatasetError, PushPullError)
+
+
+@pytest.mark.parametrize("crop", ["ava", "demo"])
+def test_who_shows_weights_another_crop_than_theirs_is_told(
+    dataset, checkpoint, pushpull, tmp_path, crop
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(dataset, root)
+    about = json.loads((root / "dataset.json").read_text())
+    about["made"]["crop"] = crop
+    (root / "dataset.json").write_text(json.dumps(about))
+    code, text, _ = pushpull("evaluate", checkpoint, root, "--limit", 2, "--out", tmp_path / "out")
+    assert code == 0
+    notes = json.loads((tmp_path / "out/results.json").read_text())["notes"]
+    assert ("note: faces of the set are cut as 'demo'" in text) == (crop == "demo")
+    assert [f"does best with '{load(checkpoint).card.crop}'" in note for note in notes] == (
+        [True] if crop == "demo" else []
+    )

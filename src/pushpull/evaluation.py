@@ -24,7 +24,7 @@ from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
 from pushpull.metrics import drawn_over
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Card, Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.outputs import Origin, Outputs
@@ -121,6 +121,7 @@ class Evaluation:
         seconds: Wall time, clean and adversarial.
         origin: What decides it, by which files are told that the same evaluation left; None where
             that is not known.
+        notes: What a reader of the scores has to know.
 
     Examples:
         >>> from pathlib import Path
@@ -144,6 +145,7 @@ class Evaluation:
     attack: Mapping[str, Any] | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     origin: Origin | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, FrameScores]:
@@ -191,6 +193,7 @@ class Evaluation:
                 }
                 for kind, scores in self.scores.items()
             },
+            "notes": list(self.notes),
         }
 
     def _interval(self, kind: str, draws: int) -> dict[str, Any]:
@@ -379,6 +382,17 @@ def score_tracks(
             yield TrackScores(info=info, scores=scored)
 
 
+def _other_crop(card: Card, made: Mapping[str, Any] | None) -> str:
+    """What is to be said where weights see another part of the face than they do best with."""
+    shown = (made or {}).get("crop", card.crop)
+    if shown == card.crop:
+        return ""
+    return (
+        f"faces of the set are cut as '{shown}', and {card.name} does best with '{card.crop}': its "
+        "scores are lower than they need be; make the set with that --crop"
+    )
+
+
 def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
     """The scores of some tracks together, in the order of the split.
 
@@ -457,11 +471,12 @@ def evaluate(
         kinds["adversarial"] = attacker(asked, air=air, keep=kept)
     model = resolve_detector(detector, device=device)
     about = read_about(root)
+    made = None if about is None else about["made"]
     data = {
         # Its name only: where it lies says something of the machine, not of the result.
         "name": root.resolve().name,
         "split": split,
-        "made": None if about is None else about["made"],
+        "made": made,
         "tracks": len(tracks),
     }
     attacked = None if asked is None else asked.as_dict()
@@ -506,6 +521,7 @@ def evaluate(
         attack=attacked,
         seconds=seconds,
         origin=origin,
+        notes=tuple(filter(None, [_other_crop(model.card, made)])),
     )
     if out is not None:
         evaluation.save(out, overwrite=overwrite)

@@ -661,6 +661,8 @@ def evaluation_lines(record: dict[str, Any]) -> Iterator[str]:
             if part["average_precision"] is not None:
                 said += f", mAP {percent(part['average_precision'])}"
             yield f"{said}, {part['tracks']} tracks"
+    for note in record["notes"]:
+        yield f"note: {note}"
 
 
 def certificate_lines(record: dict[str, Any]) -> Iterator[str]:
