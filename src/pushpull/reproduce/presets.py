@@ -98,7 +98,6 @@ PRESETS: dict[str, Preset] = {
         rows=tuple(ROWS), seeds=3, synth={"tracks": 960, "seed": 0, "held_out": 0.1875, **EVEN},
         model=SMALL, lr=5e-4, decay=0.92, batch_frames=200, base_epochs=0, epochs=12,
         avil_weight=0.05, tracks=0, figure_tracks=60, map=(0, 0.01, 0.05, 0.2, 1), map_tracks=30,
-        reading_cells=((0.05, 0.05), (0.2, 0.2), (1, 1)),
     ),
     "full-width": Preset(
         # The paper's model on the data of `standard`, for an hour of a GPU.
@@ -113,7 +112,6 @@ PRESETS: dict[str, Preset] = {
         precision="bf16-mixed",
         tracks=450, suite="suite", figure_tracks=450, audit="full",
         map=(0, 0.01, 0.05, 0.2, 1), map_tracks=60,
-        reading_cells=((0.05, 0.05), (0.2, 0.2), (1, 1)),
     ),
 }  # fmt: skip
 """Presets by name."""
