@@ -27,6 +27,7 @@ from pushpull.metrics import drawn_over
 from pushpull.models.detector import Card, Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
+from pushpull.runtime.files import readable
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
@@ -474,7 +475,7 @@ def evaluate(
     made = None if about is None else about["made"]
     data = {
         # Its name only: where it lies says something of the machine, not of the result.
-        "name": root.resolve().name,
+        "name": readable(root.resolve().name),
         "split": split,
         "made": made,
         "tracks": len(tracks),

@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 
 import pytest
 
@@ -43,8 +44,9 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
         ("attack", {"clean": {"accuracy": 1.0}, "adversarial": {"accuracy": 0.446}},
          "45 % of the frames are still right, 100 % were"),
         ("attack", {"clean": {"accuracy": "all"}, "adversarial": {}}, ""),
-        ("reproduce", {"findings": [{"reproduced": True}, {"reproduced": False}]},
-         "1 of 2 statements checked were reproduced"),
+        ("reproduce",
+         {"findings": [{"reproduced": "yes"}, {"reproduced": "no"}, {"reproduced": "open"}]},
+         "1 of 3 statements checked were reproduced"),
         ("reproduce", {"findings": []}, ""),
         ("reproduce", {}, ""),
     ],
@@ -131,3 +133,18 @@ def test_frame_rates_of_an_attack_are_read_and_damage_is_no_crash(tmp_path):
     assert tracks_of(tmp_path) == {"3": 25.0}
     (tmp_path / "results.json").write_text("{")
     assert tracks_of(tmp_path) == {}
+
+
+def test_names_that_are_no_text_are_shown_and_served(tmp_path):
+    run = make(
+        tmp_path, os.fsdecode(b"caf\xe9"), "audit.md", "audit.json", os.fsdecode(b"\xff.png")
+    )
+    (run / "audit.json").write_text('{"verdict": {"sentence": "half a \\ud800 character"}}')
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    runs = Runs(tmp_path)
+    (found,) = runs.scan()
+    assert found.name == "caf\ufffd"
+    assert set(found.files) == {"audit.md", "audit.json", "\ufffd.png"}
+    assert found.verdict == "half a \ufffd character"
+    assert runs.file(found.files["\ufffd.png"]) == run / os.fsdecode(b"\xff.png")
+    assert Runs(tmp_path / "loop").scan() == []

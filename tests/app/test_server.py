@@ -20,7 +20,7 @@ import requests
 from support.app_server import Running
 from support.media_files import make_video
 
-from pushpull.media import VideoWriter
+from pushpull.media import VideoWriter, read_frames, read_waveform
 
 
 @pytest.fixture(scope="module")
@@ -526,3 +526,31 @@ def test_turns_of_others_and_what_are_no_turns_are_refused(server, client, talki
     assert reply["video"] == found["video"], "files keep their ids"
     content = client.get(f"/api/files/{reply['downloads'][-1]['file']}").text
     assert content.count("SPEAKING_AUDIBLE") == 13  # Of 25: those that begin before 0.5 s.
+
+
+def test_slides_and_films_that_vary_are_done(client, talking, tmp_path):
+    pictures = [frame.rgb() for frame in read_frames(talking)]
+    for name, times_s in (("slides", np.arange(5) * 10.0), ("varying", [0.0, 0.001, 1.5, 8.5])):
+        path = make_video(
+            tmp_path / f"{name}.mkv", timestamps_s=list(times_s), size=(320, 240),
+            picture=lambda i: pictures[i], sound=np.resize(read_waveform(talking), 16_000 * 9),
+        )  # fmt: skip
+        status = client.until(client.start(client.upload(path.read_bytes()).json()))
+        assert status["state"] == "done", status
+        assert all(len(face["scores"]) <= 5 for face in status["result"]["faces"])
+
+
+def test_half_a_character_is_refused_as_any_wrong_word(client, talking):
+    video = client.upload(talking.read_bytes(), "half \udce9.mp4".encode("utf-8", "replace")).json()
+    for asked in (
+        {"attack": "\ud800"}, {"detector": "\udce9"}, {"kind": "\ud800"}, {"eps": "\ud800"},
+    ):  # fmt: skip
+        whole = {"kind": "attack", "upload": video["id"], "eps": 5, "steps": 1, "amplify": 20}
+        reply = client.post("/api/jobs", whole | asked)
+        assert reply.status_code == 400, asked
+        assert reply.json()["error"]
+    raw_name = client.http.post(
+        f"{client.base}/api/uploads?name=caf%E9.mp4", data=talking.read_bytes(),
+        headers={"x-pushpull": "1"}, timeout=60,
+    )  # fmt: skip
+    assert raw_name.json()["name"] == "caf\ufffd.mp4"

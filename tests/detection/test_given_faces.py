@@ -11,6 +11,7 @@ from support.ava_files import HEADER
 from pushpull.detection import GivenFace, detect, read_faces, tracks_of
 from pushpull.errors import AnnotationError
 from pushpull.media import Frame
+from pushpull.runtime.records import write_json
 
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 
@@ -190,3 +191,14 @@ def test_the_command_scores_given_faces_and_guards_their_file(pushpull, talking,
     code, _, err = pushpull(*line, "--out", tmp_path / "out")
     assert code == 2
     assert "made of another input" in err
+
+
+def test_boxes_that_would_take_all_memory_are_refused(tmp_path):
+    track = {"timestamps_s": [0.0], "boxes": [[0.0, 0.0, 1e9, 1e9]]}
+    record = {"width": 320, "height": 240, "tracks": [track]}
+    write_json(tmp_path / "boxes.json", record, kind="detection")
+    with pytest.raises(AnnotationError, match="is far outside the picture of 320 x 240 pixels"):
+        read_faces(tmp_path / "boxes.json", "talk", width=320, height=240)
+    track["boxes"] = [[-40.0, -40.0, 90.0, 90.0]]
+    write_json(tmp_path / "boxes.json", record, kind="detection")
+    assert len(read_faces(tmp_path / "boxes.json", "talk", width=320, height=240)) == 1

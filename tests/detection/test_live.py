@@ -181,3 +181,10 @@ def test_a_thread_beside_gives_the_same_scores(talking):
         found[beside] = [(one.time_s, one.score) for one in given if one.final]
     assert len(found[True]) > 10
     assert found[True] == found[False]
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf])
+def test_sound_that_is_no_number_is_refused(detector, level):
+    live = Live(detector, face_finder="dlib")
+    with pytest.raises(ShapeError, match="all of them numbers"):
+        live.push_audio(np.array([0.1, level], np.float32), 0.0)

@@ -11,6 +11,7 @@ from support.media_files import make_video
 from pushpull.annotations import read_table
 from pushpull.detection import detect
 from pushpull.detection.face_finders.finder import overlap
+from pushpull.errors import ShapeError
 from pushpull.media import Part, probe, read_waveform, write_wav
 from pushpull.schema import Track
 from pushpull.synthetic import Case, one_face_video
@@ -241,3 +242,11 @@ def test_a_part_has_the_rows_of_the_whole_in_it(checkpoint, tmp_path, part):
     assert drawn.n_frames == inside.sum()
     # Sound is written in whole AAC frames of 64 ms.
     assert drawn.duration_s == pytest.approx(inside.sum() / 25, abs=0.065)
+
+
+@pytest.mark.parametrize("level", [np.nan, np.inf, -np.inf])
+def test_a_waveform_that_is_no_number_is_not_called_silent(talking, checkpoint, level):
+    waveform = np.full(16_000, 0.1, np.float32)
+    waveform[100] = level
+    with pytest.raises(ShapeError, match="holds what is no number"):
+        detect(talking, checkpoint, face_finder="dlib", waveform=waveform)

@@ -2,10 +2,13 @@ import os
 import wave
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from support.lists import write_lists
 from support.media_files import make_video
+from support.watched_files import WatchedFile
 
 from pushpull.errors import MediaError
 from pushpull.media import probe, read_frames, read_waveform
@@ -152,25 +155,45 @@ def test_odd_file_names_are_only_names(tmp_path, name):
     assert len(list(read_frames(path))) == 5
 
 
-OTHERS = {
-    "concat.mp4": "ffconcat version 1.0\nfile 'secret.mkv'\n",
-    "concat.ffconcat": "ffconcat version 1.0\nfile 'secret.mkv'\n",
-    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\nsecret.mkv\n#EXT-X-ENDLIST\n",
-    "list.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\nsecret.mkv\n#EXT-X-ENDLIST\n",
-    "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=video 5004 RTP/AVP 96\n",
-    "manifest.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"/>',
-    "script.avs": 'DirectShowSource("secret.mkv")\n',
-}
+@pytest.fixture
+def lists(tmp_path):
+    """Films and texts that name another film, and that film."""
+    (tmp_path / "in").mkdir()
+    secret = make_video(tmp_path / "in" / "secret.mkv", size=SIZE, n_frames=5)
+    return write_lists(tmp_path / "in", secret), secret
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_list_of_other_files_opens_none_of_them(tmp_path, name, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make_video(tmp_path / "secret.mkv", size=SIZE, n_frames=5)
-    (tmp_path / name).write_text(OTHERS[name])
-    for use in (probe, read_waveform, lambda p: list(read_frames(p))):
-        with pytest.raises(MediaError, match="is text; expected a video"):
-            use(tmp_path / name)
+def test_a_list_of_other_files_opens_none_of_them(lists):
+    paths, secret = lists
+    *texts, film = paths
+    with WatchedFile(secret) as watched:
+        for path in texts:
+            for use in (probe, read_waveform, lambda p: list(read_frames(p))):
+                with pytest.raises(MediaError, match="is text; expected a video"):
+                    use(path)
+        with pytest.raises(MediaError, match="cut off or damaged"):
+            probe(film)
+        assert watched.times_opened() == 0
+
+
+def test_the_lists_of_these_tests_would_be_followed(lists):
+    paths, secret = lists
+    of = {path.name: path for path in paths}
+    with WatchedFile(secret) as watched:
+        for name, options in (
+            ("list.m3u8", {}),
+            ("list.ffconcat", {}),
+            ("concat.mp4", {}),
+            ("reference.mov", {"enable_drefs": "1", "use_absolute_path": "1"}),
+        ):
+            before = watched.times_opened()
+            options["allowed_extensions"] = options["allowed_segment_extensions"] = "ALL"
+            try:
+                with av.open(str(of[name]), container_options=options) as container:
+                    list(container.demux())
+            except av.error.FFmpegError:
+                pass
+            assert watched.times_opened() > before, name
 
 
 def test_a_name_that_means_a_series_of_pictures_is_one_file(tmp_path):

@@ -160,3 +160,16 @@ def test_requests_that_cannot_be_are_one_line(tmp_path):
         VideoWriter(tmp_path / "e.mp4", width=64, height=48, fps=25),
     ):
         pass
+
+
+def test_pictures_of_any_rate_are_written(tmp_path):
+    rates = {"slow": (1 / 3600, [0.0, 3600.0]), "fast": (1e6, [n * 1e-6 for n in range(200)])}
+    for name, (fps, times_s) in rates.items():
+        path = tmp_path / f"{name}.mp4"
+        with VideoWriter(path, width=64, height=48, fps=fps) as video:
+            for time_s in times_s:
+                video.write(np.zeros((48, 64), np.uint8), time_s)
+            with pytest.raises(ConfigError, match="expected times that increase"):
+                video.write(np.zeros((48, 64), np.uint8), times_s[-1])
+        found = [frame.time_s for frame in read_frames(path)]
+        assert found == pytest.approx(times_s, abs=3e-3)

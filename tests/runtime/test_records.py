@@ -169,3 +169,13 @@ def test_a_record_without_end_is_not_read(tmp_path):
         file.truncate(1 << 31)
     with pytest.raises(OutputError, match=r"large\.json: cannot be read \(is larger than"):
         read_json(path, kind="score")
+
+
+@pytest.mark.parametrize("text", ['["a \\ud800"]', '{"a": {"\\uDCe9": 1}}', b'["\\udfff"]'])
+def test_half_a_character_becomes_a_mark_that_can_be_written(text):
+    assert "\N{REPLACEMENT CHARACTER}" in str(parse_json(text))
+    str(parse_json(text)).encode()
+
+
+def test_a_whole_character_in_two_halves_stays_one():
+    assert parse_json('"\\ud83d\\ude00 \\udce9"') == "\N{GRINNING FACE} \N{REPLACEMENT CHARACTER}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pushpull.runtime.files import read_text
+from pushpull.runtime.files import read_text, readable, without_links
 from pushpull.runtime.records import parse_json
 
 __all__ = ["Run", "Runs", "tracks_of"]
@@ -93,7 +93,7 @@ class Runs:
     """
 
     def __init__(self, root: Path | None) -> None:
-        self.root = None if root is None else root.resolve()
+        self.root = None if root is None else without_links(root)
         self._files: dict[str, Path] = {}
         self._looks: dict[Path, tuple[float, str, bool]] = {}
 
@@ -122,7 +122,7 @@ class Runs:
         if path is None or self.root is None or path.is_symlink() or not path.is_file():
             return None
         # A folder on the way may have become a link since.
-        return path if path.resolve().is_relative_to(self.root) else None
+        return path if without_links(path).is_relative_to(self.root) else None
 
     def drawing(self, key: str) -> bytes | None:
         """The first picture (png) of a report that a scan found, by the id of its file."""
@@ -144,8 +144,8 @@ class Runs:
         ids: dict[str, str] = {}
         for file in sorted(files):
             if Path(file).suffix in SHOWN and len(ids) < MOST_FILES:
-                ids[file] = digest(f"{name}/{file}")
-                self._files[ids[file]] = folder / file
+                key = ids[readable(file)] = digest(f"{name}/{file}")
+                self._files[key] = folder / file
         pictures = [file for file in ids if Path(file).suffix in PICTURES]
         verdict, has_drawing = self._look(folder, kind, changed)
         return Run(
@@ -154,7 +154,7 @@ class Runs:
             has_drawing=has_drawing,
             id=digest(name),
             kind=kind,
-            name=root.name if name == "." else name,
+            name=readable(root.name if name == "." else name),
             folder=folder,
             changed=changed,
             files=ids,
@@ -192,7 +192,7 @@ def verdict_of(folder: Path, kind: str) -> str:
             text = f"{attacked:.0f} % of the frames are still right, {clean:.0f} % were"
         else:
             found = parse_json(read_text(folder / "results.json"))["findings"]
-            held = sum(1 for one in found if one["reproduced"] is True)
+            held = sum(1 for one in found if one["reproduced"] == "yes")
             text = f"{held} of {len(found)} statements checked were reproduced" if found else ""
     except (
         OSError,
@@ -204,7 +204,7 @@ def verdict_of(folder: Path, kind: str) -> str:
         AttributeError,
     ):
         return ""
-    return str(text)[:LONGEST_VERDICT]
+    return readable(str(text)[:LONGEST_VERDICT])
 
 
 def first_picture(path: Path) -> bytes | None:

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from pushpull.app import abx, tasks
@@ -44,6 +44,7 @@ from pushpull.app.validation import (
 )
 from pushpull.errors import ConfigError, MediaError, PushPullError
 from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.records import plain
 from pushpull.runtime.version import __version__
 
 __all__ = ["build_app"]
@@ -90,6 +91,16 @@ MOST_TESTS = 5
 log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class JSONResponse(Response):
+    """JSON in ASCII: a name or a number that no text can hold is no error."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The bytes of an answer."""
+        return json.dumps(plain(content), separators=(",", ":")).encode("ascii")
 
 
 class Refused(PushPullError):

@@ -94,7 +94,9 @@ def look_at(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         pushpull.errors.MediaError: notes.mp4: is text; expected a video: mp4, mov, mkv,
         webm, avi, mpg, ts, flv, wmv or ogv
     """
-    from pushpull.media import probe
+    from pushpull.media import Part, probe, read_sound
+    from pushpull.media.probe import HIGHEST_FPS
+    from pushpull.schema import SAMPLE_RATE_HZ
 
     path, shown = Path(asked["path"]), asked["shown"]
     with path.open("rb") as file:
@@ -115,22 +117,35 @@ def look_at(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
             f"{shown}: has no sound; whether a face is speaking and heard cannot be said without; "
             "expected a video with sound"
         )
-    if info.duration_s > asked["longest_s"]:
-        raise MediaError(
-            f"{shown}: is {info.duration_s:.0f} s long; expected at most "
-            f"{asked['longest_s']:.0f} s; cut out a part of it"
-        )
+    longest_s = asked["longest_s"]
+    if info.duration_s > longest_s:
+        raise too_long(shown, f"is {info.duration_s:.0f} s long", longest_s)
+    if info.n_frames > longest_s * HIGHEST_FPS:
+        raise too_long(shown, f"has {info.n_frames} pictures", longest_s)
     if info.width * info.height > asked["most_pixels"]:
         raise MediaError(
             f"{shown}: its pictures have {info.width} x {info.height} pixels; expected at most "
             f"{asked['most_pixels']} in all; make it smaller"
         )
+    # Stamps say when sound is heard; how much of it there is shows when it is read.
+    within = Part(0.0, longest_s + 1.0)
+    try:
+        sound = read_sound(path, part=within, on_damage=lambda line: None).waveform
+    except MediaError as e:
+        raise MediaError(str(e).replace(str(path), shown)) from e
+    if len(sound) > longest_s * SAMPLE_RATE_HZ:
+        raise too_long(shown, f"holds more than {longest_s:.0f} s of sound", longest_s)
     return {
         "duration_s": info.duration_s,
         "width": info.width,
         "height": info.height,
         "fps": info.fps,
     }
+
+
+def too_long(shown: str, what: str, longest_s: float) -> MediaError:
+    """Why a video is refused."""
+    return MediaError(f"{shown}: {what}; expected at most {longest_s:.0f} s; cut out a part of it")
 
 
 def guess(head: bytes) -> str:

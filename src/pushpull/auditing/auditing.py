@@ -28,7 +28,7 @@ from pushpull.metrics import bootstrap_draws
 from pushpull.models.detector import Detector
 from pushpull.models.weights import KNOWN, DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
-from pushpull.runtime.files import find, output_dir, temporary_folder
+from pushpull.runtime.files import find, output_dir, readable, temporary_folder
 from pushpull.runtime.kept import Store
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
@@ -331,7 +331,7 @@ def audit(
     )
     data = {
         # Its name only: where it lies says something of the machine, not of the result.
-        "name": root.resolve().name,
+        "name": readable(root.resolve().name),
         "split": split,
         "made": None if about is None else about["made"],
     }

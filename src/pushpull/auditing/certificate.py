@@ -46,6 +46,7 @@ from pushpull.metrics.binomial import lower_bound
 from pushpull.models.detector import Detector
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
+from pushpull.runtime.files import readable
 from pushpull.runtime.kept import Store
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
@@ -504,7 +505,7 @@ def certify_tracks(
     about = read_about(root)
     data = {
         # Its name only: where it lies says something of the machine, not of the result.
-        "name": root.resolve().name,
+        "name": readable(root.resolve().name),
         "split": split,
         "made": None if about is None else about["made"],
     }

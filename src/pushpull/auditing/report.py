@@ -57,7 +57,7 @@ def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[st
         _write_csv(folder / f"{name}.csv", PICTURED[name].rows(record))
         drawn.append(name)
     with written_whole(folder / "audit.md") as temporary:
-        temporary.write_text("\n".join(_page(record, drawn)) + "\n")
+        temporary.write_text("\n".join(_page(record, drawn)) + "\n", encoding="utf-8")
     with written_whole(folder / "audit.html") as temporary:
         temporary.write_text(audit_page(record), encoding="utf-8")
     made = [f"{name}.{kind}" for name in drawn for kind in ("png", "csv")]

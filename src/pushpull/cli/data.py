@@ -82,12 +82,15 @@ def video(
     quiet: QuietFlag = False,
 ) -> None:
     """Make a video of synthetic people who talk."""
+    from pushpull.runtime.files import readable, without_links
     from pushpull.runtime.outputs import Origin, Outputs
     from pushpull.synthetic import demo_video, one_face_video, write_scene_truth
 
     console = Console(as_json=as_json, quiet=quiet)
-    if truth is not None and truth.resolve() == out.resolve():
-        raise typer.BadParameter(f"is {out}, which the video takes", param_hint="--truth")
+    if truth is not None and without_links(truth) == without_links(out):
+        raise typer.BadParameter(
+            f"is {readable(str(out))}, which the video takes", param_hint="--truth"
+        )
     made = {"seconds": seconds, "people": people, "seed": seed}
     origin = Origin(command="data video", settings=made)
     places = {
@@ -102,7 +105,7 @@ def video(
         scene = make(paths[out.name], seed=seed, duration_s=seconds)
     if truth is not None:
         with places[truth].writing([truth.name]) as paths:
-            write_scene_truth(paths[truth.name], scene, out.stem)
+            write_scene_truth(paths[truth.name], scene, readable(out.stem))
     lines = [str(path) for path in (out, truth) if path is not None]
     console.result({"video": out, "truth": truth}, kind="synthetic-video", lines=lines)
 
@@ -135,6 +138,7 @@ def talkset(
     clip that cannot be used is reported, the others are done, and the exit code is 1.
     """
     from pushpull.data.talkset import TalksetConfig, read_sources, sources_in, write_talkset
+    from pushpull.runtime.files import readable
 
     console = Console(as_json=as_json, quiet=quiet)
     config = TalksetConfig(
@@ -156,7 +160,7 @@ def talkset(
             engine=engine.value,
             address=ray_address,
             progress=report,
-            failed=lambda source, why: failures.update({str(source.path): why}),
+            failed=lambda source, why: failures.update({readable(str(source.path)): why}),
         )
     for why in failures.values():
         complain(why)

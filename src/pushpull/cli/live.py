@@ -68,6 +68,8 @@ def live(
     from pushpull.media.live_source import LiveSource
 
     console = Console(as_json=as_json, quiet=quiet)
+    # What cannot be opened is said before a detector is loaded.
+    opened = LiveSource(source, paced=paced)
     engine = Live(
         detector,
         face_finder=face_finder.value,
@@ -78,7 +80,7 @@ def live(
         beside=paced,
     )
     teller = Teller(lines=lines, quiet=as_json)
-    with LiveSource(source, paced=paced) as arrivals:
+    with opened as arrivals:
         if not arrivals.has_sound:
             console.note(f"{source}: has no sound, so nobody can be heard speaking")
         for one in arrivals:
@@ -90,6 +92,8 @@ def live(
                 found = engine.push_audio(one.samples, one.time_s)
             teller.tell(found, begun_s=one.came_s - one.time_s)
     teller.tell(engine.close(), begun_s=None)
+    for note in arrivals.notes:
+        console.note(f"{source}: {note.removeprefix(f'{source}: ')}")
     summary = teller.summary(arrivals.left_out) | {"pictures": engine.n_frames}
     said = (
         f"{summary['faces']} faces, {summary['scores']} scores, "

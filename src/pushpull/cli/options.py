@@ -332,13 +332,14 @@ def names_of(text: str) -> dict[int, str]:
         {0: 'Ada', 2: 'Bob'}
     """
     from pushpull.errors import ConfigError
+    from pushpull.runtime.files import readable
 
     found = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         number, equals, name = (piece.strip() for piece in part.partition("="))
-        if not (equals and name and number.isascii() and number.isdigit()):
+        if not (equals and name and number.isascii() and number.isdigit() and len(number) < 7):
             raise ConfigError(f"--names is {text!r}; expected NUMBER=NAME, such as 0=Ada,1=Bob")
-        found[int(number)] = name
+        found[int(number)] = readable(name)
     return found
 
 

@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -107,7 +109,7 @@ def write_shard(path: Path, examples: Iterable[Example]) -> int:
         2
     """
     count = 0
-    with written_whole(path) as temporary, pa.ipc.new_file(str(temporary), TRACK) as writer:
+    with _written(path, TRACK) as writer:
         for example in examples:
             writer.write_batch(_packed(example))
             count += 1
@@ -151,7 +153,7 @@ def write_index(root: Path, split: str, shards: Iterable[int]) -> int:
         raise DatasetError(f"{root / split}: two tracks are named '{twice}'; names must differ")
     index = root / split / INDEX
     schema = ROW.with_metadata({SUMS: json.dumps(sums)})
-    with written_whole(index) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+    with _written(index, schema) as writer:
         writer.write_table(pa.table(rows, schema=schema))
     return len(ids)
 
@@ -378,14 +380,29 @@ def _mapped(path: Path, schema: Any) -> tuple[Any, NDArray[np.uint8]]:
     try:
         # Torch keeps no file open behind a mapping: AVA has a thousand shards, and processes are
         # often allowed a thousand files.
-        size = path.stat().st_size
-        pages = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # A name that is no UTF-8 torch cannot take; Linux has another for what is open.
+            plainly = os.fsencode(path).decode(errors="replace") == str(path)
+            name = str(path) if plainly else f"/proc/self/fd/{file.fileno()}"
+            pages = torch.from_file(name, shared=False, size=size, dtype=torch.uint8).numpy()
         reader = pa.ipc.open_file(pa.py_buffer(pages))
         if not reader.schema.equals(schema):
             raise ValueError("it has other columns")
     except (pa.ArrowException, OSError, RuntimeError, ValueError) as e:
         raise DatasetError(f"{path}: is missing or damaged ({e}); make the data set again") from e
     return reader, pages
+
+
+@contextmanager
+def _written(path: Path, schema: Any) -> Iterator[Any]:
+    """A writer of a whole file; opened here, as pyarrow takes no name that is no UTF-8."""
+    with (
+        written_whole(path) as temporary,
+        temporary.open("wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        yield writer
 
 
 def _packed(example: Example) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from os import PathLike
@@ -22,14 +23,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pushpull.data.records import SPLITS, Example, as_read_back
 from pushpull.data.writer import DatasetWriter
 from pushpull.detection import VideoClips, find_faces, read_clips, voiced
 from pushpull.detection.clips import CROPS
-from pushpull.errors import ConfigError, DatasetError, MediaError, UnknownName
+from pushpull.errors import (
+    ConfigError,
+    DatasetError,
+    MediaError,
+    OutputError,
+    UnknownName,
+    foreseen,
+)
 from pushpull.media import read_waveform
-from pushpull.runtime.files import read_text
+from pushpull.runtime.files import read_text, readable
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.workers import run_pieces
 from pushpull.schema import SAMPLE_RATE_HZ, Clip
@@ -219,7 +228,7 @@ def write_talkset(
     progress("clips", done, len(sources))
     for outcome in run_pieces(pieces, _one_clip, workers=workers, engine=engine, address=address):
         if outcome.error is not None:
-            if not isinstance(outcome.error, MediaError):
+            if isinstance(outcome.error, OutputError):
                 raise outcome.error
             failed(sources[int(outcome.piece)], str(outcome.error))
         done += 1
@@ -232,7 +241,7 @@ def write_talkset(
 
 
 def _name_of(source: Source) -> str:
-    return source.path.name
+    return readable(source.path.name)
 
 
 def _one_clip(
@@ -244,8 +253,12 @@ def _one_clip(
     config: TalksetConfig,
     report: Progress,
 ) -> int:
-    # All of it before anything is written: a clip that fails half-way leaves no shard.
-    return writer.write(split, number, list(_examples(source, number, others, config)))
+    try:
+        # All of it before anything is written: a clip that fails half-way leaves no shard.
+        examples = list(_examples(source, number, others, config))
+    except Exception as e:  # one file never ends a batch, whatever is wrong with it
+        raise foreseen(e, source.path) from e
+    return writer.write(split, number, examples)
 
 
 def split_people(people: list[str], config: TalksetConfig) -> dict[str, str]:
@@ -291,12 +304,12 @@ def _examples(
         raise MediaError(f"{source.path}: no face is ever alone on screen; expected talking heads")
     for i in alone:
         for part, whole in enumerate(_parts(clips, i, source, config)):
-            yield replace(whole, track_id=f"{source.path.name}:{i}:{part}:own")
+            yield replace(whole, track_id=f"{_name_of(source)}:{i}:{part}:own")
             wanted = rng.permutation(KINDS[1:])[: config.negatives].tolist()
             for kind in wanted:
                 clip = _negative(kind, whole.clip, others, rng)
                 if clip is not None:
-                    name = f"{source.path.name}:{i}:{part}:{kind}"
+                    name = f"{_name_of(source)}:{i}:{part}:{kind}"
                     yield replace(whole, track_id=name, clip=clip, case=kind)
 
 
@@ -323,7 +336,7 @@ def _parts(
         samples = slice(*(round(f / whole.fps * SAMPLE_RATE_HZ) for f in (here.start, here.stop)))
         yield Example(
             track_id="",
-            video_id=source.path.name,
+            video_id=_name_of(source),
             person=source.person,
             case="own",
             clip=Clip(
@@ -349,11 +362,22 @@ def _negative(
         least = min(SAMPLE_RATE_HZ // 2, n // 3)
         sound = np.roll(clip.waveform.numpy(), int(rng.integers(least, n - least)))
     else:
-        if not others:
+        other = _voice_of(others, rng)
+        if other is None:
             return None
-        other = read_waveform(others[int(rng.integers(len(others)))].path)
         sound = np.resize(other, n)
     return replace(clip, waveform=as_read_back(np.asarray(sound)), speaking=silent)
+
+
+def _voice_of(others: Sequence[Source], rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """The sound of another clip (S,); None where there is none that can be read."""
+    left = list(others)
+    while left:
+        chosen = left.pop(int(rng.integers(len(left))))
+        # A clip that cannot be read is named when its own turn comes.
+        with suppress(MediaError):
+            return read_waveform(chosen.path, on_damage=lambda line: None)
+    return None
 
 
 def sources_in(folder: Path, suffixes: Collection[str]) -> list[Source]:
@@ -375,6 +399,9 @@ def sources_in(folder: Path, suffixes: Collection[str]) -> list[Source]:
     if not paths:
         raise DatasetError(f"{folder}: holds no video; expected talking-head clips")
     return [
-        Source(path=p, person=p.stem if p.parent == folder else str(p.parent.relative_to(folder)))
+        Source(
+            path=p,
+            person=readable(p.stem if p.parent == folder else str(p.parent.relative_to(folder))),
+        )
         for p in paths
     ]

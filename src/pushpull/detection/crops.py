@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from pushpull.detection.clips import ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.pipeline import Footage, counted
+from pushpull.errors import MediaError
 from pushpull.media import Frame, read_frames
+from pushpull.media.audio import MOST_HOLES_S
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.schema import FACE_SIZE, GRID, SAMPLE_RATE_HZ, Clip, Track
 
@@ -104,6 +106,9 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
 
     The sound is rounded to int16, so that what is measured later is the attack and not rounding.
 
+    Raises:
+        MediaError: If faces are seen hours after the sound has ended.
+
     Examples:
         >>> from pushpull.detection import find_faces, read_clips
         >>> from pushpull.detection.clips import CROPS
@@ -126,9 +131,15 @@ def read_clips(footage: Footage, window: Crop, progress: Progress = no_progress)
     faces = gathered(counted(frames, "crops", footage.n_frames, progress), tracks, window)
     pairs = zip(tracks, grids, strict=True)
     end = max((_span(track, grid, footage)[1] for track, grid in pairs), default=0)
+    missing = max(0, end - len(footage.waveform))
+    if missing > MOST_HOLES_S * SAMPLE_RATE_HZ:
+        # Not by what a file states of its times: each picture may come an hour after the other.
+        raise MediaError(
+            f"{footage.path}: faces are seen up to {missing / SAMPLE_RATE_HZ / 3600:.1f} hours "
+            f"after the sound has ended; expected at most {MOST_HOLES_S / 3600:g}; do a part: --end"
+        )
     step = GRID["audio"]
     rounded = np.clip(np.round(footage.waveform / step) * step, -1.0, 1.0 - step)
-    missing = max(0, end - len(rounded))
     kept: dict[str, Any] = {field.name: getattr(footage, field.name) for field in fields(Footage)}
     kept["tracks"] = tuple(tracks)
     kept["waveform"] = np.pad(rounded, (0, missing)).astype(np.float32)

@@ -33,6 +33,9 @@ FARTHEST_S = 0.1
 EDGE = 1e-6
 """By which boxes may reach out of the picture in shares of it, as rounding makes them."""
 
+BEYOND = 1.0
+"""By which boxes in pixels may: finders guess at faces that are half outside, no further."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GivenFace:
@@ -142,6 +145,11 @@ def _of_record(path: Path, width: int, height: int) -> Iterator[GivenFace]:
             )
         if (np.diff(times_s) <= 0).any() or (boxes[:, 2:] <= boxes[:, :2]).any():
             raise AnnotationError(f"{where}: times must rise, and no box be empty")
+        size = np.array([width, height] * 2, np.float64)
+        if (boxes < -BEYOND * size).any() or (boxes > (1 + BEYOND) * size).any():
+            raise AnnotationError(
+                f"{where}: a box is far outside the picture of {width} x {height} pixels; {advice}"
+            )
         yield GivenFace(name=str(track.get("track_id", number)), timestamps_s=times_s, boxes=boxes)
 
 

@@ -201,10 +201,10 @@ class Live:
             time_s: When the first was heard, on the clock of the pictures.
 
         Raises:
-            ShapeError: If it is not (N,).
+            ShapeError: If it is not (N,), or not all are numbers.
         """
-        if samples.ndim != 1:
-            raise ShapeError(f"samples are {samples.shape}; expected (N,)")
+        if samples.ndim != 1 or not np.isfinite(samples).all():
+            raise ShapeError(f"samples are {samples.shape}; expected (N,), all of them numbers")
         self.sound.push(np.asarray(samples, np.float32), time_s)
         return self._scores()
 

@@ -33,7 +33,7 @@ from pushpull.detection.results import Detection
 from pushpull.detection.tracking import Watcher, find_tracks
 from pushpull.detection.turns import DEFAULT_RULES, ScoredTrack, TurnRules
 from pushpull.detection.voices import off_screen_turns
-from pushpull.errors import MediaError, UnknownName
+from pushpull.errors import MediaError, ShapeError, UnknownName
 from pushpull.media import (
     WHOLE,
     Frame,
@@ -116,6 +116,7 @@ def detect(
     Raises:
         AnnotationError: If the boxes cannot be used.
         MediaError: If the video cannot be read, has no sound, or is silent.
+        ShapeError: If a waveform is given that is not all numbers.
         CheckpointError: If the weights cannot be loaded.
         UnknownName: If a face finder, crop or known weights do not exist.
 
@@ -642,6 +643,10 @@ def counted(
 def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool) -> list[str]:
     """Refuse a silent sound track, in which no face can be heard; or note it where allowed."""
     peak = peak_of(waveform)
+    if not math.isfinite(peak):
+        raise ShapeError(
+            f"{path}: its waveform holds what is no number; expected samples from -1 to 1"
+        )
     if peak >= SILENCE:
         return []
     level = "all samples are zero"

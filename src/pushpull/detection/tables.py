@@ -77,4 +77,6 @@ def write_parquet(
         ]
         groups.append(pa.Table.from_arrays(arrays, schema=schema))
     table = pa.concat_tables(groups) if groups else schema.empty_table()
-    pq.write_table(table.unify_dictionaries(), path, compression="zstd")
+    # Opened here, as pyarrow takes no name that is no UTF-8.
+    with path.open("wb") as file:
+        pq.write_table(table.unify_dictionaries(), file, compression="zstd")

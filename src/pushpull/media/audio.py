@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from av.filter.graph import Graph
 
 __all__ = [
+    "MOST_HOLES_S",
     "SILENCE",
+    "SampleCheck",
     "Sound",
     "peak_of",
     "placed_sound",
@@ -63,6 +65,8 @@ CLIPPED = 4.0
 """No sound that was meant to be heard goes so far beyond full scale."""
 
 MOST_HOLES_S = 3 * LONGEST_GAP_S
+"""Silence that is put where a file states that there is none."""
+
 FIRST_S = 2 * LONGEST_GAP_S
 """Room that is asked for at once, at most: pages that are never written take no memory."""
 
@@ -232,7 +236,8 @@ def _mixed(
     begin = round(part.start_s * rate_hz)
     # What a header states is a guess that costs nothing; what came decides.
     waveform = np.zeros(round(min(max(stated_s, 1.0), FIRST_S) * rate_hz), np.float32)
-    end = broken = beyond = 0
+    end = 0
+    check = SampleCheck(str(path))
     # Of what is heard, and of the channels that it is mixed of.
     power = np.zeros(2)
     pieces = placed_sound(
@@ -242,12 +247,7 @@ def _mixed(
         first, end = start - begin, start - begin + samples.shape[1]
         if end > len(waveform):
             waveform.resize(max(end, len(waveform) * 3 // 2), refcheck=False)
-        whole = np.isfinite(samples)
-        if not whole.all():
-            broken += int((~whole).any(0).sum())
-            samples = np.where(whole, samples, 0).astype(np.float32)
-        beyond += int((np.abs(samples) > CLIPPED).any(0).sum())
-        samples = np.clip(samples, -CLIPPED, CLIPPED)
+        samples = check.cleaned(samples)
         heard = samples[0]
         if len(samples) == 2:
             heard = (samples[0] + np.float32(sign) * samples[1]) * np.float32(0.5)
@@ -256,27 +256,62 @@ def _mixed(
     if end == 0:
         raise MediaError(f"{path}: its audio stream holds no sound that can be decoded")
     waveform.resize(end, refcheck=False)
-    notes = []
-    if broken > DAMAGED_SHARE * end:
-        raise MediaError(
-            f"{path}: {broken} of {end} samples of the sound are not numbers; expected numbers "
-            "from -1 to 1; convert the sound again from its source"
-        )
-    if broken:
-        notes.append(f"{broken} of {end} samples of the sound are not numbers and were left out")
-    if beyond > DAMAGED_SHARE * end:
-        raise MediaError(
-            f"{path}: {beyond} of {end} samples of the sound are beyond full scale; expected "
-            "numbers from -1 to 1; convert the sound again from its source"
-        )
-    if beyond:
-        notes.append(f"{beyond} of {end} samples of the sound are beyond full scale and were cut")
     return _Mixed(
         waveform=waveform,
         track=track,
-        notes=tuple(notes),
+        notes=tuple(check.notes(end)),
         cancels=bool(power[0] < CANCELLED * power[1]),
     )
+
+
+class SampleCheck:
+    """Puts right samples that cannot be sound, and says when they are too many.
+
+    Args:
+        name: Of the sound, for messages.
+
+    Examples:
+        >>> from pushpull.media.audio import SampleCheck
+        >>> check = SampleCheck("talk.wav")
+        >>> samples = np.full((1, 100), 0.5, np.float32)
+        >>> samples[0, 7] = np.inf
+        >>> float(check.cleaned(samples)[0, 7]), check.notes(100)
+        (0.0, ['1 of 100 samples of the sound are not numbers and were left out'])
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.broken = self.beyond = 0
+
+    def cleaned(self, samples: Waveform) -> Waveform:
+        """The next samples (channels, N): 0 where they are no numbers, cut far beyond 1."""
+        whole = np.isfinite(samples)
+        if not whole.all():
+            self.broken += int((~whole).any(0).sum())
+            samples = np.where(whole, samples, 0).astype(np.float32)
+        self.beyond += int((np.abs(samples) > CLIPPED).any(0).sum())
+        return np.clip(samples, -CLIPPED, CLIPPED)
+
+    def notes(self, n_samples: int) -> list[str]:
+        """What was put right in so many samples.
+
+        Raises:
+            MediaError: If it was more than a tenth.
+        """
+        found = []
+        for count, what, done in (
+            (self.broken, "not numbers", "left out"),
+            (self.beyond, "beyond full scale", "cut"),
+        ):
+            line = f"{count} of {n_samples} samples of the sound are {what}"
+            if count > DAMAGED_SHARE * n_samples:
+                raise MediaError(
+                    f"{self.name}: {line}; expected numbers from -1 to 1; convert the sound again "
+                    "from its source"
+                )
+            if count:
+                found.append(f"{line} and were {done}")
+        return found
 
 
 def slice_audio(

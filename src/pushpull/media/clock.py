@@ -158,7 +158,7 @@ class Clock:
     """Gives each picture its time on the file's clock; times always increase.
 
     Args:
-        path: File, for messages.
+        path: File or other source, for messages.
         period_s: Mean time between pictures, for those without a timestamp.
         zero: The container's time that is 0; that of the first picture if None.
         first: The container's time of the first picture, where its own is not to be trusted.
@@ -173,7 +173,7 @@ class Clock:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         period_s: float,
         zero: Fraction | None = None,
         first: Fraction | None = None,

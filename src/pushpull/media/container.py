@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 __all__ = [
+    "ALONE",
+    "FORMATS",
     "HEADERLESS",
     "LONGEST_GAP_S",
     "RESTART_S",
@@ -57,6 +59,9 @@ FORMATS = (
 Left out are lists and scripts (concat, hls, dash, sdp, avisynth), series of pictures (image2) and
 subtitles with a second file, by which FFmpeg would open other files than the one that was named.
 """
+
+ALONE = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+"""Options with which FFmpeg opens one file and no other."""
 
 TRUNCATED_S = 0.5
 DAMAGED_SHARE = 0.1
@@ -96,10 +101,7 @@ def opened(path: str | PathLike[str]) -> Iterator[InputContainer]:
         container = av.open(
             f"file:{path}",
             metadata_errors="replace",
-            container_options={
-                "format_whitelist": ",".join(FORMATS),
-                "protocol_whitelist": "file",
-            },
+            container_options=ALONE,
         )
     except (av.error.InvalidDataError, av.error.ArgumentError) as e:
         # The second is what FFmpeg says of a format that is not asked for.
@@ -141,7 +143,7 @@ class Damage:
     """Counts the packets of one stream that cannot be decoded, and decides when it is too much.
 
     Args:
-        path: File, for messages.
+        path: File or other source, for messages.
         what: `video` or `audio`.
         on_damage: Called once at the end with one line if anything was damaged; by default the
             line is logged as a warning.
@@ -157,7 +159,7 @@ class Damage:
         they were skipped or patched
     """
 
-    def __init__(self, path: Path, what: str, on_damage: OnDamage | None) -> None:
+    def __init__(self, path: Path | str, what: str, on_damage: OnDamage | None) -> None:
         self.path, self.what = path, what
         self.on_damage = on_damage or log.warning
         self.n_packets = self.n_damaged = 0

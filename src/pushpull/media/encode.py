@@ -124,6 +124,7 @@ class VideoWriter:
         self.hurry = hurry and width * height >= LARGE_PIXELS
         self.period_s = 1 / fps
         self.last_pts: int | None = None
+        self.last_s: float | None = None
         self.reformatter = VideoReformatter()
         self.sound: Iterator[Packet[Any]] = iter(())
         self.waiting: Packet[Any] | None = None
@@ -211,13 +212,15 @@ class VideoWriter:
             time_s = 0.0
             if self.last_pts is not None:
                 time_s = float(self.last_pts * TICK) + self.period_s
-        pts = round(time_s / TICK)
-        if self.last_pts is not None and pts <= self.last_pts:
+        if self.last_s is not None and time_s <= self.last_s:
             raise ConfigError(
-                f"frame at {time_s} s after one at {float(self.last_pts * TICK)} s; expected times "
-                "that increase"
+                f"frame at {time_s} s after one at {self.last_s} s; expected times that increase"
             )
-        self.last_pts = pts
+        pts = round(time_s / TICK)
+        if self.last_pts is not None:
+            # Some files state a million pictures a second.
+            pts = max(pts, self.last_pts + 1)
+        self.last_pts, self.last_s = pts, time_s
         pixel_format = formats[image.shape]
         with self.writing():
             if pixel_format == "yuv420p":
@@ -279,7 +282,8 @@ class VideoWriter:
 
     def video_stream(self, fps: float) -> VideoStream:
         """The video stream, set up for the codec."""
-        rate = Fraction(fps).limit_denominator(1001)
+        # No player needs to know it better, and none takes 0.
+        rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
         stream: Any
         height, width = self.shape
         if self.codec in LOSSLESS_FORMATS:

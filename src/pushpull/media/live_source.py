@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
-from pushpull.media.container import reason
+from pushpull.media.audio import SampleCheck
+from pushpull.media.clock import Clock
+from pushpull.media.container import ALONE, FORMATS, LONGEST_GAP_S, Damage, reason
+from pushpull.media.probe import FALLBACK_FPS, HIGHEST_FPS
 from pushpull.schema import SAMPLE_RATE_HZ
 
 __all__ = ["Arrival", "LiveSource", "Resampler", "picture_of_jpeg"]
@@ -27,6 +30,18 @@ BEHIND, WAITING = 12, 64
 second there is room for sound."""
 MOST_PIXELS = 1280 * 1280
 """Of a JPEG: a small one may say that it is huge."""
+
+URLS = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+"""What a stream's address begins with."""
+
+STREAMED = {
+    "format_whitelist": ",".join((*FORMATS, "hls", "dash", "rtp", "rtsp", "sdp")),
+    "protocol_whitelist": ",".join((*URLS, "tls", "crypto", "httpproxy")),
+}
+"""Options for an address: what it names may lie elsewhere on the network, not on this machine."""
+
+PIPED = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+"""Options for the standard input: what comes opens nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +80,7 @@ class LiveSource:
     Attributes:
         has_sound: Whether there is any sound.
         left_out: Pictures that nobody took in time.
+        notes: Damage and what was put right, known at the end.
 
     Raises:
         MediaError: If it cannot be opened or has no pictures.
@@ -85,6 +101,7 @@ class LiveSource:
         self.is_file = Path(source).is_file()
         self.paced = paced
         self.left_out = 0
+        self.notes: list[str] = []
         self.queue: Queue[Arrival | MediaError | None] = Queue(WAITING)
         self.stopped = threading.Event()
         self.container = self._opened()
@@ -95,15 +112,20 @@ class LiveSource:
         import av
 
         where: Any = self.source
-        options: dict[str, Any] = {}
+        how: dict[str, Any] = {"container_options": ALONE}
         if self.source == "-":
-            where = sys.stdin.buffer
-        elif self.source.isdecimal():
-            where, options["format"] = f"/dev/video{self.source}", "v4l2"
-        elif self.source.startswith("rtsp://"):
-            options["options"] = {"rtsp_transport": "tcp"}
+            where, how = sys.stdin.buffer, {"container_options": PIPED}
+        elif self.source.isdecimal() and self.source.isascii():
+            where, how = f"/dev/video{self.source}", {"format": "v4l2"}
+        elif self.source.partition("://")[0].lower() in URLS:
+            how = {"container_options": STREAMED}
+            if self.source.lower().startswith("rtsp"):
+                how["options"] = {"rtsp_transport": "tcp"}
+        else:
+            # As for files that are read whole: a name is a name, and a list opens nothing.
+            where = f"file:{self.source}"
         try:
-            container = av.open(where, **options)
+            container = av.open(where, metadata_errors="replace", **how)
         except (OSError, av.error.FFmpegError, ValueError) as e:
             raise MediaError(
                 f"{self.source}: cannot be opened ({reason(e)}); expected a file, a camera's "
@@ -143,7 +165,9 @@ class LiveSource:
                 self._give(arrival)
                 if self.stopped.is_set():
                     return
-        except (OSError, av.error.FFmpegError, ValueError) as e:
+        except MediaError as e:
+            self._give(e)
+        except (OSError, av.error.FFmpegError, ValueError, OverflowError, MemoryError) as e:
             self._give(MediaError(f"{self.source}: broke off ({reason(e)})"))
         else:
             self._give(None)
@@ -160,32 +184,92 @@ class LiveSource:
                 return
 
     def _arrivals(self) -> Iterator[Arrival]:
-        import av
-
         streams = [self.container.streams.video[0], *self.container.streams.audio[:1]]
         streams[0].thread_type = "AUTO"
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-        first_s: float | None = None
+        name = self.source
+        damage = {stream.index: Damage(name, stream.type, self.notes.append) for stream in streams}
+        hearing = Hearing(self.source, self.notes)
+        rate = float(streams[0].average_rate or streams[0].guessed_rate or FALLBACK_FPS)
+        clock: Clock | None = None
+        size: tuple[int, int] | None = None
         began_s = time.monotonic()
         for packet in self.container.demux(streams):
-            for frame in packet.decode():
-                if frame.time is None:
-                    continue
-                first_s = frame.time if first_s is None else first_s
-                time_s = frame.time - first_s
+            for frame in damage[packet.stream_index].decode(packet):
+                is_picture = packet.stream is streams[0]
+                if clock is None:
+                    first = frame.pts * frame.time_base if frame.pts is not None else None
+                    clock = Clock(name, 1 / min(rate, HIGHEST_FPS), first)
+                    hearing.begin_s = float(first or 0)
+                time_s = clock.time_s(frame) if is_picture else hearing.time_s(frame)
                 if self.is_file and self.paced:
                     ahead_s = began_s + time_s - time.monotonic()
                     if ahead_s > 0 and self.stopped.wait(ahead_s):
                         return
                 came_s = time.monotonic()
-                if packet.stream is streams[0]:
-                    image = frame.to_ndarray(format="rgb24")
+                if is_picture:
+                    size = size or (frame.width, frame.height)
+                    image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
                     yield Arrival(time_s, came_s, image=image)
                     continue
-                for part in resampler.resample(frame):
-                    samples = np.asarray(part.to_ndarray()[0], np.float32)
+                for samples in hearing.samples(frame):
                     yield Arrival(time_s, came_s, samples=samples)
                     time_s += len(samples) / SAMPLE_RATE_HZ
+        hearing.finish()
+        for one in damage.values():
+            one.finish()
+        if size is None:
+            raise MediaError(f"{name}: has a video stream but no frame in it; expected one")
+
+
+class Hearing:
+    """The sound of a source, made 16 kHz and told apart from what is none.
+
+    Args:
+        name: Of the source, for messages.
+        notes: Takes what was put right.
+
+    Attributes:
+        begin_s: The source's time that is 0.
+    """
+
+    def __init__(self, name: str, notes: list[str]) -> None:
+        import av
+
+        self.name, self.notes = name, notes
+        self.begin_s = 0.0
+        self.end_s = 0.0
+        self.n_samples = 0
+        self.check = SampleCheck(name)
+        self.resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+
+    def time_s(self, frame: Any) -> float:
+        """When a frame of sound is heard, right behind the one before where it does not say."""
+        time_s = self.end_s if frame.time is None else frame.time - self.begin_s
+        if time_s > self.end_s + LONGEST_GAP_S:
+            raise MediaError(
+                f"{self.name}: timestamps of the sound jump from {self.end_s:.2f} s to "
+                f"{time_s:.2f} s; expected no pause above an hour"
+            )
+        self.end_s = time_s + frame.samples / frame.sample_rate
+        return float(time_s)
+
+    def samples(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        """Samples (N,) in [-1, 1] of a frame.
+
+        Raises:
+            MediaError: If too many of the last second or more are no sound.
+        """
+        for part in self.resampler.resample(frame):
+            found = self.check.cleaned(np.asarray(part.to_ndarray(), np.float32))[0]
+            self.n_samples += len(found)
+            if self.n_samples >= SAMPLE_RATE_HZ:
+                self.check.notes(self.n_samples)
+            yield np.clip(found, -1.0, 1.0)
+
+    def finish(self) -> None:
+        """The end: say what was put right."""
+        if self.n_samples:
+            self.notes += self.check.notes(self.n_samples)
 
 
 class Resampler:

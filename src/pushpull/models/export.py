@@ -304,7 +304,9 @@ def _read_onnx(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(*inputs: Tensor) -> Tensor:
         named = {name: x.numpy() for name, x in zip(INPUTS, inputs, strict=True)}
@@ -318,12 +320,14 @@ def _write_torchscript(detector: Detector, path: Path, metadata: dict[str, Any])
     with torch.no_grad():
         traced = torch.jit.trace(graph, _clip(*CHECKED[0]), check_trace=False)  # type: ignore[no-untyped-call]
     text = json.dumps(_described(detector, metadata))
-    torch.jit.save(traced, path, _extra_files={METADATA_FILE: text})
+    # Opened here, as torch takes no name that is no UTF-8.
+    with path.open("wb") as file:
+        torch.jit.save(traced, file, _extra_files={METADATA_FILE: text})
 
 
 def _read_torchscript(path: Path) -> Run:
-    with _quietly():
-        module: Run = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    with _quietly(), path.open("rb") as file:
+        module: Run = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
     return module
 
 

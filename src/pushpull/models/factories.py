@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -23,6 +24,7 @@ from torch import nn
 from pushpull.errors import CheckpointError, ConfigError
 from pushpull.models.checkpoints import load_state
 from pushpull.models.detector import Detector
+from pushpull.runtime.files import readable, without_links
 
 __all__ = ["from_factory", "is_factory"]
 
@@ -96,7 +98,7 @@ def from_factory(source: str) -> Detector:
     code = b"" if path is None or not path.is_file() else path.read_bytes()
     sha256 = hashlib.sha256(card.sha256.encode() + code).hexdigest()
     shown = f"{Path(place).name}:{name}" + ("" if weights is None else f"@{Path(weights).name}")
-    return detector.with_card(replace(card, name=shown, path=path, sha256=sha256)).eval()
+    return detector.with_card(replace(card, name=readable(shown), path=path, sha256=sha256)).eval()
 
 
 def _module_of(place: str) -> ModuleType:
@@ -112,11 +114,11 @@ def _module_of(place: str) -> ModuleType:
             ) from e
         except Exception as e:
             raise ConfigError(f"{place}: cannot be imported ({_where(e)})") from e
-    path = Path(place).resolve()
+    path = without_links(place)
     if not path.is_file():
         raise ConfigError(f"{place}: no such file; expected FILE.py:FACTORY")
     # By its place, so that two files of one name do not meet.
-    name = f"pushpull_model_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    name = f"pushpull_model_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)

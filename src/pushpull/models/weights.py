@@ -21,7 +21,7 @@ from pushpull.errors import CheckpointError, ConfigError, UnknownName
 from pushpull.models.checkpoints import assemble, model_name, read_state
 from pushpull.models.detector import Card, Detector
 from pushpull.models.factories import from_factory, is_factory
-from pushpull.runtime.files import KnownFile, fetch, find, sha256_of
+from pushpull.runtime.files import KnownFile, fetch, find, readable, sha256_of
 
 __all__ = [
     "KNOWN",
@@ -252,8 +252,9 @@ def resolve_detector(
     known = BY_SHA256.get(sha256)
     detector = assemble(state, header, path)
     said = header.get("metadata", {})
+    own = path.stem if path.parent == SHIPPED_DIR else path.name
     card = Card(
-        name=known.name if known else path.stem if path.parent == SHIPPED_DIR else path.name,
+        name=known.name if known else readable(own),
         model=model_name(detector),
         path=path,
         sha256=sha256,

@@ -106,7 +106,7 @@ def write_page(
         settings=json.dumps(results["preset"], indent=1),
     )  # fmt: skip
     with written_whole(path) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8")
 
 
 def opening(results: Mapping[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
 from pushpull.reproduce.summary import read_scores, summarise
 from pushpull.reproduce.weights_map import COLUMNS, best_cell, map_rows
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir, readable, written_whole
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
@@ -105,7 +105,7 @@ def shown_command(arguments: Sequence[str]) -> str:
         option, equals, value = argument.rpartition("=")
         path = Path(value)
         shown.append(option + equals + (path.name if path.is_absolute() else value))
-    return " ".join(["pushpull", *shown])
+    return readable(" ".join(["pushpull", *shown]))
 
 
 def reproduce(
@@ -193,7 +193,7 @@ def reproduce(
     results = {
         "name": name,
         "what": what,
-        "given_data": None if data is None else data.resolve().name,
+        "given_data": None if data is None else readable(data.resolve().name),
         "versions": versions(),
         "machine": f"{platform.machine()}, {platform.system()}",
         "command": shown_command(sys.argv[1:]),

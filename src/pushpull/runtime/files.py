@@ -37,6 +37,7 @@ __all__ = [
     "sha256_of",
     "sweep",
     "temporary_folder",
+    "without_links",
     "written_whole",
 ]
 
@@ -53,6 +54,9 @@ UNFINISHED = re.compile(r"(\..+-|pushpull-)[0-9a-f]{8}\.unfinished(\..+)?")
 
 LONGEST_START = 100
 """Bytes of a name that are kept in that of what is being made."""
+
+NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of characters that no file name stands for, as JSON may hold them."""
 
 LEFT_S = 60.0
 """What is unfinished and younger may have been begun this moment."""
@@ -314,7 +318,21 @@ def readable(name: str) -> str:
         >>> readable(os.fsdecode(b"caf\xe9")).isprintable()
         True
     """
-    return os.fsencode(name).decode(errors="replace")
+    return os.fsencode(NO_BYTES.sub("\N{REPLACEMENT CHARACTER}", name)).decode(errors="replace")
+
+
+def without_links(path: str | os.PathLike[str]) -> Path:
+    """The absolute place of a file with links followed; a loop of links is left as it is.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import without_links
+        >>> Path("a").symlink_to("b")
+        >>> Path("b").symlink_to("a")
+        >>> without_links("a").name in ("a", "b")
+        True
+    """
+    return Path(os.path.realpath(path))
 
 
 def cache_dir() -> Path:
@@ -346,7 +364,7 @@ def search_dirs() -> tuple[Path, ...]:
         ['weights', 'models']
     """
     chosen = os.environ.get("PUSHPULL_WEIGHTS_PATH", "")
-    return tuple(Path(d).expanduser().resolve() for d in chosen.split(os.pathsep) if d)
+    return tuple(without_links(Path(d).expanduser()) for d in chosen.split(os.pathsep) if d)
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.errors import OutputError, PushPullError, UnknownName
-from pushpull.runtime.files import read_text, written_whole
+from pushpull.runtime.files import read_text, readable, written_whole
 from pushpull.runtime.version import versions
 
 __all__ = [
@@ -143,7 +143,7 @@ def as_json_line(values: Mapping[str, Any]) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says, whoever wrote it.
+    """What a JSON text says, whoever wrote it; halves of characters become marks.
 
     Raises:
         ValueError: If it is none, or brackets or digits go on beyond all sense.
@@ -158,9 +158,21 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: is nested too deeply
     """
     try:
-        return json.loads(text, parse_int=_whole_number)
+        found = json.loads(text, parse_int=_whole_number)
+        low = text.lower()
+        halves = b"\\ud" in low if isinstance(low, bytes) else "\\ud" in low
+        # Half a character can be escaped, and be written nowhere.
+        return _whole_characters(found) if halves else found
     except RecursionError as e:
         raise ValueError("is nested too deeply") from e
+
+
+def _whole_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {readable(name): _whole_characters(v) for name, v in value.items()}
+    return [_whole_characters(v) for v in value] if isinstance(value, list) else value
 
 
 def _whole_number(text: str) -> int:

@@ -43,7 +43,7 @@ from pushpull.models.checkpoints import load_state, save
 from pushpull.models.detector import Detector, Wrapped
 from pushpull.models.factories import is_factory
 from pushpull.models.weights import choose_device, resolve_detector
-from pushpull.runtime.files import output_dir
+from pushpull.runtime.files import output_dir, readable
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import plain, read_json, write_json
 from pushpull.runtime.version import versions
@@ -547,11 +547,11 @@ class _Run:
         # Weights are handed on: they say what they learnt from, not where that lay.
         settings = self.config.as_dict()
         del settings["run"]["out"]
-        settings["data"]["root"] = root.resolve().name
+        settings["data"]["root"] = readable(root.resolve().name)
         save(
             self._in_single(),
             path,
-            trained_on=f"{root.resolve().name} ({self.config.data.train})",
+            trained_on=f"{readable(root.resolve().name)} ({self.config.data.train})",
             data=None if data is None else data["made"],
             config=settings,
             versions=versions(),

@@ -15,7 +15,7 @@ from pushpull.detection import VIDEOS, VideoClips
 from pushpull.errors import UnknownName
 from pushpull.models.detector import Detector
 from pushpull.report.tables import html_table, percent
-from pushpull.runtime.files import output_dir, temporary_folder
+from pushpull.runtime.files import output_dir, readable, temporary_folder
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
@@ -102,7 +102,7 @@ class Adversary:
         clips, clean, asked = self.clips, self.clean, self.asked
         changes = asked.changes
         return {
-            "video": str(clips.path),
+            "video": readable(str(clips.path)),
             "name": self.name,
             "settings": dict(self.settings),
             "clean": self.quality(clean.as_found),

@@ -26,7 +26,7 @@ from pushpull.data.ava.sources import AvaSources, tables_of
 from pushpull.data.records import Example, as_read_back
 from pushpull.data.writer import DatasetWriter
 from pushpull.detection.clips import CROPS, crop_faces
-from pushpull.errors import AnnotationError, DatasetError
+from pushpull.errors import AnnotationError, DatasetError, foreseen
 from pushpull.media import Frame, read_frames, read_waveform, slice_audio
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import read_json, write_json
@@ -390,7 +390,10 @@ def _one_video(
 ) -> list[Problem]:
     """One video into one shard; what was odd about it."""
     odd: list[Problem] = []
-    writer.write(split, number, examples_of(video, path, entities, odd))
+    try:
+        writer.write(split, number, examples_of(video, path, entities, odd))
+    except Exception as e:  # one file never ends a batch, whatever is wrong with it
+        raise foreseen(e, path) from e
     if odd:
         write_json(_notes(writer, split, number), {"problems": odd}, kind="stage-result")
     return odd
