@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pushpull.auditing.plots import FIGURES, PICTURED
-from pushpull.report.rendering import rendered
+from pushpull.report.rendering import csv_text, encoded, picture, rendered
 from pushpull.report.tables import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["audit_page", "csv_text", "figures_of", "finding_rows", "opening"]
+__all__ = ["audit_page", "figures_of", "finding_rows", "opening", "pictures_of"]
 
 Record = Mapping[str, Any]
-
-INK, PAPER = "#e6e9ec", "#15181b"
-"""Of pictures where the reader's screen is dark."""
 
 RATES = ("accuracy", "average precision", "share", "share of right frames")
 """What the name of a figure ends in that is a share, 0..1."""
@@ -68,9 +63,9 @@ def audit_page(record: Record) -> str:
         r=record,
         s=record["standing"],
         o=opening(record),
-        pictures=list(_pictures(record)),
-        json=_encoded(json.dumps(record, indent=1)),
-        csv=_encoded(csv_text(finding_rows(record))),
+        pictures=list(pictures_of(record)),
+        json=encoded(json.dumps(record, indent=1)),
+        csv=encoded(csv_text(finding_rows(record))),
     )
 
 
@@ -128,19 +123,6 @@ def figures_of(finding: Mapping[str, Any]) -> str:
         'clean, accuracy: 50.0 %; jaggedness: 0.1235; x: none'
     """
     return "; ".join(f"{name}: {_figure(name, v)}" for name, v in finding["figures"].items())
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    r"""Rows as a csv file.
-
-    Examples:
-        >>> from pushpull.auditing.page import csv_text
-        >>> csv_text([("steps", "mAP"), (1, 0.5)])
-        'steps,mAP\r\n1,0.5\r\n'
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
 
 
 COLUMNS = ("test", "verdict", "sign", "figure", "value", "threshold", "reference")
@@ -256,46 +238,28 @@ def _marks(
         }
 
 
-def _pictures(record: Record) -> Iterator[dict[str, str]]:
+def pictures_of(record: Record) -> Iterator[dict[str, str]]:
+    """The drawings of an audit for a page, as `pushpull.report.rendering.picture` makes them.
+
+    Examples:
+        >>> from pushpull.auditing.page import pictures_of
+        >>> list(pictures_of({"tests": [], "runs": [], "standing": {}}))
+        []
+    """
     for name, draw in FIGURES.items():
         if draw(record) is None:
             continue
         pictured = PICTURED[name]
-        light, dark = (_png(draw(record), dark=dark) for dark in (False, True))
-        yield {
-            "name": name,
-            "light": light,
-            "dark": dark,
-            "alt": pictured.alt(record),
-            "caption": pictured.caption,
-            "csv": _encoded(csv_text(pictured.rows(record))),
-        }
+        yield picture(
+            partial(_drawn, draw, record),
+            name=name,
+            alt=pictured.alt(record),
+            caption=pictured.caption,
+            rows=pictured.rows(record),
+        )
 
 
-def _png(figure: Figure | None, *, dark: bool) -> str:
+def _drawn(draw: Callable[[Record], Figure | None], record: Record) -> Figure:
+    figure = draw(record)
     assert figure is not None  # noqa: S101
-    if dark:
-        _darken(figure)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110)
-    return base64.b64encode(data.getvalue()).decode()
-
-
-def _darken(figure: Figure) -> None:
-    figure.set_facecolor(PAPER)
-    for axes in figure.axes:
-        axes.set_facecolor(PAPER)
-        axes.tick_params(colors=INK, which="both")
-        for spine in axes.spines.values():
-            spine.set_edgecolor(INK)
-        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
-            text.set_color(INK)
-        legend = axes.get_legend()
-        if legend is not None:
-            legend.get_frame().set(facecolor=PAPER, edgecolor=INK)
-            for text in legend.get_texts():
-                text.set_color(INK)
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+    return figure

@@ -7,8 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushpull.auditing.page import audit_page, csv_text, figures_of, finding_rows
+from pushpull.auditing.page import audit_page, figures_of, finding_rows
 from pushpull.auditing.plots import FIGURES, PICTURED
+from pushpull.report.rendering import csv_text
 from pushpull.report.tables import percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.records import write_json

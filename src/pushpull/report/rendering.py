@@ -1,11 +1,24 @@
-"""Pages of HTML from templates in the package."""
+"""Pages of HTML from templates in the package, and what they hold in themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import base64
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["rendered"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["csv_text", "encoded", "picture", "rendered"]
+
+INK, PAPER = "#e6e9ec", "#15181b"
+"""Of pictures where the reader's screen is dark."""
+
+DARKEST = 0.35
+"""Mean of red, green and blue below which a line or a word cannot be seen there."""
 
 
 def rendered(
@@ -40,3 +53,120 @@ def rendered(
     )
     environment.filters |= filters
     return environment.get_template(template).render(**values)
+
+
+def picture(
+    draw: Callable[[], Figure],
+    *,
+    name: str,
+    alt: str,
+    caption: str = "",
+    rows: Iterable[Sequence[Any]] = (),
+) -> dict[str, str]:
+    """A drawing for a page: `light` and `dark` png, what it shows in words, its numbers as csv.
+
+    Args:
+        draw: Draws it; called once for each screen.
+        name: Of the csv, without suffix.
+        alt: What it shows, for who does not see it.
+        caption: What stands below it.
+        rows: Its numbers, below a header.
+
+    Examples:
+        >>> from pushpull.report.figures import draw_beyond
+        >>> from pushpull.report.rendering import picture
+        >>> curves = {"pgd": [{"eps": 5, "average_precision": 0.5}]}
+        >>> shown = picture(
+        ...     lambda: draw_beyond({"curves": curves, "floor": 0.4}),
+        ...     name="beyond",
+        ...     alt="50 % at eps_av 5",
+        ...     rows=[("eps_av", "mAP"), (5, 0.5)],
+        ... )
+        >>> sorted(shown), shown["light"] != shown["dark"]
+        (['alt', 'caption', 'csv', 'dark', 'light', 'name'], True)
+    """
+    return {
+        "name": name,
+        "alt": alt,
+        "caption": caption,
+        "light": _png(draw()),
+        "dark": _png(_darkened(draw())),
+        "csv": encoded(csv_text(rows)),
+    }
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows as a csv file.
+
+    Examples:
+        >>> from pushpull.report.rendering import csv_text
+        >>> csv_text([("steps", "mAP"), (1, 0.5)])
+        'steps,mAP\r\n1,0.5\r\n'
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def encoded(content: str | bytes) -> str:
+    """Content for an address that begins with `data:`.
+
+    Examples:
+        >>> from pushpull.report.rendering import encoded
+        >>> encoded("a,b")
+        'YSxi'
+    """
+    return base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
+
+
+def _png(figure: Figure) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return encoded(data.getvalue())
+
+
+def _darkened(figure: Figure) -> Figure:
+    """The same on dark paper; what lies on coloured cells stays as it is."""
+    figure.set_facecolor(PAPER)
+    for text in figure.texts if figure._suptitle is None else [*figure.texts, figure._suptitle]:  # type: ignore[attr-defined]
+        text.set_color(INK)
+    for axes in figure.axes:
+        axes.set_facecolor(PAPER)
+        axes.tick_params(colors=INK, which="both")
+        for spine in axes.spines.values():
+            spine.set_edgecolor(INK)
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+            text.set_color(INK)
+        if axes.images:
+            # Colours that let the paper through are read with the words on them.
+            axes.set_facecolor("white")
+        else:
+            _lighten(axes)
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.get_frame().set(facecolor=PAPER, edgecolor=INK)
+            for text in legend.get_texts():
+                text.set_color(INK)
+    return figure
+
+
+def _lighten(axes: Axes) -> None:
+    """Dark words, lines and outlines become light ones."""
+    from matplotlib.colors import to_rgb
+
+    def is_dark(colour: Any) -> bool:
+        return sum(to_rgb(colour)) / 3 < DARKEST and max(to_rgb(colour)) - min(to_rgb(colour)) < 0.1
+
+    for text in axes.texts:
+        if is_dark(text.get_color()):
+            text.set_color(INK)
+    for line in axes.lines:
+        if is_dark(line.get_color()):
+            line.set_color(INK)
+    for patch in axes.patches:
+        if not patch.get_fill() and is_dark(patch.get_edgecolor()):
+            patch.set_edgecolor(INK)
+    for collection in axes.collections:
+        edges = collection.get_edgecolor()
+        if len(edges) and len(collection.get_facecolor()) == 0 and is_dark(edges[0]):
+            collection.set_edgecolor(INK)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pushpull.auditing import FIGURES
+from pushpull.auditing.page import pictures_of
 from pushpull.errors import ConfigError, UnknownName
-from pushpull.report.page import write_page
+from pushpull.report.page import figure3_rows, write_page
 from pushpull.reproduce.plan import PARTS, Plan, build_plan
 from pushpull.reproduce.presets import PRESETS, Preset
 from pushpull.reproduce.rows import ROWS
@@ -204,7 +204,8 @@ def reproduce(
         if "table1" in parts:
             _write_table(results["table1"], paths["table1.csv"])
         if "figure3" in parts:
-            _write_figure3(results["figure3"], paths["figure3.csv"])
+            header, *rows = figure3_rows(results["figure3"])
+            _write_rows(header, rows, paths["figure3.csv"])
         if "map" in parts:
             _write_rows(COLUMNS, map_rows(results["map"]), paths["map.csv"])
         write_page(
@@ -223,9 +224,8 @@ def reproduce(
                 for row, stage in plan.samples.items()
                 if row in DRAWN
             },
-            audit_figures={
-                row: {name: figure for name, draw in FIGURES.items() if (figure := draw(record))}
-                for row, record in results["audits"].items()
+            audit_pictures={
+                row: list(pictures_of(record)) for row, record in results["audits"].items()
             },
         )
     return results
@@ -276,17 +276,4 @@ def _write_table(table: Mapping[str, Any], path: Path) -> None:
                     + ["" if table["chance"][kind] is None else table["chance"][kind]]
                     + [row["paper"].get(attack, "") if compared else ""]
                 )
-    _write_rows(header, rows, path)
-
-
-def _write_figure3(figure: Mapping[str, Any], path: Path) -> None:
-    rows = []
-    for curve, points in figure["curves"].items():
-        for point in points:
-            low, high = point["interval"] or ("", "")
-            ap, accuracy = (
-                "" if point[k] is None else point[k] for k in ("average_precision", "accuracy")
-            )
-            rows.append([curve, point["eps"], ap, low, high, accuracy])
-    header = ["curve", "eps_av", "average_precision", "low", "high", "accuracy"]
     _write_rows(header, rows, path)
