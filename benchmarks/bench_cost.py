@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path)
     parser.add_argument("--detector", default="light-asd-ava")
     parser.add_argument("--face-finder", default="yunet")
+    parser.add_argument("--precision", default="float32", help="Of this checkout's runs.")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=("three", "synthetic", "one", "long"))
     parser.add_argument("--json", type=Path)
@@ -106,6 +107,8 @@ def run_once(
     now = (checkout / "src/pushpull/detection/tables.py").exists()
     command += [] if drawn else ["--video", "none"] if now else ["--no-video"]
     command += ["--parquet"] if now else []
+    if args.precision != "float32" and checkout == HERE:
+        command += ["--precision", args.precision]
     start = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -13,6 +13,7 @@ from pushpull.detection import detect
 from pushpull.detection.face_finders.finder import overlap
 from pushpull.errors import ShapeError
 from pushpull.media import Part, probe, read_waveform, write_wav
+from pushpull.models.checkpoints import load
 from pushpull.schema import Track
 from pushpull.synthetic import Case, one_face_video
 
@@ -63,6 +64,18 @@ def test_the_function_returns_what_the_command_writes(talking, checkpoint):
     assert scored.scores.shape == (25,)
     assert result.settings["model"] == "lr_asd"
     assert result.settings["crop"] == "ava"
+
+
+def test_half_precision_is_another_result_and_is_said(talking, checkpoint):
+    detector = load(checkpoint)
+    whole, half = (
+        detect(talking, detector, face_finder="dlib", precision=precision)
+        for precision in ("float32", "bfloat16")
+    )
+    assert (whole.settings["precision"], half.settings["precision"]) == ("float32", "bfloat16")
+    assert whole.origin.key != half.origin.key
+    assert (whole.tracks[0].scores != half.tracks[0].scores).any()
+    assert np.abs(whole.tracks[0].scores - half.tracks[0].scores).max() < 0.5
 
 
 def test_variable_frame_rates_keep_their_real_timestamps(talking, checkpoint, tmp_path):

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushpull.errors import ShapeError
+from pushpull.errors import ShapeError, UnknownName
 from pushpull.models import MODELS
-from pushpull.models.streaming import VisualStream, detect_clip, score_track
+from pushpull.models.streaming import PRECISIONS, VisualStream, detect_clip, score_track
 from pushpull.schema import Batch, Clip
 
 
@@ -112,3 +112,27 @@ def test_a_model_that_encodes_otherwise_is_taken_at_its_word():
     stream = VisualStream(detector, window=10)
     stream.push(faces)
     assert torch.allclose(stream.finish(), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_half_precision_moves_scores_a_little_and_gives_whole_precision(name):
+    # What published weights do is in docs/measurements/benchmarks.md; here, that it is done.
+    torch.manual_seed(0)
+    detector = MODELS[name]().eval()
+    faces = torch.randint(0, 256, (30, 112, 112), dtype=torch.uint8)
+    local = {}
+    for precision in PRECISIONS:
+        stream = VisualStream(detector, window=10, precision=precision)
+        for part in faces.split(7):
+            stream.push(part)
+        local[precision] = stream.finish()
+    whole, half = local["float32"], local["bfloat16"]
+    assert whole.dtype == half.dtype == torch.float32
+    assert not torch.equal(whole, half)
+    # Of bfloat16's 8 bits, some are lost over the layers.
+    assert (whole - half).norm() < 0.1 * whole.norm()
+
+
+def test_an_unknown_precision_says_which_there_are():
+    with pytest.raises(UnknownName, match=r"unknown precision 'int8'.*bfloat16, float32"):
+        VisualStream(MODELS["light_asd"]().eval(), precision="int8")

@@ -19,6 +19,8 @@ from pushpull.cli.options import (
     FaceFinderChoice,
     FaceFinderOption,
     JsonFlag,
+    PrecisionChoice,
+    PrecisionOption,
     QuietFlag,
 )
 from pushpull.runtime.records import as_json_line
@@ -45,6 +47,7 @@ def live(
     detector: DetectorOption = "light-asd-ava",
     face_finder: FaceFinderOption = FaceFinderChoice.auto,
     crop: CropOption = CropChoice.auto,
+    precision: PrecisionOption = PrecisionChoice.float32,
     lookahead: Annotated[
         float, typer.Option("--lookahead", min=0, max=3, help="Seconds that a score waits for.")
     ] = 0.5,
@@ -74,6 +77,7 @@ def live(
         detector,
         face_finder=face_finder.value,
         crop=crop.value,
+        precision=precision.value,
         device=device.value,
         lookahead_s=lookahead,
         # Of a file that nobody waits for, the same scores each time.

@@ -48,6 +48,8 @@ __all__ = [
     "ObjectiveOption",
     "OutOption",
     "OverwriteFlag",
+    "PrecisionChoice",
+    "PrecisionOption",
     "QuietFlag",
     "RayAddressOption",
     "SeedOption",
@@ -93,6 +95,13 @@ class CropChoice(str, Enum):
     auto = "auto"
     ava = "ava"
     demo = "demo"
+
+
+class PrecisionChoice(str, Enum):
+    """What faces are encoded in: float32, or bfloat16, half as wide."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 class DeviceChoice(str, Enum):
@@ -249,6 +258,13 @@ LimitOption = Annotated[
 SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
 FaceFinderOption = Annotated[
     FaceFinderChoice, typer.Option("--face-finder", help="What finds faces.")
+]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="What faces are encoded in; bfloat16 is faster on processors with AMX.",
+    ),
 ]
 CropOption = Annotated[CropChoice, typer.Option("--crop", help="Part of the face shown.")]
 StartOption = Annotated[

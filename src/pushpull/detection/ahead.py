@@ -30,7 +30,7 @@ from pushpull.detection.motion import Trail
 from pushpull.detection.paths import LOOKAHEAD_S, whole_track
 from pushpull.media import Frame
 from pushpull.models.detector import Detector
-from pushpull.models.streaming import VisualStream
+from pushpull.models.streaming import VisualStream, half_of
 from pushpull.runtime.malloc import release_freed_memory
 from pushpull.schema import Track
 
@@ -63,6 +63,10 @@ class Encoders:
     Args:
         workers: How many; 0 encodes at once, in the thread that asks.
         waiting: Windows that wait or are encoded at most; twice the workers by default.
+        precision: What faces are encoded in; see `pushpull.models.streaming.PRECISIONS`.
+
+    Raises:
+        UnknownName: If there is no such precision.
 
     Examples:
         >>> import torch
@@ -73,8 +77,11 @@ class Encoders:
         torch.Size([1, 5, 128])
     """
 
-    def __init__(self, workers: int, *, waiting: int | None = None) -> None:
-        self.workers = workers
+    def __init__(
+        self, workers: int, *, waiting: int | None = None, precision: str = "float32"
+    ) -> None:
+        half_of(precision)
+        self.workers, self.precision = workers, precision
         # Threads of PyTorch and OpenCV would take the cores from each other.
         self.threads = self.cv2_threads = torch.get_num_threads()
         self.room = Semaphore(waiting or 2 * max(1, workers))
@@ -82,10 +89,15 @@ class Encoders:
         self.pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encoder")
 
     @classmethod
-    def beside(cls, detector: Detector) -> Encoders:
+    def beside(cls, detector: Detector, *, precision: str = "float32") -> Encoders:
         """As many as PyTorch has threads; none where it has one, so that one core is enough."""
         threads = torch.get_num_threads()
-        return cls((threads if threads > 1 else 0) if detector.device.type == "cpu" else 1)
+        workers = (threads if threads > 1 else 0) if detector.device.type == "cpu" else 1
+        return cls(workers, precision=precision)
+
+    def stream(self, detector: Detector, *, window: int | None = None) -> VisualStream:
+        """The faces of one track, encoded here."""
+        return VisualStream(detector, window=window, run=self.run, precision=self.precision)
 
     def __enter__(self) -> Encoders:
         if self.workers:
@@ -256,7 +268,7 @@ class Ahead:
         first = self.pictures[0][0]
         guess = self.guesses.get(trail)
         if guess is None and trail.frames[0] >= first and len(trail.frames) > 1:
-            guess = Guess(VisualStream(self.detector, run=self.encoders.run))
+            guess = Guess(self.encoders.stream(self.detector))
             self.guesses[trail] = guess
         if guess is None or guess.done:
             return

@@ -96,6 +96,7 @@ class Live:
         face_finder: As for `detect`.
         crop: As for `detect`.
         device: As for `detect`.
+        precision: As for `detect`.
         lookahead_s: How much of what follows a score waits for before it is final.
         beside: Whether faces are encoded in a thread of their own, which two cores keep up with
             where one does not, until `close`. Which scores come with which picture then depends on
@@ -125,6 +126,7 @@ class Live:
         face_finder: str = "auto",
         crop: str = "auto",
         device: str | None = None,
+        precision: str = "float32",
         lookahead_s: float = 0.5,
         beside: bool = False,
     ) -> None:
@@ -135,7 +137,11 @@ class Live:
         self.lookahead = round(lookahead_s * MODEL_FPS)
         self.tracker = LiveTracker(choose_face_finder(face_finder).finder)
         self.threads = ExitStack()
-        encoders = Encoders(1, waiting=MOST_WAITING) if beside else Encoders(0)
+        encoders = (
+            Encoders(1, waiting=MOST_WAITING, precision=precision)
+            if beside
+            else Encoders(0, precision=precision)
+        )
         self.encoders = self.threads.enter_context(encoders)
         self.sound = Sound()
         self.faces: dict[Trail, Face] = {}
@@ -182,7 +188,7 @@ class Live:
         for trail in followed:
             face = self.faces.get(trail)
             if face is None:
-                stream = VisualStream(self.detector, window=STEP, run=self.encoders.run)
+                stream = self.encoders.stream(self.detector, window=STEP)
                 face = self.faces[trail] = Face(self.n_faces, stream, self.detector)
                 self.n_faces += 1
             lately = trail.unseen_s(time_s) <= LATELY_S

@@ -140,7 +140,7 @@ def detect_many(
         device: As for `detect`.
         progress: Called with what is under way, and how much is done and there is in all: frames
             with one process here, videos otherwise.
-        asked: What `detect` takes: face_finder, boxes, crop, part, audio_track, rules,
+        asked: What `detect` takes: face_finder, boxes, crop, precision, part, audio_track, rules,
             identities, allow_silent.
 
     Raises:

@@ -47,7 +47,7 @@ from pushpull.media import (
 from pushpull.media.audio import SILENCE, peak_of
 from pushpull.models.detector import Detector
 from pushpull.models.shifts import scores_at_shifts
-from pushpull.models.streaming import VisualStream, score_track
+from pushpull.models.streaming import score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.runtime.files import readable
 from pushpull.runtime.malloc import release_freed_memory
@@ -82,6 +82,7 @@ def detect(
     boxes: str | os.PathLike[str] | None = None,
     crop: str = "auto",
     device: str | None = None,
+    precision: str = "float32",
     part: Part = WHOLE,
     audio_track: int | None = None,
     rules: TurnRules = DEFAULT_RULES,
@@ -103,6 +104,9 @@ def detect(
             for.
         crop: `auto` (the better one for the detector), `ava` or `demo`.
         device: `auto`, `cpu` or `cuda`; where the detector is, or `auto` for a name, by default.
+        precision: What faces are encoded in: `float32`, or `bfloat16`, which is up to three times
+            as fast on processors with AMX and slower on those without; log-odds then move in the
+            second digit (docs/measurements/benchmarks.md).
         part: Which part of the video; all times are still those of the whole file.
         audio_track: Number of the sound track that is heard, from 1; by default the one that
             players take, or the next where that one is silent.
@@ -118,7 +122,7 @@ def detect(
         MediaError: If the video cannot be read, has no sound, or is silent.
         ShapeError: If a waveform is given that is not all numbers.
         CheckpointError: If the weights cannot be loaded.
-        UnknownName: If a face finder, crop or known weights do not exist.
+        UnknownName: If a face finder, crop, precision or known weights do not exist.
 
     Examples:
         >>> import pushpull as pp
@@ -135,7 +139,7 @@ def detect(
     with clock("load"):
         model = resolve_detector(detector, device=device)
         window = crop_of(crop, model)
-    with Encoders.beside(model) as encoders:
+    with Encoders.beside(model, precision=precision) as encoders:
         ahead = Ahead(model, window, encoders)
         footage = find_faces(
             video,
@@ -201,6 +205,7 @@ def detect(
             "face_finder_reason": footage.finder_reason,
             "crop": window.name,
             "device": str(model.device),
+            "precision": precision,
             **asdict(rules),
         },
         seconds=clock.seconds,
@@ -212,6 +217,7 @@ def detect(
             face_finder=face_finder,
             boxes=boxes,
             crop=crop,
+            precision=precision,
             part=part,
             audio_track=audio_track,
             rules=rules,
@@ -229,6 +235,7 @@ def origin_of(
     face_finder: str = "auto",
     boxes: str | os.PathLike[str] | None = None,
     crop: str = "auto",
+    precision: str = "float32",
     part: Part = WHOLE,
     audio_track: int | None = None,
     rules: TurnRules = DEFAULT_RULES,
@@ -262,6 +269,7 @@ def origin_of(
             "sound": None if sound is None else hashlib.sha256(sound.tobytes()).hexdigest(),
             **asdict(rules),
             **({"identities": True} if identities else {}),
+            **({} if precision == "float32" else {"precision": precision}),
         },
     )
 
@@ -498,13 +506,13 @@ def encode_tracks(
     """
     parts = [one for track in tracks for one in unbroken(track)]
     known = [Known.nothing(grid) for _, grid in parts] if ahead is None else ahead.finish(parts)
-    run = None if encoders is None else encoders.run
+    encoders = encoders or Encoders(0)
     left = [
         Left(track, grid, span, of=i, context=detector.visual_context)
         for i, (track, grid) in enumerate(parts)
         for span in missing_spans(known[i].good, detector.visual_context)
     ]
-    streams = [VisualStream(detector, run=run) for _ in left]
+    streams = [encoders.stream(detector) for _ in left]
     for group in nearby(left):
         shown = [replace(left[k].shown, track_id=k) for k in group]
         first_s = min(float(track.timestamps_s[0]) for track in shown)

@@ -10,18 +10,19 @@ whose squeeze-and-excitation averages over it) is light and runs once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pushpull.errors import ShapeError
+from pushpull.errors import ShapeError, UnknownName
 from pushpull.models.detector import Detector
 from pushpull.models.features import ROWS_PER_FRAME
 from pushpull.schema import Clip, Output
 
-__all__ = ["Result", "VisualStream", "detect_clip", "score_track"]
+__all__ = ["PRECISIONS", "Result", "VisualStream", "detect_clip", "half_of", "score_track"]
 
 WINDOW_FRAMES = 14
 WINDOW_CONTEXTS = 20
@@ -29,6 +30,10 @@ WINDOW_CONTEXTS = 20
 what is encoded is encoded twice."""
 # Audio is so light that only the overlap costs.
 AUDIO_WINDOW_FRAMES = 500
+
+
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+"""What faces are encoded in, by name; None for the detector's own type."""
 
 
 class Result(Protocol):
@@ -71,6 +76,12 @@ class VisualStream:
             with it.
         run: Called with what encodes a window; gives what gives the result. By default windows are
             encoded at once; a pool's `submit` encodes them beside whatever pushes.
+        precision: A name from `PRECISIONS`. "bfloat16" multiplies in half precision: up to three
+            times as fast on processors with AMX, slower on those without, and scores move in the
+            second digit.
+
+    Raises:
+        UnknownName: If there is no such precision.
 
     Examples:
         >>> from pushpull.models import build
@@ -88,8 +99,10 @@ class VisualStream:
         *,
         window: int | None = None,
         run: Callable[[Callable[[], Tensor]], Result] | None = None,
+        precision: str = "float32",
     ) -> None:
         self.detector = detector
+        self.half = half_of(precision)
         self.run = run or Done
         self.pieces = detector.visual_in_pieces()
         context = detector.visual_context
@@ -153,18 +166,40 @@ class VisualStream:
         if self.pieces is not None:
             # Pieces come one after the other, whoever encodes them.
             earlier = self.encoded[-1] if self.encoded else self.last_taken
-            encode = partial(_piece, self.detector, self.pieces, faces[:stop], last, earlier)
+            encode = partial(
+                _piece, self.detector, self.pieces, faces[:stop], last, earlier, self.half
+            )
             self.encoded.append(self.run(encode))
             keep = stop
         else:
             # Frames before and after the window saw an end that is not the clip's.
             here = slice(self.before, stop)
             part = faces[: stop + self.after]
-            self.encoded.append(self.run(partial(_local, self.detector, part, here)))
+            self.encoded.append(self.run(partial(_local, self.detector, part, here, self.half)))
             keep = max(0, stop - self.after)
         self.waiting = [faces[keep:].clone()]
         self.n_waiting = len(faces) - keep
         self.before = stop - keep
+
+
+def half_of(precision: str) -> torch.dtype | None:
+    """The type that a precision multiplies in; None for the detector's own.
+
+    Raises:
+        UnknownName: If there is none of that name.
+
+    Examples:
+        >>> from pushpull.models.streaming import half_of
+        >>> half_of("bfloat16"), half_of("float32")
+        (torch.bfloat16, None)
+    """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    return PRECISIONS[precision]
+
+
+def _in(half: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
+    return nullcontext() if half is None else torch.autocast(device.type, dtype=half)
 
 
 def _piece(
@@ -173,21 +208,22 @@ def _piece(
     faces: Tensor,
     last: bool,
     earlier: Result | None,
+    half: torch.dtype | None,
 ) -> Tensor:
     """Further features (1, M, D) after an earlier piece's, of faces (N, H, W)."""
     if earlier is not None:
         earlier.result()
-    with torch.inference_mode():
+    with torch.inference_mode(), _in(half, detector.device):
         local = encode(faces.to(detector.device, detector.dtype)[None], last)
-    return local.clone()
+    return local.to(detector.dtype, copy=True)
 
 
-def _local(detector: Detector, faces: Tensor, kept: slice) -> Tensor:
+def _local(detector: Detector, faces: Tensor, kept: slice, half: torch.dtype | None) -> Tensor:
     """Local visual features (1, T, D) of a part of some faces (N, H, W)."""
     batch = faces.to(detector.device, detector.dtype)[None]
-    with torch.inference_mode():
+    with torch.inference_mode(), _in(half, detector.device):
         local = detector.visual_local(batch, torch.tensor([len(faces)], device=batch.device))
-    return local[:, kept].clone()
+    return local[:, kept].to(detector.dtype, copy=True)
 
 
 def score_track(
