@@ -12,6 +12,7 @@ from pushpull.errors import CheckpointError, ConfigError, UnknownName
 from pushpull.models import MODELS, build, weights
 from pushpull.models.checkpoints import published_state, save
 from pushpull.models.weights import (
+    HARDENED,
     KNOWN,
     SHIPPED,
     KnownWeights,
@@ -290,8 +291,10 @@ def test_the_list_is_text_for_tables_and_json() -> None:
 def test_detectors_of_the_package_work_offline_and_say_what_they_are(name: str) -> None:
     loaded = resolve_detector(name, device="cpu")
     assert loaded.card.name == name
-    assert loaded.card.trained_on == "synthetic talking faces only"
-    assert loaded.card.path.stat().st_size < 2_000_000
+    real = "AVA-ActiveSpeaker, then adversaries of clips of eight people under free licences"
+    known = real if name == HARDENED else "synthetic talking faces only"
+    assert (loaded.card.trained_on, loaded.card.licence) == (known, "MIT")
+    assert loaded.card.path.stat().st_size < (2_200_000 if name == HARDENED else 2_000_000)
     with torch.no_grad():
         output = loaded(torch.zeros(1, 3200), torch.zeros(1, 5, 112, 112))
     assert output.logits.shape == (1, 5, 2)
@@ -299,4 +302,4 @@ def test_detectors_of_the_package_work_offline_and_say_what_they_are(name: str) 
 
 
 def test_detectors_of_the_package_are_small_together() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.values()) < 8_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.values()) < 10_000_000

@@ -153,13 +153,14 @@ KNOWN = {
     )
 }
 
+HARDENED = "light-asd-hardened"
 SHIPPED_DIR = Path(__file__).parent / "shipped"
 SHIPPED = {
     f"synthetic-{row}": SHIPPED_DIR / f"synthetic-{row}.safetensors"
     for row in ("a", "b3", "d3", "e3", "spec", "nc")
-}
-"""Detectors in the package: rows of Push-Pull's Table 1 and two surrogates, made by
-`scripts/ship_weights.py` of a run of `pushpull reproduce`."""
+} | {HARDENED: SHIPPED_DIR / f"{HARDENED}.safetensors"}
+"""Detectors in the package, made by `scripts/ship_weights.py`: rows of Push-Pull's Table 1 and two
+surrogates, of a run of `pushpull reproduce`, and a Light-ASD hardened for real video."""
 
 BY_SHA256 = {known.sha256: known for known in KNOWN.values() if known.sha256 is not None}
 
@@ -181,9 +182,9 @@ def weights_file(name_or_path: str | os.PathLike[str]) -> Path:
         Traceback (most recent call last):
             ...
         pushpull.errors.UnknownName: unknown weights 'light-asd': choose one of
-        light-asd-ava, light-asd-talkset, lr-asd-ava, lr-asd-talkset, synthetic-a,
-        synthetic-b3, synthetic-d3, synthetic-e3, synthetic-nc, synthetic-spec, talknet-ava,
-        talknet-talkset
+        light-asd-ava, light-asd-hardened, light-asd-talkset, lr-asd-ava, lr-asd-talkset,
+        synthetic-a, synthetic-b3, synthetic-d3, synthetic-e3, synthetic-nc, synthetic-spec,
+        talknet-ava, talknet-talkset
     """
     if not isinstance(name_or_path, str):
         return Path(name_or_path)
