@@ -62,6 +62,19 @@ def test_cells_are_what_was_measured(found) -> None:
     assert first["suite_right"]["average_precision"] < 0.5
 
 
+def test_which_trainings_there_are_is_by_chance_as_well() -> None:
+    clean, shape = turned(0.0, 0), {"l1": 0.0, "l2": 1.0, "l4": 0.0, "norm_a": 1, "norm_v": 2}
+    cells = {
+        ((0, 0), k): {"clean": clean, "pgd": turned(share, k), "val-pgd": clean, "geometry": shape}
+        for k, share in enumerate((0.0, 0.0, 1.0))
+    }
+    (cell,) = map_of(cells, lambda scores: scores, lambda geometry: geometry, None)["cells"]
+    best, _, worst = cell["pgd_right"]["values"]
+    for name in ("pgd", "pgd_right"):
+        low, high = cell[name]["interval"]
+        assert low < worst + 0.1 < best - 0.1 < high, name
+
+
 def test_what_goes_with_what_is_found_with_its_interval(found) -> None:
     relation = found["geometry"]["inter_class-pgd"]
     assert relation["cells"] == 8

@@ -189,6 +189,8 @@ def reproduce(
         # Known only now: its best cell is trained as often as the corners.
         best = best_cell(plan.map, lambda stage: read_scores(stage, root))
         plan = build_plan(preset, parts=parts, data=data, workers=workers, device=device, best=best)
+        if kept is not None:
+            _take_over(plan, Path(kept), root)
         run_stages(plan.stages, root, **how)
     results = {
         "name": name,

@@ -141,13 +141,16 @@ def _left_of_right(
     kept = [s for s in kept if len(s) and s.truth.any()]
     if not kept:
         return None
-    # Frames differ from training to training, so each has draws of its own.
+    # Frames differ from training to training, so each has draws of its own; which trainings there
+    # are is by chance as well, so they are drawn again too.
     drawn = [drawn_mean([s]) for s in kept]
     least = min(len(d) for d in drawn)
+    draws = np.array([d[:least] for d in drawn])
+    trainings = np.random.default_rng(0).integers(len(draws), size=draws.shape)
     return {
         "average_precision": mean_of(kept),
         "values": [s.average_precision for s in kept],
-        "interval": interval(np.mean([d[:least] for d in drawn], axis=0)),
+        "interval": interval(np.mean(draws[trainings, np.arange(least)], axis=0)),
         "accuracy": float(np.mean([s.accuracy for s in kept])),
         "chance": float(np.mean([drawn_chance(s).mean() for s in kept])),
     }
