@@ -12,6 +12,7 @@ from pushpull.reproduce.contrasts import decide
 
 DOCS = Path(__file__).parents[2] / "docs" / "results"
 FOLDER = DOCS / "from-scratch"
+TABLE = DOCS / "from-scratch-table" / "results.json"
 SECTIONS = ("map", "findings", "relations", "made")
 
 
@@ -49,7 +50,21 @@ def test_tables_are_made_of_the_results(results, page, name, monkeypatch) -> Non
     assert section(page, name) == PARTS[name][0](results)
 
 
-def test_results_name_no_machine(results) -> None:
+def test_table_1_is_made_of_its_results_too(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(DOCS.parents[1] / "scripts"), *sys.path])
+    from results_docs import PARTS
+
+    table, page = json.loads(TABLE.read_text()), (DOCS / "table1.md").read_text()
+    for name in ("table", "findings", "audits", "made"):
+        assert section(page, name) == PARTS[name][0](table)
+    assert table["findings"]
+    for one in table["findings"]:
+        assert one["reproduced"] == decide(one["interval"], one["threshold"]), one["claim"]
+
+
+@pytest.mark.parametrize("path", [FOLDER / "results.json", TABLE], ids=["map", "table 1"])
+def test_results_name_no_machine(path) -> None:
+    results = json.loads(path.read_text())
     text = json.dumps(results)
     assert not re.search(r"(?<![\w.])/(home|tmp|root|work|Users)\b", text)
     assert {"torch", "numpy", "python"} <= set(results["versions"])
