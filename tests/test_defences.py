@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from support.small_detectors import ConvDetector, random_batch
 
 from pushpull import defences
@@ -286,6 +287,19 @@ def test_the_low_passes_keep_what_is_slow_and_drop_what_is_fast():
     torch.testing.assert_close(purified.purify_faces(flat), flat)
     checks = 255.0 * (torch.arange(112)[:, None] + torch.arange(112)).remainder(2)
     assert purified.purify_faces(checks[None, None])[..., 10:-10, 10:-10].std() < 0.1
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.7, 2.0, 16.0])
+def test_faces_are_blurred_as_scipy_blurs_pictures(sigma):
+    pictures = 255 * torch.rand(1, 2, 112, 112, dtype=torch.float64)
+    purified = small("purified", **IDENTITY["purified"] | {"visual_blur": sigma})
+    radius = math.ceil(3 * sigma)
+    expected = [
+        gaussian_filter(picture, sigma, mode="nearest", radius=radius)
+        for picture in pictures[0].numpy()
+    ]
+    found = purified.purify_faces(pictures)[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
 def test_names_and_settings_that_cannot_be_are_said():

@@ -442,14 +442,24 @@ def _low_pass(cutoff_hz: float) -> Tensor:
 
 
 def _blurred(faces: Tensor, sigma: float) -> Tensor:
-    """Gaussian low-pass of (B, T, H, W); the picture is continued by its edge."""
+    """Gaussian low-pass of (B, T, H, W); the picture is continued by its edge.
+
+    Two products of matrices: with taps as convolutions of one channel it takes 25 times as long.
+    """
+    down, across = (_gaussian(size, sigma).to(faces) for size in faces.shape[-2:])
+    return down @ faces @ across.T
+
+
+@lru_cache(maxsize=8)
+def _gaussian(size: int, sigma: float) -> Tensor:
+    """What each of `size` pixels in a row takes of each (size, size), float64."""
     radius = math.ceil(3 * sigma)
-    n = torch.arange(-radius, radius + 1, device=faces.device, dtype=torch.float64)
-    taps = torch.exp(-n.square() / (2 * sigma**2))
-    taps = (taps / taps.sum()).to(faces.dtype)
-    x = F.pad(faces.flatten(0, 1)[:, None], [radius] * 4, mode="replicate")
-    x = F.conv2d(F.conv2d(x, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
-    return x.view(faces.shape)
+    with torch.inference_mode(False):
+        n = torch.arange(-radius, radius + 1)
+        taps = torch.exp(-n.double().square() / (2 * sigma**2))
+        taken = (torch.arange(size)[:, None] + n).clamp(0, size - 1)
+        rows = torch.zeros(size, size, dtype=torch.float64)
+        return rows.scatter_add_(1, taken, (taps / taps.sum()).expand(size, -1))
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """Packed tracks come back bit for bit; what is unfinished, damaged or foreign is said."""
 
+import multiprocessing
 import os
 import pickle
 from dataclasses import replace
@@ -151,6 +152,22 @@ def test_a_stopped_rendering_goes_on_and_another_one_is_refused(tmp_path) -> Non
     assert counts == [4, 5]
     with pytest.raises(OutputExists, match="holds a data set made otherwise"):
         write_synth(tmp_path, replace(config, seed=2))
+
+
+def test_one_process_per_core_starts_none_for_few_tracks(tmp_path) -> None:
+    config = SynthConfig(tracks=6, seed=1, min_frames=2, max_frames=4)
+    begun = []
+    for workers in (0, 2):
+        write_synth(
+            tmp_path / str(workers),
+            config,
+            workers=workers,
+            progress=lambda *_: begun.append(len(multiprocessing.active_children())),
+        )
+    assert begun[:4] == [0, 0, 0, 0]
+    assert begun[5] > 0
+    one, two = (shard_path(tmp_path / str(workers), "train", 0) for workers in (0, 2))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def flip(path, at, *, bit=0) -> None:

@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import butter, lfilter
 from torch import Tensor
 
 from pushpull.attacks.results import AttackResult
@@ -220,6 +219,9 @@ class Rooms:
 
     def draw(self, rng: np.random.Generator) -> Playback:
         """A playback at random."""
+        # Half a second that no other command has to wait for.
+        from scipy.signal import butter, lfilter
+
         sizes = [rng.uniform(*self.length_m), rng.uniform(*self.length_m)]
         sizes.append(rng.uniform(*self.height_m))
         while True:

@@ -12,7 +12,7 @@ from pushpull.data.records import SPLITS, Example, as_read_back
 from pushpull.data.writer import DatasetWriter
 from pushpull.errors import ConfigError
 from pushpull.runtime.progress import Progress, no_progress
-from pushpull.runtime.workers import run_pieces
+from pushpull.runtime.workers import run_pieces, workers_of
 from pushpull.schema import Clip
 from pushpull.synthetic import Case, draw_clip
 
@@ -132,7 +132,8 @@ def write_synth(
         root: The folder.
         config: What to render.
         overwrite: Whether a data set made otherwise may be replaced.
-        workers: Processes; their number changes no byte.
+        workers: Processes, 0 for as many of the cores as are worth their start; their number
+            changes no byte.
         engine: "local" or "ray"; see `pushpull.runtime.workers.run_pieces`.
         address: Of the Ray cluster.
         progress: Called with "tracks", tracks done and in all.
@@ -158,6 +159,9 @@ def write_synth(
     total = sum(config.counts.values())
     done = total - sum(len(_numbers(config, *piece[2:])) for piece in pieces.values())
     progress("tracks", done, total)
+    if workers == 0 and engine == "local":
+        # To start a process takes as long as some hundred frames.
+        workers = min(workers_of(0), 1 + (total - done) // TRACKS_PER_SHARD)
     for outcome in run_pieces(pieces, _render, workers=workers, engine=engine, address=address):
         done += outcome.value()
         progress("tracks", done, total)
