@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.audit_detectors import EPS, PLANTED, Behind, Ripple, Stairs, people
+from support.audit_detectors import EPS, HONEST, PLANTED, Behind, Ripple, Stairs, people
 from torch import nn
 
 from pushpull.attacks import attack
@@ -34,6 +34,17 @@ def test_a_hidden_gradient_is_masking(name, plain, clips, small) -> None:
     assert tests <= flagged(found, "masking") == set(found.verdict.reasons)
     assert found.verdict.word == "masked"
     assert found.verdict.sentence.startswith("masked: gradients mislead attacks")
+
+
+@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize("behind", ["plain", "hardened"])
+def test_an_odd_detector_that_hides_nothing_is_not_masked(name, behind, small, request) -> None:
+    # More than half of the frames are right for one who always says silent.
+    silent = [pair for pair in people(12, seed=1) if not pair[1].speaking[0]]
+    clips = AuditClips.of([*silent, *people(6, seed=2)])
+    assert clips.about()["speaking"] < 0.45
+    found = examine(HONEST[name](request.getfixturevalue(behind)), clips, eps=EPS, config=small)
+    assert not flagged(found, "masking"), found.verdict.sentence
 
 
 def test_a_loss_that_saturates_is_beaten_by_another_one(plain, clips, small) -> None:

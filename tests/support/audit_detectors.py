@@ -9,7 +9,7 @@ from support.small_detectors import SAMPLES_PER_FRAME, SmallDetector
 from torch import Tensor, nn
 
 from pushpull.attacks import attack
-from pushpull.losses import cross_entropy_all, over_frames
+from pushpull.losses import cross_entropy_all, log_odds, over_frames
 from pushpull.models.detector import Detector
 from pushpull.schema import Batch, Clip, Output, length_mask
 
@@ -172,6 +172,33 @@ class Random(Masked):
 
     def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
         return super().fuse(e_a, e_v + 0.5 * torch.randn_like(e_v), n_frames)
+
+
+class Deaf(Masked):
+    """Hears nothing: what it says is of the faces alone."""
+
+    def heard(self, waveform: Tensor) -> Tensor:
+        return 0 * waveform
+
+
+class Blind(Masked):
+    """Sees nothing."""
+
+    def seen(self, faces: Tensor) -> Tensor:
+        return 0 * faces + 128
+
+
+class Reluctant(Masked):
+    """Calls every frame silent, some more surely than others: a threshold that nobody has set."""
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        output = super().fuse(e_a, e_v, n_frames)
+        low = -nn.functional.softplus(-log_odds(output.logits) / 4)
+        return replace(output, logits=torch.stack((-low / 2, low / 2), -1))
+
+
+HONEST = {"deaf": Deaf, "blind": Blind, "calls all silent": Reluctant}
+"""Odd detectors that hide no gradient."""
 
 
 PLANTED = {

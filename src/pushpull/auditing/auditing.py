@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from pushpull.attacks.threat import MODALITIES, per_modality
 from pushpull.auditing.clips import AuditClips, choose_clips
-from pushpull.auditing.findings import HALF, Finding, Standing, Verdict, judged
+from pushpull.auditing.findings import CLAIM_GAP, HALF, Finding, Standing, Verdict, judged
 from pushpull.auditing.registry import TESTS, examined
 from pushpull.auditing.report import PAGES, write_report
 from pushpull.auditing.runs import AttackRuns
 from pushpull.auditing.settings import FULL, WHOLE_SUITES, AuditConfig, Claim
-from pushpull.auditing.thresholds import FOUND, QUERIES
+from pushpull.auditing.thresholds import CHANCE, FOUND, QUERIES
 from pushpull.data import open_tracks, read_about
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.metrics import bootstrap_draws
@@ -491,9 +491,16 @@ def _missing(runs: AttackRuns, findings: Mapping[str, Finding]) -> Iterator[str]
         if found is None or found.verdict == "not run":
             why = "" if found is None else f": {found.explanation}"
             yield f"{what} was not run{why}"
+    of_range = findings["budgets"].figures if "budgets" in findings else {}
+    right, left = (of_range.get(f"left by the whole range, {n}") for n in RANGE_LEFT)
+    chance = float(runs.clips.speaking.mean())
+    if right is not None and left is not None and right > CHANCE and left > chance + CLAIM_GAP:
+        yield f"an attack of the whole valid range leaves {100 * right:.1f} % of frames right"
     if "square" in findings and runs.queries < QUERIES:
         yield f"an attack by scores had {runs.queries} queries, not {QUERIES}"
 
+
+RANGE_LEFT = ("accuracy", "average precision")
 
 NEEDED = {
     "suite": "the standard attack",

@@ -22,7 +22,7 @@ from pushpull.auditing import thresholds
 from pushpull.auditing.findings import NotRun, Outcome
 from pushpull.auditing.runs import AttackRuns
 from pushpull.errors import GradientError
-from pushpull.losses import Goal, build_objective, margin
+from pushpull.losses import Goal, build_objective, log_odds, margin
 from pushpull.schema import Batch
 
 __all__ = ["agreement", "derivatives", "gradients", "landscape"]
@@ -45,6 +45,9 @@ a small part of the budget looks so on a coarse grid (one of `synthetic-d3`: 1.8
 def gradients(runs: AttackRuns) -> Outcome:
     r"""Looks for zero, missing and infinite gradients, and frames whose loss is flat.
 
+    A detector that does not listen to a clip, or look at it, has no gradient there and hides
+    nothing: one of zero counts where noise in that modality moves the scores.
+
     Examples:
         >>> import pushpull as pp
         >>> from pushpull.auditing import AuditClips, AuditConfig, examine
@@ -64,7 +67,7 @@ def gradients(runs: AttackRuns) -> Outcome:
 
     def make() -> dict[str, Any]:
         counts = {"clips": 0, "flat_frames": 0, "right_frames": 0, "broken": 0}
-        zero = {"audio": 0, "visual": 0}
+        zero, untrue = ({"audio": 0, "visual": 0} for _ in range(2))
         batch = runs.probes()
         for deltas in _points(runs, batch):
             counts["clips"] += len(batch.faces)
@@ -74,13 +77,16 @@ def gradients(runs: AttackRuns) -> Outcome:
                 counts["broken"] += len(batch.faces)
                 continue
             for name, gradient in found.items():
-                zero[name] += int((gradient.flatten(1) == 0).all(1).sum())
+                none = (gradient.flatten(1) == 0).all(1).cpu()
+                zero[name] += int(none.sum())
+                if none.any():
+                    untrue[name] += int((none & _moved(runs, batch, deltas, name)).sum())
             flat, right = _flat_frames(runs, batch, deltas)
             counts["flat_frames"] += flat
             counts["right_frames"] += right
-        return {**counts, "zero": zero}
+        return {**counts, "zero": zero, "untrue": untrue}
 
-    depends = _probing(runs, objective=runs.claim.objective)
+    depends = _probing(runs, objective=runs.claim.objective, noise=DRAWS)
     got = runs.cached("gradients", depends, make)
     clips, right = max(got["clips"], 1), max(got["right_frames"], 1)
     figures: dict[str, float | None] = {
@@ -88,13 +94,17 @@ def gradients(runs: AttackRuns) -> Outcome:
     }
     figures["clips whose gradient is missing or not finite, share"] = got["broken"] / clips
     flat = figures["right frames without slope, share"] = got["flat_frames"] / right
-    zero = max(got["zero"].values())
+    zero, untrue = max(got["zero"].values()), max(got["untrue"].values())
+    text = (
+        f"of {got['clips']} clips at three places {got['broken']} have no finite gradient and "
+        f"{zero} an all-zero one in a modality"
+    )
+    if zero:
+        text += f", {untrue} of them where noise of the budget moves the scores all the same"
     return Outcome(
-        flag=bool(zero) or bool(got["broken"]) or flat > thresholds.FLAT_FRAMES,
+        flag=bool(untrue) or bool(got["broken"]) or flat > thresholds.FLAT_FRAMES,
         figures=figures,
-        text=f"of {got['clips']} clips at three places {got['broken']} have no finite gradient and "
-        f"{zero} an all-zero one in a modality; the loss of {100 * flat:.1f} % of right frames has "
-        "no slope",
+        text=f"{text}; the loss of {100 * flat:.1f} % of right frames has no slope",
     )
 
 
@@ -170,19 +180,24 @@ def agreement(runs: AttackRuns) -> Outcome:
         except GradientError as e:
             return {"why": f"there is no gradient to compare: {e}"}
         of = {"cosine": found.cosine, "gain": found.gain}
+        still = {n: torch.zeros_like(t) for n, t in _tensors(batch).items()}
+        moves = [name for name in runs.eps if _moved(runs, batch, still, name).any()]
         return {
-            kind: {name: values.median(1).values.tolist() for name, values in by.items()}
+            kind: {name: by[name].median(1).values.tolist() for name in moves}
             for kind, by in of.items()
         }
 
-    got = runs.cached("agreement", _probing(runs, radii=RADII, draws=DRAWS), make)
+    got = runs.cached("agreement", _probing(runs, radii=RADII, draws=DRAWS, noise=DRAWS), make)
     if "why" in got:
         raise NotRun(got["why"])
+    if not got["cosine"]:
+        raise NotRun("noise of the budget moves no score, in sound or in faces")
     figures: dict[str, float | None] = {}
-    low: dict[str, list[str]] = {name: [] for name in runs.eps}
+    # What moves no score has no slope to be right about.
+    low: dict[str, list[str]] = {name: [] for name in got["cosine"]}
     turning = set()
     limits = {"cosine": thresholds.AGREEMENT, "gain": thresholds.GAIN}
-    for name in runs.eps:
+    for name in low:
         for kind, limit in limits.items():
             for radius, value in zip(RADII, got[kind][name], strict=True):
                 figures[f"{name}, {kind} at {radius:g} budgets"] = value
@@ -321,6 +336,10 @@ def _probing(runs: AttackRuns, **more: Any) -> dict[str, Any]:
     return {"probe_clips": config.probe_clips, "eps": runs.eps, "seed": config.seed, **more}
 
 
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    return {"audio": batch.waveform, "visual": batch.faces}
+
+
 def _points(runs: AttackRuns, batch: Batch) -> list[Deltas]:
     """No change, a random one, and where five steps lead."""
     space = CropSpace(batch, Threat.of(runs.eps))
@@ -350,6 +369,22 @@ def _gradient(runs: AttackRuns, batch: Batch, deltas: Deltas, objective: str) ->
         return search.gradient(deltas)[1]
 
 
+def _moved(runs: AttackRuns, batch: Batch, deltas: Deltas, name: str) -> Tensor:
+    """Clips (B,) whose scores noise of the budget in one modality moves where the deltas lead."""
+    space = CropSpace(batch, Threat.of(runs.eps))
+    generator = torch.Generator().manual_seed(runs.config.seed)
+
+    def scores(at: Deltas) -> Tensor:
+        placed = space.to_batch({n: r.place(at[n]) for n, r in space.regions.items()})
+        return log_odds(runs.output(placed).logits).masked_fill(~placed.mask, 0.0)
+
+    before = scores(deltas)
+    spread = float(runs.clean.score.std()) or 1.0
+    draws = [scores({**deltas, name: space.regions[name].noise(generator)}) for _ in range(DRAWS)]
+    change = torch.stack([(draw - before).abs().flatten(1).amax(1) for draw in draws]).amax(0)
+    return (change > thresholds.MOVED * spread).cpu()
+
+
 def _flat_frames(runs: AttackRuns, batch: Batch, deltas: Deltas) -> tuple[int, int]:
     """Right frames on which the claim's loss has no slope in their logits, and all right frames."""
     assert batch.speaking is not None  # noqa: S101
@@ -370,7 +405,7 @@ def _flat_frames(runs: AttackRuns, batch: Batch, deltas: Deltas) -> tuple[int, i
 def _derivative_errors(runs: AttackRuns, detector: Any, batch: Batch, name: str) -> list[float]:
     """Relative difference of derivative and central difference, for each direction."""
     assert batch.speaking is not None  # noqa: S101
-    tensors = {"audio": batch.waveform, "visual": batch.faces}
+    tensors = _tensors(batch)
     generator = torch.Generator().manual_seed(runs.config.seed)
     labels = batch.speaking
 

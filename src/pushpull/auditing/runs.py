@@ -352,6 +352,35 @@ class AttackRuns:
         claim = self.claim
         return self.run("reference", claim.attack, objective=claim.objective, **claim.settings)
 
+    def swaps(self) -> list[Run]:
+        """Other clips in place of each: of the whole valid range, and found without any gradient.
+
+        Those of the highest and of the lowest mean clean score, and of each frame that which scores
+        for the other class; a clip that is too short goes round.
+        """
+        track = self.clean.track
+        mean = np.bincount(track, self.clean.score) / np.bincount(track)
+        silent, speaking = self._clip(int(mean.argmin())), self._clip(int(mean.argmax()))
+
+        def perturb(which: str) -> Callable[[Batch, int], Iterator[Any]]:
+            return lambda batch, k: iter([_in_place_of(batch, silent, speaking, which)])
+
+        return [
+            self._made(
+                f"swap-{which}", {"attack": "swap", "by": which}, "scores", perturb(which),
+                eps=WHOLE_RANGE, within=False,
+            )
+            for which in ("silent", "speaking", "other")
+        ]  # fmt: skip
+
+    def _clip(self, track: int) -> Batch:
+        """One clip by its number, a batch of it alone."""
+        for _, batch in self.batches():
+            if track < len(batch.faces):
+                return batch.rows(torch.tensor([track]))
+            track -= len(batch.faces)
+        raise IndexError(track)
+
     def known(self, batch: int | None = None) -> Known:
         """Class centres over all clean clips, and the clean output of a batch, by its number."""
         if self._known is None:
@@ -548,6 +577,32 @@ class AttackRuns:
         if pooled.e_a is not None and pooled.e_v is not None:
             centres = class_centres(pooled, labels)
         return Known(clean=pooled, centres=centres, fused_centres=fused_centres(pooled, labels))
+
+
+def _in_place_of(batch: Batch, silent: Batch, speaking: Batch, which: str) -> Batch:
+    """A batch with the sound and faces of two clips in place of its own.
+
+    Of the silent one, of the speaking one, or ("other") of the one that each frame is not labelled
+    as; the shorter goes round.
+    """
+    assert batch.speaking is not None  # noqa: S101
+    waveform, faces = torch.zeros_like(batch.waveform), torch.zeros_like(batch.faces)
+    for row, (samples, frames) in enumerate(
+        zip(batch.n_samples.tolist(), batch.n_frames.tolist(), strict=True)
+    ):
+        says = batch.speaking[row, :frames] == 1
+        takes = {"silent": torch.zeros_like(says), "speaking": torch.ones_like(says)}
+        of_frame = takes.get(which, ~says)
+        at = torch.arange(samples, device=says.device)
+        of_sample = of_frame[(at * frames // max(samples, 1)).clamp(max=frames - 1)]
+        shown = torch.arange(frames, device=says.device)
+        for source, chosen in ((silent, False), (speaking, True)):
+            heard, seen = source.waveform[0], source.faces[0]
+            heard, seen = heard[: int(source.n_samples[0])], seen[: int(source.n_frames[0])]
+            mine, ours = of_sample == chosen, of_frame == chosen
+            waveform[row, :samples][mine] = heard[at[mine] % len(heard)]
+            faces[row, :frames][ours] = seen[shown[ours] % len(seen)]
+    return replace(batch, waveform=waveform, faces=faces)
 
 
 def _reach(clean: Batch, made: Batch, eps: Mapping[str, float]) -> tuple[dict[str, float], str]:

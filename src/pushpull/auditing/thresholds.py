@@ -13,9 +13,12 @@ __all__ = [
     "JAGGED",
     "JOINT_GAP",
     "KEPT_GAP",
+    "LONGER",
     "LOSS_GAP",
     "LUCK",
     "MARGIN_99",
+    "MISSED",
+    "MOVED",
     "NOISE_DROP",
     "QUERIES",
     "RANDOM",
@@ -59,7 +62,15 @@ NOISE_DROP = 0.01
 """Average precision that random noise may take: more is said, but a model that noise breaks is
 not masked."""
 CHANCE = 0.5
-"""Accuracy that an attack of the whole valid range must not leave (two classes)."""
+"""Accuracy that an attack of the whole valid range should not leave (two classes)."""
+LONGER = 5
+"""Times the steps with which the whole range is searched again where more is left."""
+MISSED = 0.05
+"""Share of frames that other clips may turn over in the whole valid range beyond what gradients do
+where these leave more than `CHANCE`. Both are adversaries there."""
+MOVED = 1e-4
+"""Change of log-odds by noise in one modality, in units of the spread of the clean ones, from which
+a gradient of zero is untrue."""
 MARGIN_99 = 15.0
 """99 % quantile of margins, in log-odds: softmax cross-entropy in float32 is flat from 17."""
 DERIVATIVE_ERROR = 0.1
