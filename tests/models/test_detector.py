@@ -229,3 +229,31 @@ def test_the_modules_mode_and_weights_stay(tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
     save(detector, tmp_path / "mine.safetensors")
     assert (tmp_path / "mine.safetensors").stat().st_size > 0
+
+
+class _Listed(nn.Module):
+    """Counts how often somebody goes on to the next of its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(100))
+        self.asked = 0
+
+    def named_parameters(self, *args, **kwargs):
+        for pair in super().named_parameters(*args, **kwargs):
+            self.asked += 1
+            yield pair
+
+    def forward(self, waveform, faces):
+        loud = waveform.unfold(1, 640, 640).square().mean(2)
+        return 100 * loud[:, : faces.shape[1]] - 1
+
+
+def test_where_it_is_is_known_without_listing_its_weights():
+    module = _Listed()
+    detector = pp.Detector.wrap(module)
+    detector.named_parameters = module.named_parameters
+    module.asked = 0
+    assert detector.device == torch.device("cpu")
+    assert detector.dtype == torch.float32
+    assert module.asked <= 2

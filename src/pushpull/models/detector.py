@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ class Detector(nn.Module, ABC):
     @property
     def _example(self) -> Tensor:
         """A floating-point parameter or buffer, by which device and type are known."""
-        held = (*self.parameters(), *self.buffers())
+        # One by one: to list all takes longer than to encode the sound of a second.
+        held = chain(self.parameters(), self.buffers())
         return next((x for x in held if x.is_floating_point()), torch.zeros(()))
 
     @staticmethod
