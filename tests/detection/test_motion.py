@@ -1,11 +1,15 @@
 """Where faces should be, and which is whose."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
-from pushpull.detection.motion import Candidate, Trail, assigned
+from pushpull.detection.motion import UNASSIGNED, Candidate, Trail, assigned, cost_of
 
 BOX = np.array([100.0, 100.0, 150.0, 165.0])
 RNG = np.random.default_rng(0)
@@ -61,6 +65,46 @@ def test_two_faces_that_meet_go_on_as_they_went():
 def test_each_face_is_given_once():
     pairs = assigned([followed(0, 0), followed(6, 6)], [at(3)], 0.08)
     assert len(pairs) == 1
+
+
+@given(
+    there=st.lists(st.integers(0, 40), min_size=1, max_size=4, unique=True),
+    seen=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=4, unique=True),
+    gap_s=st.sampled_from([0.04, 0.2, 0.6]),
+)
+def test_they_are_given_as_cheaply_as_possible_in_all(there, seen, gap_s):
+    trails = [followed(25 * x, 25 * x, 25 * x, look=k % 3) for k, x in enumerate(there)]
+    found = [at(25 * x, look=look) for x, look in seen]
+    costs = np.full((len(trails), len(found)), UNASSIGNED)
+    for i, trail in enumerate(trails):
+        for k, candidate in enumerate(found):
+            cost = cost_of(trail, candidate, 0.08 + gap_s, by_look=False)
+            costs[i, k] = UNASSIGNED if cost is None else cost
+    pairs = assigned(trails, found, 0.08 + gap_s)
+    left = min(costs.shape) - len(pairs)
+    taken = sum(costs[pair] for pair in pairs.items()) + left * UNASSIGNED
+    assert len(set(pairs.values())) == len(pairs)
+    assert taken == pytest.approx(costs[linear_sum_assignment(costs)].sum())
+
+
+ALONE = """
+import sys
+import numpy as np
+from pushpull.detection.motion import Candidate, Trail, assigned
+
+looks = np.random.default_rng(0).integers(0, 255, (3, 28, 28, 3), np.uint8)
+boxes = [np.array([100.0, 100.0, 150.0, 165.0]) + [x, 0, x, 0] for x in (0, 400, 800)]
+trails = [Trail() for _ in boxes]
+for trail, box, look in zip(trails, boxes, looks):
+    trail.add(0, 0.0, Candidate(box, 0.9, look))
+found = [Candidate(box + 2, 0.9, look) for box, look in zip(boxes, looks)]
+print(assigned(trails, found[::-1], 0.2), "scipy.optimize" in sys.modules)
+"""
+
+
+def test_nothing_is_loaded_where_nothing_is_to_be_weighed():
+    run = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True)
+    assert run.stdout.strip() == "{0: 2, 1: 1, 2: 0} False", run.stderr
 
 
 def test_what_is_far_away_is_another_face():

@@ -193,8 +193,6 @@ def assigned(
         >>> assigned([left, right], found, 0.2)
         {0: 1, 1: 0}
     """
-    from scipy.optimize import linear_sum_assignment
-
     if not trails or not found:
         return {}
     costs = np.full((len(trails), len(found)), UNASSIGNED)
@@ -204,8 +202,45 @@ def assigned(
             cost = cost_of(trail, seen, time_s, by_look=by_look)
             if cost is not None:
                 costs[i, k], possible[i, k] = cost, True
+    plain = plain_pairs(costs, possible)
+    if plain is not None:
+        return plain
+    # A third of a second to import, which most videos can do without.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(costs)
     return {int(i): int(k) for i, k in zip(rows, columns, strict=True) if possible[i, k]}
+
+
+def plain_pairs(costs: NDArray[np.float64], possible: NDArray[np.bool_]) -> dict[int, int] | None:
+    """The cheapest pairs where each row has its own; None where something is to be weighed.
+
+    Args:
+        costs: Of each pair (N, M).
+        possible: Which are pairs at all (N, M); the others all cost the same.
+
+    Examples:
+        >>> from pushpull.detection.motion import plain_pairs
+        >>> costs = np.array([[0.2, 2.5], [0.4, 0.3]])
+        >>> plain_pairs(costs, costs < 2.5)
+        {0: 0, 1: 1}
+        >>> plain_pairs(costs[:, ::-1] + np.array([[0, 0], [0, 1]]), costs[:, ::-1] < 2.5)
+        {0: 1, 1: 0}
+        >>> plain_pairs(np.array([[0.2, 0.3], [0.2, 0.4]]), np.ones((2, 2), bool))
+    """
+    if len(costs) > costs.shape[1]:
+        swapped = plain_pairs(costs.T, possible.T)
+        return None if swapped is None else dict(sorted((i, k) for k, i in swapped.items()))
+    # All rows get a column, so nothing is cheaper than the cheapest of each.
+    best = costs.argmin(1)
+    rows = np.flatnonzero(possible[np.arange(len(costs)), best])
+    columns = best[rows].tolist()
+    left = possible.copy()
+    left[rows] = False
+    left[:, columns] = False
+    if len(set(columns)) < len(columns) or left.any():
+        return None
+    return dict(zip(rows.tolist(), columns, strict=True))
 
 
 def cost_of(trail: Trail, seen: Candidate, time_s: float, *, by_look: bool) -> float | None:
