@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -46,6 +48,42 @@ def test_many_are_one_table_also_with_one_that_has_no_face(found, tmp_path):
     both = ds.dataset([str(tmp_path / f"{name}.parquet") for name in ("none", "one")]).to_table()
     assert both["video"].unique().to_pylist() == ["one"]
     assert np.isfinite(both["score"]).all()
+
+
+ALONE = """
+import sys
+from pathlib import Path
+import numpy as np
+import pyarrow.parquet as pq
+from pushpull.detection import ScoredTrack
+from pushpull.detection.tables import write_parquet
+from pushpull.schema import Track
+
+track = Track(
+    track_id=3,
+    frames=np.arange(5, 16),
+    timestamps_s=np.arange(11) / 25,
+    boxes=np.array([[-4.0, 20.0, 90.0, 85.0]] * 11),
+    detected=np.arange(11) % 3 == 0,
+)
+scored = [ScoredTrack(track=track, scores=np.linspace(-1, 1, 11), person=p) for p in (None, 2)]
+write_parquet(Path("talk.parquet"), "tälk", scored, width=100, height=200)
+assert "pandas" not in sys.modules
+rows = pq.read_table("talk.parquet").to_pylist()
+assert [row["person"] for row in rows] == [None] * 11 + [2] * 11
+assert [row["detected"] for row in rows] == 2 * track.detected.tolist()
+assert [row["score"] for row in rows] == 2 * np.linspace(-1, 1, 11).tolist()
+assert {(row["video"], row["track_id"], row["x1"], row["y1"]) for row in rows} == {
+    ("tälk", 3, 0.0, float(np.float32(0.1)))
+}
+"""
+
+
+def test_pandas_is_not_loaded_for_it(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def test_a_video_that_cannot_be_made_so_is_refused(found, tmp_path):

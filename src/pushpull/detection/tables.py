@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pushpull.detection.turns import ScoredTrack
 from pushpull.runtime.version import versions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["write_parquet"]
 
@@ -59,24 +64,50 @@ def write_parquet(
     groups = []
     for scored in tracks:
         track, n = scored.track, len(scored.track)
-        boxes = np.clip(track.boxes / size, 0, 1).astype(np.float32)
-        columns = [
-            pa.array([name] * n).dictionary_encode(),
-            np.full(n, track.track_id, np.int32),
-            pa.array([scored.person] * n, pa.int32()),
+        person = pa.nulls(n, pa.int32())
+        if scored.person is not None:
+            person = _column(np.full(n, scored.person), pa.int32())
+        values = [
             track.frames,
             track.timestamps_s,
-            *boxes.T,
+            *np.clip(track.boxes / size, 0, 1).T,
             track.detected,
-            scored.scores.astype(np.float64),
-            scored.probabilities.astype(np.float64),
+            scored.scores,
+            scored.probabilities,
             scored.speaking,
         ]
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)
+        columns = [
+            pa.DictionaryArray.from_arrays(_column(np.zeros(n), pa.int32()), _one_text(name)),
+            _column(np.full(n, track.track_id), pa.int32()),
+            person,
+            *(_column(value, kind) for value, kind in zip(values, schema.types[3:], strict=True)),
         ]
-        groups.append(pa.Table.from_arrays(arrays, schema=schema))
+        groups.append(pa.Table.from_arrays(columns, schema=schema))
     table = pa.concat_tables(groups) if groups else schema.empty_table()
     # Opened here, as pyarrow takes no name that is no UTF-8.
     with path.open("wb") as file:
         pq.write_table(table.unify_dictionaries(), file, compression="zstd")
+
+
+# Made of bytes: of an array or a list PyArrow asks pandas first, where that is installed, and to
+# load it takes longer than all that is written here.
+
+
+def _column(values: NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """An array (N,) as a column without nulls."""
+    import pyarrow as pa
+
+    if kind == pa.bool_():
+        stored = np.packbits(values.astype(bool), bitorder="little")
+    else:
+        stored = np.ascontiguousarray(values, kind.to_pandas_dtype())
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(stored)])
+
+
+def _one_text(text: str) -> pa.Array:
+    """A column of one text."""
+    import pyarrow as pa
+
+    stored = text.encode()
+    places = np.array([0, len(stored)], np.int32)
+    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(places), pa.py_buffer(stored)])
