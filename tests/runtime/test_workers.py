@@ -75,6 +75,15 @@ def test_each_process_keeps_to_one_thread() -> None:
     assert {o.value() for o in found.values()} == {(1, "1")}
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is of glibc")
+def test_each_process_keeps_its_memory_as_the_command_does() -> None:
+    (outcome,) = run_pieces({"a": ()}, work.memory, workers=2)
+    collected, held, kept = outcome.value()
+    assert collected == 50_000
+    assert held > 190
+    assert kept > 0.9 * held
+
+
 def test_pieces_may_have_pieces() -> None:
     found = by_name(run_pieces({"a": (3,), "b": (2,)}, work.nested, workers=2))
     assert {name: o.value() for name, o in found.items()} == {"a": [0, 2, 4], "b": [0, 2]}

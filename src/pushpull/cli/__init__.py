@@ -21,7 +21,7 @@ from pushpull.cli.live import live
 from pushpull.errors import OutputExists, PushPullError
 from pushpull.runtime.files import readable
 from pushpull.runtime.interrupts import ended_by_signals
-from pushpull.runtime.malloc import keep_freed_memory
+from pushpull.runtime.malloc import collect_seldom, keep_freed_memory
 from pushpull.runtime.threads import wait_asleep
 
 __all__ = ["app", "main"]
@@ -52,6 +52,7 @@ def main() -> None:
     """Run the command line; errors of ours become one line and exit code 1, a refusal 2."""
     open_standard_streams()
     keep_freed_memory()
+    collect_seldom()
     wait_asleep()
     with ended_by_signals(STOPPED):
         try:

@@ -13,9 +13,10 @@ thread, in the same time.
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
-__all__ = ["keep_freed_memory", "release_freed_memory"]
+__all__ = ["collect_seldom", "keep_freed_memory", "release_freed_memory"]
 
 # Of <malloc.h>.
 M_TRIM_THRESHOLD = -1
@@ -24,6 +25,9 @@ M_ARENA_MAX = -8
 NEVER = 2**31 - 1
 LARGE_BYTES = 6_000_000
 """The largest tensor of 14 faces is just smaller."""
+
+COLLECTED = 50_000
+"""Objects more than before, by default 700 or 2000, after which Python looks for cycles."""
 
 
 def keep_freed_memory() -> bool:
@@ -48,6 +52,24 @@ def keep_freed_memory() -> bool:
             mallopt(M_ARENA_MAX, 1),
         )
     )
+
+
+def collect_seldom() -> None:
+    """Have Python look for cycles of objects less often, in the whole process; for commands.
+
+    PyTorch alone is 170 000 objects, among which there is nothing to find: looking for it is a
+    tenth of the time in which it is loaded.
+
+    Examples:
+        >>> import gc
+        >>> from pushpull.runtime.malloc import collect_seldom
+        >>> usual = gc.get_threshold()
+        >>> collect_seldom()
+        >>> gc.isenabled(), gc.get_threshold()[0]
+        (True, 50000)
+        >>> gc.set_threshold(*usual)
+    """
+    gc.set_threshold(COLLECTED, *gc.get_threshold()[1:])
 
 
 def release_freed_memory() -> bool:

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 
 from pushpull.errors import ConfigError, MissingExtra, OutputError, PushPullError, UnknownName
 from pushpull.runtime.interrupts import end_process, ended_by_signals, without_interrupts
+from pushpull.runtime.malloc import collect_seldom, keep_freed_memory
 from pushpull.runtime.progress import Progress, no_progress
 
 __all__ = ["ENGINES", "Crew", "Do", "Outcome", "crew_of", "run_pieces"]
@@ -346,7 +347,10 @@ class Worker:
         # Spawned: a fork of a process with threads may hold their locks for ever.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, do), name="pushpull-worker")
+        # As bytes: what it does is loaded, PyTorch too, once it is prepared for that.
+        self.process = context.Process(
+            target=serve, args=(theirs, pickle.dumps(do)), name="pushpull-worker"
+        )
         with without_interrupts():
             self.process.start()
         theirs.close()
@@ -401,13 +405,15 @@ def attempted_apart(
         return Bug(traceback.format_exc())
 
 
-def serve(pipe: Connection, do: Do) -> None:
-    """Do pieces until the other end of a pipe is closed: what a `Worker` runs."""
+def serve(pipe: Connection, do: bytes) -> None:
+    """Do pieces until the other end of a pipe is closed: what a `Worker` runs, `do` pickled."""
+    keep_freed_memory()
+    collect_seldom()
     # Ctrl-C is for the one who gave the work, who then tells this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with ended_by_signals():
-        _serve(pipe, do)
+        _serve(pipe, pickle.loads(do))
 
 
 def _serve(pipe: Connection, do: Do) -> None:
