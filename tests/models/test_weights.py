@@ -1,5 +1,6 @@
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -303,3 +304,13 @@ def test_detectors_of_the_package_work_offline_and_say_what_they_are(name: str) 
 
 def test_detectors_of_the_package_are_small_together() -> None:
     assert sum(path.stat().st_size for path in SHIPPED.values()) < 10_000_000
+
+
+def test_there_is_a_card_for_each_detector_in_the_package(monkeypatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.setattr(sys, "path", [str(root / "scripts"), *sys.path])
+    from model_cards import PAGE, page
+
+    assert PAGE.read_text().splitlines() == page()
+    for name in SHIPPED:
+        assert f"## {name}" in page()
