@@ -4,7 +4,7 @@ from pushpull.reproduce import Preset
 
 TINY = Preset(
     rows=("A", "B3", "D3"),
-    synth={"tracks": 24, "seed": 4, "min_frames": 12, "max_frames": 14, "held_out": 0.34},
+    synth={"tracks": 24, "seed": 4, "min_frames": 6, "max_frames": 7, "held_out": 0.34},
     model={"width": 0.0625, "face_step": 4},
     batch_frames=40,
     base_epochs=1,
