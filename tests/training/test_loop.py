@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pushpull.data import SynthConfig, write_synth
 from pushpull.errors import CheckpointError, ConfigError, GradientError, OutputExists
 from pushpull.models.checkpoints import load
 from pushpull.training import read_config, train
@@ -144,6 +146,20 @@ def test_a_run_writes_what_others_need_and_its_rules_hold(file, tmp_path, datase
     (out / "last.ckpt").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"last\.ckpt: is no state of a training run"):
         train(config, resume=True)
+
+
+def test_a_run_goes_on_where_folders_were_moved_but_on_no_other_data(file, tmp_path) -> None:
+    config = read_config(file, ["optim.epochs=1"])
+    train(config)
+    moved, data = tmp_path / "moved", tmp_path / "data elsewhere"
+    (tmp_path / "out").rename(moved)
+    shutil.copytree(config.data.root, data)
+    more = [f"data.root={data}", f"run.out={moved}", "optim.epochs=2"]
+    assert train(read_config(file, more), resume=True).progress.epoch == 2
+    shutil.rmtree(data)
+    write_synth(data, SynthConfig(tracks=14, seed=4, min_frames=6, max_frames=12))
+    with pytest.raises(ConfigError, match="is another data set than the one that the run in"):
+        train(read_config(file, [*more, "optim.epochs=3"]), resume=True)
 
 
 def test_the_best_epoch_is_the_one_that_keeps_most_under_attack(file, tmp_path, dataset) -> None:

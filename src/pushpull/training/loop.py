@@ -13,7 +13,9 @@ A run's folder holds
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib
+import json
 import math
 import os
 import time
@@ -334,6 +336,15 @@ class _Run:
             return None
         state = read_state(self.state_path, torch.device("cpu"))
         changed = _differences(state["config"], self.config.as_dict())
+        # A data set may have been moved, and another may lie where it was.
+        learnt, given = state.get("data"), _identity(Path(self.config.data.root))
+        if learnt is not None and learnt == given:
+            changed = [name for name in changed if name != "data.root"]
+        elif learnt is not None and "data.root" not in changed:
+            raise ConfigError(
+                f"{self.config.data.root}: is another data set than the one that the run in "
+                f"{self.folder} has learnt from; put that back, or choose another run.out"
+            )
         if changed:
             raise ConfigError(
                 f"{self.folder}: its run was made with other settings ({', '.join(changed)}); "
@@ -538,6 +549,7 @@ class _Run:
                 self.optimiser,
                 self.progress,
                 self.config.as_dict(),
+                _identity(Path(self.config.data.root)),
             )
         self.saved_at = time.monotonic()
 
@@ -560,8 +572,19 @@ class _Run:
         )
 
 
-FREE = {("optim", "epochs"), ("optim", "patience"), ("data", "workers"), ("run", "checkpoint_s")}
+FREE = {
+    ("optim", "epochs"), ("optim", "patience"), ("data", "workers"), ("run", "checkpoint_s"),
+    ("run", "out"),
+}  # fmt: skip
 """Settings that may change when a run is resumed."""
+
+
+def _identity(root: Path) -> str | None:
+    """Checksum of what a data set says of itself; None where it says nothing."""
+    about = read_about(root)
+    if about is None:
+        return None
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _val(found: FrameScores | None, attacked: FrameScores | None) -> dict[str, float]:

@@ -67,8 +67,17 @@ def write_state(
     optimiser: torch.optim.Optimizer,
     progress: TrainingProgress,
     config: dict[str, Any],
+    data: str | None = None,
 ) -> None:
     """Write a run's state, whole or not at all: what was there stays until then.
+
+    Args:
+        path: Of the file.
+        detector: With its weights.
+        optimiser: With its moments.
+        progress: How far the run is.
+        config: Its settings.
+        data: Checksum of what its data set says of itself, None where it says nothing.
 
     Raises:
         OutputError: If it cannot be written; the last state is still there.
@@ -86,6 +95,7 @@ def write_state(
     content = {
         "format": FORMAT,
         "config": config,
+        "data": data,
         "progress": asdict(progress),
         "model": detector.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -101,7 +111,7 @@ def write_state(
 
 
 def read_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """What `write_state` wrote: config, progress, model and optimiser.
+    """What `write_state` wrote: config, data, progress, model and optimiser.
 
     Raises:
         CheckpointError: If it cannot be read or is no state of a run.
