@@ -2,7 +2,8 @@
 
 A pool has a queue with a bound and a fixed number of processes, each fed by a thread of the server.
 A process stays alive between jobs, so that models are imported once; it is killed when its job is
-cancelled, runs too long or grows too large, and the next job gets a new one.
+cancelled, runs too long or grows too large, and the next job gets a new one. Where it has grown
+over several jobs, the last is begun again in a new one before it is said to be too large.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from pushpull.errors import PushPullError
 from pushpull.runtime.interrupts import without_interrupts
+from pushpull.runtime.malloc import release_freed_memory
 from pushpull.runtime.progress import Progress
 
 __all__ = ["Busy", "Job", "Pool", "State", "Task"]
@@ -227,18 +229,23 @@ class Pool:
 
     def _serve(self, slot: int) -> None:
         while (job := self._next()) is not None:
-            worker = self._workers[slot]
-            if worker is None or not worker.alive:
-                worker = self._workers[slot] = Worker(self.task)
             try:
-                self._watch(worker, job)
+                while not self._watch(self._worker(slot), job):
+                    _remove(job)
             except Exception:
                 log.exception("a job could not be watched")
-                worker.kill()
+                if (worker := self._workers[slot]) is not None:
+                    worker.kill()
                 self._finish(job, State.failed, UNEXPECTED)
         worker = self._workers[slot]
         if worker is not None:
             worker.kill()
+
+    def _worker(self, slot: int) -> Worker:
+        worker = self._workers[slot]
+        if worker is None or not worker.alive:
+            worker = self._workers[slot] = Worker(self.task)
+        return worker
 
     def _next(self) -> Job | None:
         with self._change:
@@ -257,8 +264,8 @@ class Pool:
         self.changed(job)
         job.finished.set()
 
-    def _watch(self, worker: Worker, job: Job) -> None:
-        """Follow one job to its end."""
+    def _watch(self, worker: Worker, job: Job) -> bool:
+        """Follow one job to its end; false if it has to be begun again in another process."""
         worker.send(job.asked)
         start_s = time.monotonic()
         while True:
@@ -266,13 +273,17 @@ class Pool:
             if job.cancelled or self._closing:
                 worker.kill()
                 self._finish(job, State.cancelled if job.cancelled else State.interrupted)
-                return
+                return True
             if said is None:
+                if worker.sent > 1 and worker.resident_bytes() > self.memory_bytes:
+                    # Some of it is what earlier jobs have left; by itself this one may fit.
+                    worker.kill()
+                    return False
                 ended = self._trouble(worker, time.monotonic() - start_s)
                 if ended is not None:
                     worker.kill()
                     self._finish(job, State.failed, ended)
-                    return
+                    return True
                 continue
             kind, *rest = said
             if kind == "progress":
@@ -280,10 +291,10 @@ class Pool:
             elif kind == "done":
                 job.found = rest[0]
                 self._finish(job, State.done)
-                return
+                return True
             else:
                 self._finish(job, State.failed, rest[0])
-                return
+                return True
 
     def _trouble(self, worker: Worker, spent_s: float) -> str | None:
         """Why a job cannot go on, None if it can."""
@@ -300,12 +311,18 @@ class Pool:
 
 def finish(job: Job, state: State, message: str = "") -> None:
     """Say what became of a job and remove what it left, unless it is done."""
-    import shutil
-
-    if state is not State.done and job.folder is not None:
-        shutil.rmtree(job.folder, ignore_errors=True)
+    if state is not State.done:
+        _remove(job)
     job.message = message
     job.state = state
+
+
+def _remove(job: Job) -> None:
+    """What a job has written so far."""
+    import shutil
+
+    if job.folder is not None:
+        shutil.rmtree(job.folder, ignore_errors=True)
 
 
 class Worker:
@@ -319,6 +336,7 @@ class Worker:
         with without_interrupts():
             self._process.start()
         theirs.close()
+        self.sent = 0
 
     @property
     def pid(self) -> int:
@@ -330,6 +348,7 @@ class Worker:
 
     def send(self, asked: Mapping[str, Any]) -> None:
         """Hand over a job; a process that is gone is noticed when nothing comes back."""
+        self.sent += 1
         try:
             self._ours.send(asked)
         except OSError:
@@ -406,3 +425,4 @@ def work(pipe: Connection, task: Task) -> None:
             log.exception("a job failed")
             said = ("failed", UNEXPECTED)
         pipe.send(said)
+        release_freed_memory()
