@@ -1,7 +1,9 @@
 """AVA tables: reading official files, checking and counting them, writing predictions."""
 
+import gzip
 import io
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,30 @@ def test_a_tar_archive_reads_like_the_folder_it_was_made_of(tmp_path):
     with tarfile.open(tmp_path / "all.tar.xz", "w:xz") as archive:
         archive.add(folder, "csv")
     assert summarise(tmp_path / "all.tar.xz") == summarise(folder)
+
+
+def test_a_table_without_end_in_an_archive_is_not_read(tmp_path):
+    member = tarfile.TarInfo("all.csv")
+    member.size = (1 << 30) + 1
+    with gzip.open(tmp_path / "all.tar.gz", "wb", compresslevel=1) as file:
+        file.write(member.tobuf())
+        for _ in range(8):
+            file.write(b"0" * (1 << 20))
+    with pytest.raises(AnnotationError, match=r"all\.csv: is larger than 1073741824 bytes"):
+        list(read_tables(tmp_path / "all.tar.gz"))
+
+
+def test_digits_of_another_script_are_named(tmp_path):
+    path = official(tmp_path / "a.csv", [("vid", "٣", 0.1, 0.1, 0.2, 0.2, "NOT_SPEAKING", "vid:1")])
+    path.write_text("vid,0,0.1,0.1,0.2,0.2,NOT_SPEAKING,vid:1\n" + path.read_text())
+    with pytest.raises(AnnotationError, match="line 2: frame_timestamp is '٣'; expected a number"):
+        read_table(path)
+
+
+def test_a_folder_with_the_name_of_a_table_is_a_folder(tmp_path):
+    (tmp_path / "more.csv").mkdir()
+    official(tmp_path / "more.csv" / "a.csv", track())
+    assert [Path(table.source).name for table in read_tables(tmp_path)] == ["a.csv"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar"])

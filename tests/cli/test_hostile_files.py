@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -357,7 +358,9 @@ def test_no_stated_number_ends_a_batch(pushpull, talking, tmp_path, command):
     assert "memory" not in err
 
 
-def test_names_that_are_no_text_are_names_for_every_command(pushpull, talking, tmp_path):
+def test_names_that_are_no_text_are_names_for_every_command(
+    pushpull, talking, checkpoint, tmp_path
+):
     def odd(name):
         return Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/" + name))
 
@@ -386,11 +389,28 @@ def test_names_that_are_no_text_are_names_for_every_command(pushpull, talking, t
             "evaluate", str(odd(b"m\xff.py")) + ":LightASD", odd(b"d\xff"), "--out", odd(b"f\xff")
         ),
     }  # fmt: skip
+    weights = odd(b"w\xff/w.safetensors")
+    weights.parent.mkdir()
+    shutil.copy(checkpoint, weights)
+    tiny = ("model.options.width=0.0625", "model.options.face_step=4", "data.workers=0")
+    run = ("train", "talknet", *tiny, "data.root=" + str(odd(b"d\xff")), "--out", odd(b"run\xff"))
+    best = ("run.init=" + str(odd(b"run\xff/best.safetensors")), "run.out=" + str(odd(b"b\xff")))
+    work |= {
+        "weights": ("evaluate", weights, odd(b"d\xff"), "--out", odd(b"g\xff")),
+        "train": (*run, "optim.epochs=1"),
+        "go on": (*run, "optim.epochs=2", "--resume"),
+        "init": (*run[:-2], *best, "optim.epochs=1"),
+    }
     odd(b"m\xff.py").write_text("from pushpull.models import LightASD\n")
     for name, line in work.items():
         code, _, err = pushpull(*line)
         # A report of a test takes no name that is no text.
         assert (name, code, ascii(err) if code else "") == (name, 0, "")
+    assert sorted(path.name for path in odd(b"run\xff").iterdir()) == [
+        "best.safetensors", "config.json", "epochs.csv", "final.safetensors", "last.ckpt",
+        "steps.csv", "tensorboard",
+    ]  # fmt: skip
+    assert len(list(odd(b"run\xff/tensorboard").iterdir())) == 2
     wrong = {
         "detect": ("detect", odd(b"loop"), *FACES, "--out", odd(b"l")),
         "out": ("detect", film, *FACES, "--out", odd(b"loop")),

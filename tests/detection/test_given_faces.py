@@ -156,6 +156,7 @@ def test_a_csv_that_cannot_be_used_is_refused(tmp_path, text, says):
     [
         ({"kind": "score"}, "is no record of kind 'detection'"),
         ({"width": 100}, "is of a picture of 100 x 100 pixels; the video has 200 x 100"),
+        ({"width": "200"}, "is of a picture of '200' x 100 pixels; the video has 200 x 100"),
         ({"tracks": None}, "has no list of tracks"),
         ({"tracks": [3]}, "track 0: is no object"),
         ({"tracks": [{**TRACK, "boxes": [[1, 1, 9]]}]}, r"boxes \(1, 3\); expected \(N,\)"),
@@ -164,6 +165,8 @@ def test_a_csv_that_cannot_be_used_is_refused(tmp_path, text, says):
         ({"tracks": [{**TRACK, "timestamps_s": [float("nan")]}]}, "not all finite"),
         ({"tracks": [{**TRACK, "timestamps_s": []}]}, "expected"),
         ({"tracks": [{"track_id": 3}]}, "expected|finite|numbers"),
+        ({"tracks": [{**TRACK, "boxes": [[201, 1, 230, 9]]}]}, "no box shows any of the picture"),
+        ({"tracks": [{**TRACK, "boxes": [[9, -30, 20, -2]]}]}, "no box shows any of the picture"),
         ({"tracks": [{**TRACK, "boxes": [[9, 1, 9, 9]]}]}, "times must rise, and no box be empty"),
     ],
 )
@@ -191,6 +194,20 @@ def test_the_command_scores_given_faces_and_guards_their_file(pushpull, talking,
     code, _, err = pushpull(*line, "--out", tmp_path / "out")
     assert code == 2
     assert "made of another input" in err
+
+
+def test_boxes_at_the_time_of_no_frame_are_counted(pushpull, talking, tmp_path):
+    boxes = tmp_path / "talking.csv"
+    row = "talking,{},0.3,0.2,0.7,0.8,NOT_SPEAKING,ada"
+    boxes.write_text("\n".join([HEADER, *(row.format(t) for t in (-5, 0.2, 0.24, 1e30))]) + "\n")
+    line = ("detect", talking, "-d", "synthetic-a", "--boxes", boxes, "--video", "none")
+    _, out, err = pushpull(*line, "--out", tmp_path / "out", "--json")
+    said = f"2 of 4 boxes of {boxes} are at the time of no frame: left out"
+    assert said in json.loads(out)["videos"][0]["notes"]
+    assert said in err
+    # Of a part nobody wants the boxes of the rest.
+    _, _, err = pushpull(*line, "--out", tmp_path / "part", "--end", "0.5")
+    assert "left out" not in err
 
 
 def test_boxes_that_would_take_all_memory_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Words of a transcript and who says them."""
 
 import json
+import time
 from io import StringIO
 
 import numpy as np
@@ -10,6 +11,7 @@ import webvtt
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pushpull.cli.options import names_of
 from pushpull.detection import (
     ScoredTrack,
     TurnRules,
@@ -19,7 +21,7 @@ from pushpull.detection import (
     transcript_srt,
     transcript_vtt,
 )
-from pushpull.errors import AnnotationError
+from pushpull.errors import AnnotationError, ConfigError
 from pushpull.schema import Track
 
 
@@ -269,7 +271,11 @@ SEGMENT = {"start": 0, "end": 1, "text": "a"}
         (json.dumps([{**SEGMENT, "end": float("nan")}]), "end is 'nan'"),
         (json.dumps([{**SEGMENT, "end": True}]), "end is 'True'"),
         (json.dumps([{**SEGMENT, "start": 2}]), "goes from 2.0 to 1.0"),
-        (json.dumps([{**SEGMENT, "words": [3]}]), "its words are no objects"),
+        (json.dumps([{**SEGMENT, "words": [3]}]), "its words are no list of objects"),
+        (json.dumps([{**SEGMENT, "words": "ab"}]), "its words are no list of objects"),
+        (json.dumps([{**SEGMENT, "words": [{"word": 5}]}]), "word is '5'; expected text"),
+        (json.dumps([{**SEGMENT, "text": [1]}]), r"text is '\[1\]'; expected text"),
+        (json.dumps([{**SEGMENT, "end": 1e300}]), r"end is '1e\+300'; expected seconds"),
         (
             json.dumps([{**SEGMENT, "words": [{"word": "a", "start": 3, "end": 2}]}]),
             r"word 0 \('a'\): goes from 3.0 to 2.0",
@@ -289,6 +295,42 @@ def test_an_empty_transcript_is_one_without_words(tmp_path):
     for name, text in (("a.srt", ""), ("b.json", '{"segments": []}')):
         (tmp_path / name).write_text(text)
         assert read_transcript(tmp_path / name) == []
+
+
+def test_what_has_no_text_says_nothing(tmp_path):
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps([{**SEGMENT, "text": None}, {**SEGMENT, "words": [{"word": None}]}]))
+    assert read_transcript(path) == []
+
+
+def test_many_words_without_times_take_no_longer_each(tmp_path):
+    n = 20_000
+    words = [{"word": "a", "start": k, "end": k + 1} if k % 2 else {"word": "b"} for k in range(n)]
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps([{"start": 0, "end": n, "text": "", "words": words}]))
+    before = time.process_time()
+    read = read_transcript(path)
+    assert time.process_time() - before < 5
+    assert [word.start_s for word in read] == list(range(n))
+
+
+def test_words_after_the_end_of_the_video_are_said(pushpull, talking, tmp_path):
+    said = tmp_path / "said.srt"
+    said.write_text("1\n00:00:00,100 --> 00:00:00,900\nGood day\n")
+    line = ("detect", talking, "-d", "synthetic-a", "--face-finder", "dlib", "--video", "none")
+    line += ("--transcript", said, "--out", tmp_path / "out", "--overwrite")
+    assert "words are said after" not in pushpull(*line)[2]
+    with said.open("a") as file:
+        file.write("\n2\n00:00:01,500 --> 00:00:02,500\nto you all\n")
+    code, _, err = pushpull(*line)
+    assert code == 0
+    assert f"{said}: 3 of 5 words are said after the end of {talking} at 1.0" in err
+
+
+@pytest.mark.parametrize("names", ["0=Ada,0=Bob", "0=Ada\nBob", "0=\x1b[2J"])
+def test_names_that_no_subtitle_holds_are_refused(names):
+    with pytest.raises(ConfigError, match="--names is"):
+        names_of(names)
 
 
 def test_the_command_writes_words_with_faces(pushpull, talking, tmp_path):

@@ -213,6 +213,16 @@ def test_a_part_of_the_sound_is_that_of_the_whole(tmp_path):
         assert np.array_equal(piece, whole[round(start_s * RATE) : stop])
 
 
+def test_a_part_without_sound_is_named(tmp_path):
+    path = flash_and_click(tmp_path / "video.mp4")
+    for part, said in (
+        (Part(1e300), "from 1e\\+300 s to the end"),
+        (Part(0, 1e-9), "from 0 s to 1e-09 s"),
+    ):
+        with pytest.raises(MediaError, match=f"has no sound {said}; expected a part of it"):
+            read_sound(path, part=part)
+
+
 def float_wav(path, samples):
     write_wav(path, np.zeros(len(samples), np.float32))
     data = path.read_bytes()

@@ -149,8 +149,10 @@ def test_a_part_of_a_joined_recording_has_the_frames_of_the_whole(tmp_path):
 
 def test_a_part_that_shows_nothing_is_an_error(tmp_path):
     path = make_video(tmp_path / "video.mp4", size=SIZE, n_frames=10)
-    with pytest.raises(MediaError, match="shows nothing between 5 s and 6 s"):
+    with pytest.raises(MediaError, match="shows nothing from 5 s to 6 s; expected a part of it"):
         list(read_frames(path, part=Part(5.0, 6.0)))
+    with pytest.raises(MediaError, match="shows nothing from 5 s to the end"):
+        list(read_frames(path, part=Part(5.0)))
     with pytest.raises(ConfigError, match="expected a start of 0 s or more"):
         Part(2.0, 1.0)
 

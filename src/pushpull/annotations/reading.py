@@ -30,8 +30,8 @@ SHOWN = 60
 """Characters of a wrong value that a message shows."""
 
 
-MOST_TABLE_BYTES = 1 << 32
-"""Of a csv, which is read whole: thirty times all of AVA."""
+MOST_TABLE_BYTES = 1 << 30
+"""Of a csv, which is read whole: seven times all of AVA."""
 
 BLOCK_BYTES = 1 << 23
 """Parsed at once; pieces of 1 MB, the default, take a third longer."""
@@ -87,7 +87,7 @@ def read_tables(path: str | PathLike[str]) -> Iterator[AvaTable]:
     count = 0
     if path.is_dir():
         for file in sorted(path.rglob("*.csv")):
-            if not file.name.startswith("."):
+            if not file.name.startswith(".") and not file.is_dir():
                 yield read_table(file)
                 count += 1
     elif path.is_file() and ".tar" in path.suffixes:
@@ -109,6 +109,11 @@ def csv_members(path: Path) -> Iterator[tuple[str, bytes]]:
                 name = Path(member.name)
                 content = archive.extractfile(member) if member.isfile() else None
                 if content and name.suffix == ".csv" and not name.name.startswith("."):
+                    if member.size > MOST_TABLE_BYTES:
+                        raise AnnotationError(
+                            f"{path}:{member.name}: is larger than {MOST_TABLE_BYTES} bytes; "
+                            "expected a csv table"
+                        )
                     yield member.name, content.read()
     except (tarfile.TarError, EOFError, OSError) as e:
         raise AnnotationError(f"{path}: is not a whole tar archive ({e})") from e
@@ -211,12 +216,12 @@ def line_numbers(data: bytes, start: int, rows: int) -> Sequence[int]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a field holds a number; unlike Python's, one without underscores."""
+    """Whether a field holds a number; unlike Python's, one of ASCII without underscores."""
     try:
         float(text)
     except ValueError:
         return False
-    return "_" not in text
+    return text.isascii() and "_" not in text
 
 
 def number_column(table: Any, name: str, place: Callable[[int], str]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.errors import MediaError
+from pushpull.runtime.files import plain_path
 from pushpull.runtime.progress import Progress
 from pushpull.schema import SAMPLE_RATE_HZ
 
@@ -68,7 +69,10 @@ def prepare(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     for n, source in enumerate(asked["sources"]):
         report("clips", n, len(asked["sources"]))
         try:
-            with safe_open(source["tensors"], framework="numpy") as tensors:
+            with (
+                plain_path(source["tensors"]) as plain,
+                safe_open(plain, framework="numpy") as tensors,
+            ):
                 keys = set(tensors.keys())
                 for track, fps in source["fps"].items():
                     if f"track-{track}.clean.faces" not in keys or len(clips) >= MOST_CLIPS:

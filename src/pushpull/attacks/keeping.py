@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from pushpull.attacks.search import Search
 from pushpull.attacks.settings import AttackSettings
 from pushpull.models.detector import Detector
-from pushpull.runtime.files import output_dir, written_whole
+from pushpull.runtime.files import output_dir, plain_path, written_whole
 from pushpull.runtime.kept import key_of
 from pushpull.schema import Batch
 
@@ -63,7 +63,8 @@ class KeptSuite:
     def read_into(self, search: Search) -> None:
         """Go on from what is kept, if there is anything whole."""
         try:
-            with safe_open(self.path, "pt", device=str(search.detector.device)) as file:
+            device = str(search.detector.device)
+            with plain_path(self.path) as plain, safe_open(plain, "pt", device=device) as file:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 members = json.loads(file.metadata()["members"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):

@@ -34,7 +34,7 @@ from pushpull.attacks.threat import Ball, Region, Threat
 from pushpull.errors import CheckpointError, ConfigError, OutputError, ShapeError, UnknownName
 from pushpull.losses import Goal, build_objective
 from pushpull.models.detector import Detector
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import plain_path, written_whole
 from pushpull.runtime.records import parse_json
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Batch
 
@@ -206,7 +206,7 @@ class UniversalPattern:
             CheckpointError: If the file is none.
         """
         try:
-            with safe_open(path, framework="pt") as file:
+            with plain_path(path) as plain, safe_open(plain, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("kind") != KIND:
                     raise CheckpointError(

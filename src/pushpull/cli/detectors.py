@@ -96,7 +96,12 @@ def train(
 
     console = Console(as_json=as_json, quiet=quiet)
     run = {"out": None if out is None else str(out), "seed": seed, "device": device}
-    given = [f"run.{key}={json.dumps(value)}" for key, value in run.items() if value is not None]
+    # As it is: an escape of what is no UTF-8 would be no TOML.
+    given = [
+        f"run.{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in run.items()
+        if value is not None
+    ]
     asked = read_config(config, [*(changes or []), *given])
     with console.progress(asked.run.out) as report:
         result = train_detector(asked, resume=resume, overwrite=overwrite, progress=report)

@@ -355,6 +355,10 @@ def names_of(text: str) -> dict[int, str]:
         number, equals, name = (piece.strip() for piece in part.partition("="))
         if not (equals and name and number.isascii() and number.isdigit() and len(number) < 7):
             raise ConfigError(f"--names is {text!r}; expected NUMBER=NAME, such as 0=Ada,1=Bob")
+        if int(number) in found:
+            raise ConfigError(f"--names is {text!r}; it calls {number} twice: keep one")
+        if not readable(name).isprintable():
+            raise ConfigError(f"--names is {text!r}; expected names of one line")
         found[int(number)] = readable(name)
     return found
 

@@ -63,6 +63,7 @@ from pushpull.runtime.records import read_json
 
 if TYPE_CHECKING:
     from pushpull.cli.demo import DemoResult
+    from pushpull.detection import Word
 
 __all__ = ["attack", "demo", "detect", "hide_faces", "web_app"]
 
@@ -149,11 +150,12 @@ def detect(
 
     console = Console(as_json=as_json, quiet=quiet)
     videos = videos_in(sources)
+    words: list[Word] = []
     if transcript is not None:
         if len(videos) != 1:
             raise typer.BadParameter("is of one video; give one", param_hint="--transcript")
         # What cannot be read is said before minutes of work.
-        read_transcript(transcript)
+        words = read_transcript(transcript)
     saving = Saving(
         video=video.value,
         parquet=parquet,
@@ -203,6 +205,12 @@ def detect(
             console.say(*summary_lines(done.record, kept=done.kept))
             for remark in done.record["notes"]:
                 console.note(f"{done.path}: {remark}")
+            late = sum(word.start_s >= done.record["duration_s"] for word in words)
+            if late:
+                console.note(
+                    f"{transcript}: {late} of {len(words)} words are said after the end of "
+                    f"{done.path} at {done.record['duration_s']:.2f} s; is it of this video?"
+                )
     failed = sum("error" in record for _, record in records)
     ordered = [record for _, record in sorted(records, key=itemgetter(0))]
     console.result({"videos": ordered}, kind="detections")

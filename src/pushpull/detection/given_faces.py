@@ -8,7 +8,7 @@ on as a new track.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from pushpull.annotations import AvaTable, read_table
 from pushpull.errors import AnnotationError
-from pushpull.media import Frame
+from pushpull.media import WHOLE, Frame, Part
 from pushpull.runtime.records import read_json
 from pushpull.schema import Track
 
-__all__ = ["GivenFace", "read_faces", "tracks_of"]
+__all__ = ["GivenFace", "read_faces", "strays", "tracks_of"]
 
 LONGEST_GAP_S = 0.5
 """Between boxes that are one track."""
@@ -125,9 +125,10 @@ def _of_table(table: AvaTable, video: str, width: int, height: int) -> Iterator[
 def _of_record(path: Path, width: int, height: int) -> Iterator[GivenFace]:
     advice = "give a csv in AVA's columns, or a json that `pushpull detect` wrote"
     record = read_json(path, kind="detection", error=AnnotationError, advice=advice)
-    if (record.get("width"), record.get("height")) != (width, height):
+    stated = (record.get("width"), record.get("height"))
+    if stated != (width, height):
         raise AnnotationError(
-            f"{path}: is of a picture of {record.get('width')} x {record.get('height')} pixels; "
+            f"{path}: is of a picture of {stated[0]!r:.40} x {stated[1]!r:.40} pixels; "
             f"the video has {width} x {height}"
         )
     tracks = record.get("tracks")
@@ -149,6 +150,10 @@ def _of_record(path: Path, width: int, height: int) -> Iterator[GivenFace]:
         if (boxes < -BEYOND * size).any() or (boxes > (1 + BEYOND) * size).any():
             raise AnnotationError(
                 f"{where}: a box is far outside the picture of {width} x {height} pixels; {advice}"
+            )
+        if ((boxes[:, :2] >= size[:2]) | (boxes[:, 2:] <= 0)).any(1).all():
+            raise AnnotationError(
+                f"{where}: no box shows any of the picture of {width} x {height} pixels; {advice}"
             )
         yield GivenFace(name=str(track.get("track_id", number)), timestamps_s=times_s, boxes=boxes)
 
@@ -201,6 +206,46 @@ def tracks_of(faces: Iterable[GivenFace], frames: Iterable[Frame]) -> list[Track
     return sorted(tracks, key=lambda track: track.track_id)
 
 
+def strays(
+    faces: Iterable[GivenFace], times_s: Sequence[float], part: Part = WHOLE
+) -> tuple[int, int]:
+    """How many boxes are too far from every frame to be of one, and how many there are.
+
+    Of a part of a video, boxes before and after it are not counted.
+
+    Args:
+        faces: The faces.
+        times_s: Of all frames, rising.
+        part: What the frames are of.
+
+    Examples:
+        >>> from pushpull.detection.given_faces import GivenFace, strays
+        >>> boxes = np.array([[20.0, 20.0, 80.0, 80.0]] * 3)
+        >>> face = GivenFace(name="ada", timestamps_s=np.array([0.0, 0.04, 9.0]), boxes=boxes)
+        >>> strays([face], [0.0, 0.04, 0.08])
+        (1, 3)
+    """
+    shown = np.asarray(times_s, np.float64)
+    n_stray = n_boxes = 0
+    for face in faces:
+        asked = face.timestamps_s
+        if part != WHOLE:
+            asked = asked[(asked >= part.start_s) & (asked < part.end_s)]
+        n_boxes += len(asked)
+        n_stray += len(asked)
+        if len(shown):
+            n_stray -= int((np.abs(shown[_nearest(shown, asked)] - asked) <= FARTHEST_S).sum())
+    return n_stray, n_boxes
+
+
+def _nearest(times_s: NDArray[np.float64], asked_s: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Place of the frame next to each time; the earlier of two that are as near."""
+    after = np.clip(np.searchsorted(times_s, asked_s), 1, max(1, len(times_s) - 1))
+    after = np.minimum(after, len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(asked_s - times_s[before] <= times_s[after] - asked_s, before, after)
+
+
 def _number_in(name: str) -> int | None:
     last = name.rpartition(":")[2]
     return int(last) if last.isascii() and last.isdigit() and len(last) < 7 else None
@@ -210,11 +255,7 @@ def _pieces(
     face: GivenFace, numbers: NDArray[np.int64], times_s: NDArray[np.float64]
 ) -> Iterator[dict[str, Any]]:
     """A face on consecutive frames, parted at long gaps."""
-    after = np.clip(np.searchsorted(times_s, face.timestamps_s), 1, max(1, len(times_s) - 1))
-    after = np.minimum(after, len(times_s) - 1)
-    before = np.maximum(after - 1, 0)
-    nearer = face.timestamps_s - times_s[before] <= times_s[after] - face.timestamps_s
-    place = np.where(nearer, before, after)
+    place = _nearest(times_s, face.timestamps_s)
     apart = np.abs(times_s[place] - face.timestamps_s)
     # One box a frame: the nearest, and of two as near the first.
     order = np.lexsort((np.arange(len(place)), apart, place))

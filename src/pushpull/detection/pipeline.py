@@ -27,7 +27,7 @@ from torch import Tensor
 from pushpull.detection.ahead import Ahead, Encoders, Known, Left, missing_spans, nearby, prefetched
 from pushpull.detection.clips import CROPS, ClipGrid, Crop, crop_tracks, unbroken
 from pushpull.detection.face_finders import choose_face_finder
-from pushpull.detection.given_faces import GivenFace, read_faces, tracks_of
+from pushpull.detection.given_faces import GivenFace, read_faces, strays, tracks_of
 from pushpull.detection.identities import identify
 from pushpull.detection.results import Detection
 from pushpull.detection.tracking import Watcher, find_tracks
@@ -386,7 +386,7 @@ def find_faces(
                 width=info.width,
                 height=info.height,
             )
-            follow = partial(_given, given, Path(boxes))
+            follow = partial(_given, given, Path(boxes), part, notes.append)
         track = None
         if waveform is None:
             sound = read_sound(path, audio_track=audio_track, part=part, on_damage=notes.append)
@@ -425,13 +425,25 @@ def find_faces(
 def _given(
     faces: Sequence[GivenFace],
     path: Path,
+    part: Part,
+    on_stray: Callable[[str], None],
     frames: Iterable[Frame],
     *,
     on_nothing: Callable[[str], None],
 ) -> list[Track]:
-    tracks = tracks_of(faces, frames)
+    times_s: list[float] = []
+
+    def timed() -> Iterator[Frame]:
+        for frame in frames:
+            times_s.append(frame.time_s)
+            yield frame
+
+    tracks = tracks_of(faces, timed())
+    n_stray, n_boxes = strays(faces, times_s, part)
     if not tracks:
         on_nothing(f"no box of {path} is at the time of a frame")
+    elif n_stray:
+        on_stray(f"{n_stray} of {n_boxes} boxes of {path} are at the time of no frame: left out")
     return tracks
 
 

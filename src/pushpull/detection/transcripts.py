@@ -7,13 +7,14 @@ score is highest, if that alone would be speaking. Else the word is said off scr
 
 from __future__ import annotations
 
-import math
 import os
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ COVERED = 0.5
 LONGEST_SILENCE_S = 1.0
 LONGEST_CUE_S = 7.0
 """Between words of one subtitle, and of one subtitle in all."""
+
+LATEST_S = 3.6e9
+"""Subtitles have no more hours than six digits hold."""
 
 SHOWN = 60
 
@@ -179,12 +183,12 @@ def _of_json(text: str, path: Path) -> Iterator[Word]:
         start_s, end_s = (_time(segment, key, where) for key in ("start", "end"))
         if start_s is None or end_s is None or end_s < start_s:
             raise AnnotationError(f"{where}: goes from {start_s} to {end_s}; expected two times")
-        said = str(segment.get("text", ""))
+        said = _said(segment, ("text",), where)
         entries = segment.get("words")
-        if not isinstance(entries, list) or not entries:
+        if entries is None or entries == []:
             yield from _shared_out(said, start_s, end_s, number)
-        elif not all(isinstance(entry, Mapping) for entry in entries):
-            raise AnnotationError(f"{where}: its words are no objects")
+        elif not isinstance(entries, list) or not all(isinstance(e, Mapping) for e in entries):
+            raise AnnotationError(f"{where}: its words are no list of objects")
         else:
             yield from _timed(entries, said, start_s, end_s, number, where)
 
@@ -198,7 +202,7 @@ def _timed(
     where: str,
 ) -> Iterator[Word]:
     """Words with times; WhisperX gives none to numbers, which lie between their neighbours."""
-    raw = [str(entry.get("word", entry.get("text", ""))) for entry in entries]
+    raw = [_said(entry, ("word", "text"), where) for entry in entries]
     # Whisper keeps the blank before a word; WhisperX does not, and some languages have none.
     blanks = any(word.startswith(" ") for word in raw)
     spaced = not blanks and "".join(word.strip() for word in raw) not in said
@@ -211,8 +215,9 @@ def _timed(
         if own_start_s is not None and own_end_s is not None:
             a, b = own_start_s, own_end_s
         else:
-            before = max(((k, e) for k, _, e in known if k < i), default=(-1, start_s))
-            after = min(((k, s) for k, s, _ in known if k > i), default=(len(raw), end_s))
+            at = bisect(known, i, key=itemgetter(0))
+            before = (known[at - 1][0], known[at - 1][2]) if at else (-1, start_s)
+            after = known[at][:2] if at < len(known) else (len(raw), end_s)
             step = max(0.0, after[1] - before[1]) / (after[0] - before[0] - 1)
             a = before[1] + (i - before[0] - 1) * step
             b = a + step
@@ -221,11 +226,21 @@ def _timed(
             yield Word(text=text.strip(), start_s=a, end_s=b, segment=number, spaced=blank)
 
 
+def _said(entry: Mapping[str, Any], keys: Sequence[str], where: str) -> str:
+    """The text under the first of some keys that is there; nothing where none is, or null."""
+    value = next((entry[key] for key in keys if key in entry), None)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise AnnotationError(f"{where}: {keys[0]} is {str(value)[:SHOWN]!r}; expected text")
+    return value
+
+
 def _time(entry: Mapping[str, Any], key: str, where: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < LATEST_S:
         raise AnnotationError(f"{where}: {key} is {str(value)[:SHOWN]!r}; expected seconds")
     return float(value)
 

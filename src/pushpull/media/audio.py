@@ -254,7 +254,10 @@ def _mixed(
         np.clip(heard, -1.0, 1.0, out=waveform[first:end])
         power += (np.square(heard).sum(), np.square(samples).mean(0).sum())
     if end == 0:
-        raise MediaError(f"{path}: its audio stream holds no sound that can be decoded")
+        what = "its audio stream holds no sound that can be decoded"
+        if part != WHOLE:
+            what = f"has no sound {part}; expected a part of it"
+        raise MediaError(f"{path}: {what}")
     waveform.resize(end, refcheck=False)
     return _Mixed(
         waveform=waveform,

@@ -61,6 +61,10 @@ class Part:
                 "more, and an end after it"
             )
 
+    def __str__(self) -> str:
+        until = "the end" if math.isinf(self.end_s) else f"{self.end_s:g} s"
+        return f"from {self.start_s:g} s to {until}"
+
 
 WHOLE = Part()
 

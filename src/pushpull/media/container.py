@@ -300,8 +300,7 @@ def packet_time_s(packet: Packet[Any]) -> float | None:
         >>> times_s[0], times_s[-1]  # the last is the empty one
         (0.0, None)
     """
-    stamp = packet.dts if packet.pts is None else packet.pts
-    return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
+    return _seconds(packet.dts if packet.pts is None else packet.pts, packet)
 
 
 def coding_time_s(packet: Packet[Any]) -> float | None:
@@ -316,8 +315,13 @@ def coding_time_s(packet: Packet[Any]) -> float | None:
         ...     coding_time_s(next(packets(container, Path("sound.wav"))))
         0.0
     """
-    stamp = packet.pts if packet.dts is None else packet.dts
-    return None if stamp is None or not packet.time_base else float(stamp * packet.time_base)
+    return _seconds(packet.pts if packet.dts is None else packet.dts, packet)
+
+
+def _seconds(stamp: int | None, packet: Packet[Any]) -> float | None:
+    base = packet.time_base
+    # The number that the product as a fraction is nearest to, in a third of its time.
+    return None if stamp is None or not base else stamp * base.numerator / base.denominator
 
 
 def check_complete(container: InputContainer, path: Path, end_s: float) -> None:

@@ -229,10 +229,7 @@ class _Reader:
         if self.part == WHOLE:
             what = "has a video stream but no frame in it; expected one"
         else:
-            what = (
-                f"shows nothing between {self.part.start_s:g} s and {self.part.end_s:g} s; "
-                "expected a part of it"
-            )
+            what = f"shows nothing {self.part}; expected a part of it"
         return MediaError(f"{self.path}: {what}")
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from pushpull.errors import CheckpointError, ConfigError, OutputError
 from pushpull.models import MODELS, build
 from pushpull.models.detector import Detector, Wrapped
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import plain_path, written_whole
 from pushpull.runtime.records import parse_json
 
 __all__ = [
@@ -358,7 +358,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with plain_path(path) as plain, safe_open(plain, framework="pt", device="cpu") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             text = (file.metadata() or {}).get(HEADER)
     except (SafetensorError, OSError) as e:

@@ -28,6 +28,7 @@ __all__ = [
     "fetch",
     "find",
     "output_dir",
+    "plain_path",
     "read_bytes",
     "read_text",
     "readable",
@@ -51,6 +52,9 @@ BLOCK_BYTES = 1 << 20
 
 UNFINISHED = re.compile(r"(\..+-|pushpull-)[0-9a-f]{8}\.unfinished(\..+)?")
 """Names of what is being made; nobody else names a file so."""
+
+NO_UTF8 = re.compile("[\ud800-\udfff]")
+"""What stands for bytes of a name that are no UTF-8."""
 
 LONGEST_START = 100
 """Bytes of a name that are kept in that of what is being made."""
@@ -319,6 +323,33 @@ def readable(name: str) -> str:
         True
     """
     return os.fsencode(NO_BYTES.sub("\N{REPLACEMENT CHARACTER}", name)).decode(errors="replace")
+
+
+@contextmanager
+def plain_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    r"""A name of a file or folder for libraries that take UTF-8 only: its own, or a link to it.
+
+    Examples:
+        >>> import os
+        >>> from pathlib import Path
+        >>> from pushpull.runtime.files import plain_path
+        >>> with plain_path("talk.txt") as path:
+        ...     print(path)
+        talk.txt
+        >>> odd = Path(os.fsdecode(b"caf\xe9.txt"))
+        >>> _ = odd.write_text("ha")
+        >>> with plain_path(odd) as path:
+        ...     print(path.name.isprintable(), path.read_text())
+        True ha
+    """
+    path = Path(path)
+    if NO_UTF8.search(str(path)) is None:
+        yield path
+        return
+    with temporary_folder() as folder:
+        link = folder / f"link{readable(path.suffix)}"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 def without_links(path: str | os.PathLike[str]) -> Path:

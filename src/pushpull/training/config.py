@@ -19,7 +19,7 @@ from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses.avil import Avil
 from pushpull.models import MODELS
 from pushpull.models.factories import is_factory
-from pushpull.runtime.files import read_text
+from pushpull.runtime.files import read_text, readable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -280,7 +280,7 @@ class TrainConfig:
             ("run.init", self.run.init),
             ("model.name", self.model.name),
         ):
-            if not text.isprintable() or (not text and where != "run.init"):
+            if not readable(text).isprintable() or (not text and where != "run.init"):
                 raise ConfigError(f"{where} is {text!r}; expected the name of a file or folder")
         # Checked when they are made: names of attacks, objectives and modalities.
         AttackSettings.of(

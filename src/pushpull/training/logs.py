@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pushpull.runtime.files import written_whole
+from pushpull.runtime.files import plain_path, written_whole
 
 __all__ = ["Logs"]
 
@@ -40,8 +41,10 @@ class Logs:
         for name, done in (("step", step), ("epoch", epoch)):
             path = self._files[name] = folder / f"{name}s.csv"
             self._columns[name] = _kept(path, name, done)
+        self._places = ExitStack()
+        place = self._places.enter_context(plain_path(folder))
         self._events: Any = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None
+            str(place / "tensorboard"), purge_step=step + 1 if step else None
         )
 
     def __enter__(self) -> Logs:
@@ -54,6 +57,7 @@ class Logs:
         trace: TracebackType | None,
     ) -> None:
         self._events.close()
+        self._places.close()
 
     def add(self, counted_by: str, number: int, values: Mapping[str, float]) -> None:
         """A row of numbers at a step or epoch; all rows of a file have the columns of its first."""

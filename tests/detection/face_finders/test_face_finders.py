@@ -1,5 +1,9 @@
 """Face finders on synthetic and real faces."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,7 +15,9 @@ from pushpull.detection.face_finders import (
     build_face_finder,
 )
 from pushpull.detection.face_finders.finder import around, best_of_overlapping, overlap
+from pushpull.detection.face_finders.yunet import MODEL
 from pushpull.media import read_frames
+from pushpull.runtime.files import find
 from pushpull.synthetic import demo_video
 
 
@@ -162,3 +168,14 @@ def test_the_best_of_overlapping_boxes_stays():
     kept = best_of_overlapping(boxes, np.array([0.5, 0.9, 0.7]))
     assert kept.boxes.tolist() == [[1, 1, 11, 11], [30, 30, 40, 40]]
     assert kept.scores.tolist() == [0.9, 0.7]
+
+
+@pytest.mark.skipif(not YuNet.is_here(), reason="YuNet's model is not on this machine")
+def test_a_model_in_a_folder_that_is_no_text_is_read(tmp_path, monkeypatch):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/w\xff")) / MODEL.name
+    place.parent.mkdir(parents=True)
+    shutil.copy(find(MODEL), place)
+    monkeypatch.setenv("PUSHPULL_CACHE", str(tmp_path / "none"))
+    monkeypatch.setenv("PUSHPULL_WEIGHTS_PATH", str(place.parents[MODEL.name.count("/")]))
+    # OpenCV ended the process.
+    assert len(YuNet().detect(np.zeros((120, 160, 3), np.uint8)).boxes) == 0

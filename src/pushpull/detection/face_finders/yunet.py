@@ -44,7 +44,11 @@ class YuNet(ScaledNetwork):
         path = fetch(MODEL)
         # OpenCV 5 warns on stderr that a choice nobody made has no effect.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-        self.net: Any = cv2.FaceDetectorYN.create(str(path), "", (320, 320), THRESHOLD, 0.3, 500)
+        # OpenCV ends the process where a name is no UTF-8, so it gets the content.
+        model = np.frombuffer(path.read_bytes(), np.uint8)
+        self.net: Any = cv2.FaceDetectorYN.create(
+            "onnx", model, np.zeros(0, np.uint8), (320, 320), THRESHOLD, 0.3, 500
+        )
 
     @staticmethod
     def is_here() -> bool:
