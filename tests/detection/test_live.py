@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.media_files import make_video
 
 import pushpull as pp
 from pushpull.detection import Live
@@ -167,6 +168,17 @@ def test_a_file_at_its_own_pace_by_the_command(pushpull, talking):
     times_s = [line["time_s"] for line in lines]
     assert times_s == sorted(set(times_s)) != []
     assert f"{len(times_s)} scores" in err
+
+
+def test_where_nothing_is_scored_no_share_of_it_is_said(pushpull, tmp_path):
+    path = make_video(tmp_path / "wall.mp4", n_frames=10)
+    line = ("live", path, "-d", "synthetic-a", "--face-finder", "dlib", "--unpaced")
+    code, out, err = pushpull(*line)
+    assert code == 0
+    assert out == "0 faces, 0 scores; 0 pictures left out\n"
+    assert f"{path}: no face was seen for long enough in 10 pictures to be scored" in err
+    record = json.loads(pushpull(*line, "--json")[1])
+    assert (record["scores"], record["within_1_s"], record["late_95_s"]) == (0, None, None)
 
 
 def test_a_thread_beside_gives_the_same_scores(talking):

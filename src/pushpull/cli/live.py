@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pushpull.cli.console import Console, print_line
+from pushpull.cli.console import Console, counted, print_line
 from pushpull.cli.options import (
     CropChoice,
     CropOption,
@@ -99,10 +99,16 @@ def live(
     for note in arrivals.notes:
         console.note(f"{source}: {note.removeprefix(f'{source}: ')}")
     summary = teller.summary(arrivals.left_out) | {"pictures": engine.n_frames}
+    within = summary["within_1_s"]
+    in_time = "" if within is None else f", {100 * within:.1f} % of them within a second"
+    if within is None:
+        console.note(
+            f"{source}: no face was seen for long enough in {counted(engine.n_frames, 'picture')} "
+            "to be scored"
+        )
     said = (
-        f"{summary['faces']} faces, {summary['scores']} scores, "
-        f"{100 * summary['within_1_s']:.1f} % of them within a second; "
-        f"{summary['pictures_left_out']} pictures left out"
+        f"{counted(summary['faces'], 'face')}, {counted(summary['scores'], 'score')}{in_time}; "
+        f"{counted(summary['pictures_left_out'], 'picture')} left out"
     )
     if as_json or not lines:
         console.result({"source": source, **summary}, kind="live", lines=[said])
@@ -173,12 +179,12 @@ class Teller:
                 return steps / 100
         return 0.0
 
-    def summary(self, left_out: int) -> dict[str, float]:
-        """In numbers."""
+    def summary(self, left_out: int) -> dict[str, Any]:
+        """In numbers; shares and delays are None where there are no scores."""
         return {
             "faces": len(self.told),
             "scores": self.n_final,
-            "within_1_s": sum(self.late[:101]) / self.n_first if self.n_first else 1.0,
-            "late_95_s": self.late_s(0.95),
+            "within_1_s": sum(self.late[:101]) / self.n_first if self.n_first else None,
+            "late_95_s": self.late_s(0.95) if self.n_first else None,
             "pictures_left_out": left_out,
         }
