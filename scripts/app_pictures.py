@@ -1,9 +1,12 @@
-"""Pictures of the web app for the documents: every page, desktop and phone, light and dark.
+"""Pictures of the web app and of reports for the documents, on desktop and phone, light and dark.
 
     PUSHPULL_WEIGHTS_PATH=../shared/weights python scripts/app_pictures.py OUT [--runs demo-out]
+        [--only pages | app]
 
 Starts the app on a free port, detects and attacks the bundled example (synthetic people), takes a
-listening test, opens a report. What it draws is what a visitor sees: nothing is made up.
+listening test, looks through a camera, fails on a silent video, opens a report. Of `report.html`
+and `audit.html` below --runs it draws the first screens: report.png and audit.png. What it draws is
+what a visitor sees: nothing is made up.
 """
 
 from __future__ import annotations
@@ -14,15 +17,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
+from support.media_files import make_video  # noqa: E402
 
 SIZES = {"wide": (1920, 1080), "desktop": (1280, 800), "phone": (375, 812)}
 WAIT_MS = 300_000
+
+PAGE = {"width": 1000, "height": 1500}
+"""Of a report: its first screens."""
 
 
 def main() -> None:
@@ -30,8 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path, default=None, help="Folder with a report.")
+    parser.add_argument("--only", choices=("pages", "app"), default=None)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.only != "app" and asked.runs is not None:
+        with sync_playwright() as p:
+            browser = p.chromium.launch(executable_path=chromium_path(p), args=CHROMIUM_FLAGS)
+            take_pages(browser, asked.runs, asked.out)
+            browser.close()
+    if asked.only == "pages":
+        return
     with tempfile.TemporaryDirectory() as results:
         runs = asked.runs or Path(results)
         command = [sys.executable, "-m", "pushpull", "app", "--port", "0", "--out", results]
@@ -52,13 +68,38 @@ def main() -> None:
             server.wait()
 
 
+def take_pages(browser: Browser, runs: Path, out: Path) -> None:
+    """The first screens of a reproduction's page and of an audit's."""
+    for name in ("report", "audit"):
+        found = sorted(runs.rglob(f"{name}.html"))
+        if found:
+            page = browser.new_page(viewport=PAGE)
+            page.goto(found[0].resolve().as_uri())
+            page.wait_for_timeout(500)
+            page.screenshot(path=out / f"{name}.png")
+            print(out / f"{name}.png", "of", found[0])
+            page.close()
+
+
 def take_all(browser: Browser, base: str, out: Path) -> None:
-    """One visitor does everything; each state is taken in all four ways."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    """One visitor does everything; each state is taken in all ways."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 800}, permissions=["camera", "microphone"]
+    )
     context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.goto(f"{base}#detect")
     section = page.locator("#page-detect")
+    section.get_by_role("button", name="Example").wait_for()
+    take(page, out, "front")
+    silent = make_video(out / "silent.mp4", sound=np.zeros(32_000))
+    section.locator("input[type=file]").first.set_input_files(silent)
+    section.locator(".chosen").wait_for()
+    silent.unlink()
+    section.get_by_role("button", name="Who speaks?").click()
+    page.locator("#page-jobs .problem").wait_for()
+    take(page, out, "failed")
+    page.goto(f"{base}#detect")
     section.get_by_role("button", name="Example").click()
     section.locator(".chosen").wait_for()
     section.get_by_role("button", name="Who speaks?").click()
@@ -97,7 +138,16 @@ def take_all(browser: Browser, base: str, out: Path) -> None:
     page.locator("#abx-result").wait_for()
     take(page, out, "abx-result")
 
+    page.goto(f"{base}#live")
+    take(page, out, "live-start")
+    page.get_by_role("button", name="Start").click()
+    page.locator("#page-live .live").wait_for()
+    page.wait_for_timeout(6000)
+    take(page, out, "live")
     page.goto(f"{base}#reports")
+    page.locator("#page-reports .card").first.wait_for()
+    page.wait_for_timeout(1000)
+    take(page, out, "reports-list")
     report = page.get_by_role("button", name="report.html")
     page.locator("#page-reports .card").first.wait_for()
     if report.count():

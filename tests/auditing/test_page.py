@@ -9,7 +9,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from support.app_browser import CHROMIUM_FLAGS, chromium_path
+from support.app_browser import CHROMIUM_FLAGS, EMPTY_ENDS, chromium_path
 from support.audit_detectors import EPS
 
 from pushpull.auditing import FIGURES, examine
@@ -178,6 +178,13 @@ def test_it_fits_any_screen_and_changes_with_it(opened, width, scheme) -> None:
     other = opened(width, "dark" if scheme == "light" else "light")
     assert shown != other.evaluate("[...document.images].map(i => i.currentSrc.length)")
     assert view.problems == []
+
+
+@pytest.mark.parametrize("width", [375, 800, 1000, 1920])
+def test_cards_of_the_first_screen_leave_no_row_half_empty(opened, width) -> None:
+    first = opened(width, "light").locator(".first")
+    assert first.locator("> *").count() > 2
+    assert first.evaluate(EMPTY_ENDS) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

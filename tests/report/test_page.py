@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from support.app_browser import CHROMIUM_FLAGS, chromium_path
+from support.app_browser import CHROMIUM_FLAGS, EMPTY_ENDS, chromium_path
 
 from pushpull.report.page import opening, sentence, write_page
 
@@ -163,6 +163,13 @@ def test_it_fits_any_screen_and_changes_with_it(opened, width, scheme):
     other = opened(width, "dark" if scheme == "light" else "light")
     others = other.evaluate("[...document.images].map(i => i.currentSrc)")
     assert not set(shown) & set(others)
+
+
+@pytest.mark.parametrize("width", [375, 800, 1000, 1920])
+def test_cards_of_the_first_screen_leave_no_row_half_empty(opened, width):
+    first = opened(width, "light").locator(".first")
+    assert first.locator("> *").count() > 2
+    assert first.evaluate(EMPTY_ENDS) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

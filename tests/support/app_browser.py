@@ -24,3 +24,14 @@ def chromium_path(p):
     found = [os.environ.get("PUSHPULL_CHROMIUM"), *map(shutil.which, names)]
     found += [p.chromium.executable_path]
     return next((path for path in found if path and Path(path).exists()), None)
+
+
+EMPTY_ENDS = """e => {
+  const end = e.getBoundingClientRect().right, ends = {};
+  for (const child of e.children) {
+    const at = child.getBoundingClientRect();
+    ends[Math.round(at.top)] = Math.max(ends[Math.round(at.top)] ?? 0, at.right);
+  }
+  return Object.values(ends).map(right => Math.round(end - right)).filter(gap => gap > 1);
+}"""
+"""What rows of cards leave empty at their ends, in pixels."""
