@@ -17,6 +17,7 @@ import pytest
 from playwright import sync_api as playwright
 from support.app_browser import CHROMIUM_FLAGS, chromium_path
 from support.app_server import Running
+from support.media_files import make_video
 from support.official_score import official_score
 
 from pushpull.annotations import read_table
@@ -456,6 +457,24 @@ def test_a_killed_worker_is_shown_as_an_error(browser, server, talking):
         os.kill(server.workers()[0], signal.SIGKILL)
         page.get_by_role("alert").filter(has_text="ended before it was done").wait_for()
         assert page.get_by_role("button", name="Run again").is_enabled()
+
+
+def test_a_job_that_failed_says_what_to_do_on_a_page(browser, server, tmp_path):
+    silent = make_video(tmp_path / "silent.mp4", sound=np.zeros(32_000))
+    with opened(browser, server) as view:
+        page = choose(view, silent)
+        page.get_by_text("silent.mp4").wait_for()
+        page.get_by_role("button", name="Who speaks?").click()
+        job = view.locator("#page-jobs")
+        said = job.get_by_role("alert").filter(has_text="is silent")
+        said.wait_for()
+        # An option of the command line helps nobody here.
+        assert said.inner_text().endswith("give a video with sound")
+        below = said.bounding_box()
+        again = job.get_by_role("button", name="Run again").bounding_box()
+        assert again["y"] > below["y"] + below["height"] + 8
+        job.get_by_role("link", name="Choose another video").click()
+        page.get_by_text("Drop a video here").wait_for()
 
 
 def test_each_problem_says_what_to_do(browser, server, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pushpull.models.detector import Detector
 
 __all__ = ["look", "run"]
+
+OPTION = re.compile(r"[;,][^;,]* --[a-z][^;,]*")
+"""Part of a sentence that names an option."""
 
 
 def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
@@ -44,8 +48,21 @@ def run(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
     try:
         return task(asked, report)
     except PushPullError as e:
-        # Where the server keeps a file is nobody's business.
-        raise MediaError(str(e).replace(asked["path"], asked["shown"])) from e
+        raise MediaError(for_visitor(str(e), asked)) from e
+
+
+def for_visitor(line: str, asked: Mapping[str, Any]) -> str:
+    """What a library says, to somebody who has a page and no command line.
+
+    Where the server keeps a file is nobody's business, and advice to give an option is of no use.
+
+    Examples:
+        >>> from pushpull.app.tasks import for_visitor
+        >>> line = "/srv/0.mp4: is silent; give a video with sound, or --allow-silent to score it"
+        >>> for_visitor(line, {"path": "/srv/0.mp4", "shown": "talk.mp4"})
+        'talk.mp4: is silent; give a video with sound'
+    """
+    return OPTION.sub("", line).replace(asked["path"], asked["shown"])
 
 
 def look(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def detect_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         "duration_s": result.info.duration_s,
         "detector": result.settings["detector"],
         "seconds": record["seconds"],
-        "notes": [note.replace(asked["path"], asked["shown"]) for note in result.notes],
+        "notes": [for_visitor(note, asked) for note in result.notes],
         "faces": [
             {
                 "id": scored.track.track_id,
@@ -175,7 +192,7 @@ def attack_task(asked: Mapping[str, Any], report: Progress) -> dict[str, Any]:
         "vanished": record["vanished"],
         "forwards": record["forwards"],
         "seconds": record["seconds"],
-        "notes": [note.replace(asked["path"], asked["shown"]) for note in record["notes"]],
+        "notes": [for_visitor(note, asked) for note in record["notes"]],
         "amplify": asked["amplify"],
         "faces": [
             {

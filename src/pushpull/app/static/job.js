@@ -32,9 +32,10 @@ export function jobPage(page) {
   const bar = el("progress", { max: 1, "aria-label": "Progress" });
   const cancel = el("button", { type: "button", class: "quiet", onclick: () => act("cancel") }, "Cancel");
   const again = el("button", { type: "button", onclick: () => act("again") }, "Run again");
+  const other = el("a", { class: "button quiet", hidden: true }, "Choose another video");
   const said = el("div", {});
   const live = el("div", { "aria-live": "polite" }, text);
-  const card = el("div", { class: "card", id: "job-progress" }, live, bar, said, el("div", { class: "row" }, cancel, again));
+  const card = el("div", { class: "card", id: "job-progress" }, live, bar, said, el("div", { class: "row after" }, cancel, again, other));
   const result = el("div", { id: "job-result" });
   let wanted = null;
   let acting = false;
@@ -51,6 +52,8 @@ export function jobPage(page) {
     bar.hidden = over;
     cancel.hidden = over;
     again.hidden = !job.again;
+    other.hidden = job.state !== "failed";
+    other.href = `#${job.kind}`;
     card.hidden = job.state === "done";
     if (acting) return;
     if (over) {
@@ -105,7 +108,7 @@ export function jobPage(page) {
           await new Promise((wake) => { setTimeout(wake, 4 * EVERY_MS); });
           continue;
         }
-        for (const part of [bar, cancel, again]) part.hidden = true;
+        for (const part of [bar, cancel, again, other]) part.hidden = true;
         tell("");
         said.replaceChildren(problem(error.message));
         return;
