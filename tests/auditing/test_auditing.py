@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.audit_detectors import EPS, people
+from support.audit_detectors import EPS, Deciding, people
 
 from pushpull.auditing import (
     FAST,
@@ -222,6 +222,13 @@ def test_nothing_is_run_twice_nor_for_nobody(plain, clips, small) -> None:
     assert runs["restart-0"]["curve"] == runs["pgd-4"]["curve"] == runs["loss-claim"]["curve"]
     made = {text: run["forwards"] for text, run in zip(same, runs.values(), strict=True)}
     assert found.cost["forwards"] == sum(made.values())
+
+
+def test_a_suite_that_ends_with_some_clips_is_counted_over_all(plain, clips, small) -> None:
+    # Short clips are lost before the last member begins; some long ones never are.
+    found = examine(Deciding(plain), clips, eps=5 * EPS, config=small, tests=["suite"])
+    suite = next(run for run in found.runs if run["name"] == "suite")
+    assert 0 < suite["accuracy"] < 0.5
 
 
 def test_what_a_suite_costs_is_counted_once(plain, clips, small) -> None:

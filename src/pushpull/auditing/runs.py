@@ -507,7 +507,9 @@ class AttackRuns:
                     made, faces=made.faces.clamp(0, 255), waveform=made.waveform.clamp(-1, 1)
                 )
                 parts["rounded"].append(log_odds(self.output(on_grid(usable)).logits))
-            parts["last"].append(last[-1] if last else score)
+            # A suite's last look may have been at some of the clips only, where the rest was lost.
+            whole = bool(last) and last[-1].shape == score.shape
+            parts["last"].append(last[-1] if whole else score)
             if not isinstance(found, Batch):
                 members.append((found.members, found.member_scores, found.score))
                 curves.append((found.curve * batch.n_frames.to(found.curve.device)).cpu())
