@@ -11,6 +11,7 @@ from pushpull.errors import ConfigError
 from pushpull.models.blocks import (
     batch_norm,
     conv2d_bn,
+    conv2d_relu,
     masked,
     max_pool_relu,
     normalise_faces,
@@ -56,6 +57,22 @@ def test_fused_convolution_is_convolution_then_norm_for_values_and_all_gradients
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
     for ours, plain in zip(norm.buffers(), plain_norm.buffers(), strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize(("k", "stride"), [((5, 5), (2, 2)), ((3, 1), (1, 1)), ((1, 1), (1, 1))])
+def test_convolution_and_relu_at_once_are_one_after_the_other(layout, k, stride):
+    x = torch.randn(4, 6, 20, 12).to(memory_format=layout)
+    weight, bias = torch.randn(8, 6, *k).to(memory_format=layout), torch.randn(8)
+    settings = {"stride": stride, "padding": (k[0] // 2, k[1] // 2)}
+    expected = F.relu(F.conv2d(x, weight, bias, **settings))
+    with torch.inference_mode():
+        found = conv2d_relu(x, weight, bias, **settings)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+    x.requires_grad_()
+    conv2d_relu(x, weight, bias, **settings).sum().backward()
+    (grad,) = torch.autograd.grad(F.relu(F.conv2d(x, weight, bias, **settings)).sum(), x)
+    torch.testing.assert_close(x.grad, grad)
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.01])

@@ -6,9 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from pushpull.errors import ShapeError, UnknownName
 from pushpull.models import MODELS
+from pushpull.models.factorised import _FOLDED, TimeMemory
 from pushpull.models.streaming import PRECISIONS, VisualStream, detect_clip, score_track
 from pushpull.schema import Batch, Clip
 
@@ -93,6 +95,65 @@ def test_nothing_is_encoded_twice(name):
     stream.push(torch.zeros(150, 112, 112, dtype=torch.uint8))
     assert stream.finish().shape[1] == 150
     assert sum(seen) == 150
+
+
+@pytest.mark.parametrize("name", ["light_asd", "lr_asd"])
+def test_norms_are_folded_into_convolutions_once_for_a_clip(name):
+    detector = MODELS[name]().eval()
+    norms = [m for m in detector.visualEncoder.modules() if isinstance(m, nn.BatchNorm3d)]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as done:
+        stream = VisualStream(detector)
+        stream.push(torch.zeros(100, 112, 112, dtype=torch.uint8))
+        stream.finish()
+    counts = {event.key: event.count for event in done.key_averages()}
+    assert counts["aten::rsqrt"] == len(norms)
+
+
+@pytest.mark.parametrize("name", ["light_asd", "lr_asd"])
+def test_clips_share_what_was_folded_and_see_new_weights(name):
+    detector = MODELS[name]().eval()
+    conv = detector.visualEncoder.block1.get_submodule("s_3" if name == "light_asd" else "s_1")
+    faces = 255 * torch.rand(1, 20, 112, 112)
+
+    def encoded():
+        with torch.inference_mode():
+            return detector.visual_in_pieces()(faces, True)
+
+    first, held = encoded(), _FOLDED[conv]
+    assert torch.equal(encoded(), first)
+    assert _FOLDED[conv] is held
+    # As optimizers of others do it, past PyTorch's own count of changes.
+    conv.weight.data.mul_(2)
+    changed = encoded()
+    with torch.no_grad():
+        whole = detector.visual_local(faces, torch.tensor([20]))
+    assert (changed - first).abs().max() > 1e-3
+    torch.testing.assert_close(changed, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_kept_of_a_clip_that_has_ended():
+    memory, conv = TimeMemory(), nn.Conv2d(4, 4, 3)
+    with torch.inference_mode():
+        memory.extended(conv, torch.rand(1, 4, 10, 6), 1)
+        assert memory.seen
+        memory.last = True
+        memory.extended(conv, torch.rand(1, 4, 10, 6), 1)
+    assert not memory.seen
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_frames_are_extended_alike_with_gradients_and_without(last):
+    pieces = torch.randn(2, 1, 4, 10, 6)
+    found = []
+    for grad in (False, True):
+        memory, conv = TimeMemory(), nn.Conv2d(4, 4, 3)
+        with torch.set_grad_enabled(grad):
+            first = memory.extended(conv, pieces[0], 1, later=1)
+            memory.last = last
+            found.append((first, memory.extended(conv, pieces[1], 1, later=1)))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    assert found[0][0].min() == 0
 
 
 def test_windows_of_others_overlap_by_a_tenth():

@@ -27,7 +27,9 @@ from pushpull.schema import length_mask
 __all__ = [
     "batch_norm",
     "conv2d_bn",
+    "conv2d_relu",
     "exporting",
+    "folded",
     "masked",
     "max_pool_relu",
     "normalise_faces",
@@ -142,6 +144,19 @@ def scale_shift(bn: BatchNorm) -> tuple[Tensor, Tensor]:
     return scale, bias - mean * scale
 
 
+def folded(weight: Tensor, bn: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution for one without bias and batch norm in eval mode behind.
+
+    Examples:
+        >>> from pushpull.models.blocks import folded
+        >>> weight, bias = folded(torch.ones(4, 1, 3, 3), torch.nn.BatchNorm2d(4).eval())
+        >>> weight.shape, bias.shape
+        (torch.Size([4, 1, 3, 3]), torch.Size([4]))
+    """
+    scale, shift = scale_shift(bn)
+    return weight * scale.view(-1, 1, 1, 1), shift
+
+
 def conv2d_bn(
     x: Tensor,
     weight: Tensor,
@@ -173,8 +188,46 @@ def conv2d_bn(
     if not exporting() and weight.numel() > x.numel():
         # Few frames through a wide layer: scaling what comes out is the smaller work.
         return batch_norm(F.conv2d(x, weight, None, stride, padding), bn)
-    scale, shift = scale_shift(bn)
-    return F.conv2d(x, weight * scale.view(-1, 1, 1, 1), shift, stride, padding)
+    return F.conv2d(x, *folded(weight, bn), stride, padding)
+
+
+# What PyTorch's own compiler uses; where a build lacks it, the same is done in two steps.
+_CONV2D_AND = (
+    getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    if torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    else None
+)
+
+
+def conv2d_relu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """ReLU of a convolution: on a CPU without gradients in one pass over what comes out.
+
+    Args:
+        x: (B, C, H, W), preferably channels-last in memory, as `weight`.
+        weight: (C_out, C, h, w).
+        bias: (C_out,).
+        stride: Of the convolution.
+        padding: Of the convolution.
+
+    Examples:
+        >>> from pushpull.models.blocks import conv2d_relu
+        >>> with torch.inference_mode():
+        ...     conv2d_relu(torch.ones(1, 1, 3, 3), -torch.ones(1, 1, 3, 3), torch.zeros(1))
+        tensor([[[[0.]]]])
+    """
+    plain = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or exporting()
+    known = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if _CONV2D_AND is None or plain or not known:
+        return F.relu_(F.conv2d(x, weight, bias, stride, padding))
+    done: Tensor = _CONV2D_AND(x, weight, bias, padding, stride, (1, 1), 1, "relu", [], "")
+    return done
 
 
 def batch_norm(x: Tensor, bn: BatchNorm, mask: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,14 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from pushpull.models import features
-from pushpull.models.blocks import batch_norm, conv2d_bn, normalise_faces, valid_mask
+from pushpull.models.blocks import (
+    batch_norm,
+    conv2d_bn,
+    conv2d_relu,
+    folded,
+    normalise_faces,
+    valid_mask,
+)
 from pushpull.models.detector import Detector
 
 __all__ = [
@@ -99,8 +107,18 @@ def row_norm(x: Tensor, norm: BatchNorm, valid: Tensor | None) -> Tensor:
     return torch.zeros_like(x, dtype=y.dtype).index_put((rows,), y)
 
 
-def over_space(x: Tensor, conv: Conv, norm: BatchNorm, valid: Tensor | None) -> Tensor:
+def over_space(
+    x: Tensor,
+    conv: Conv,
+    norm: BatchNorm,
+    valid: Tensor | None,
+    memory: TimeMemory | None = None,
+    *,
+    rectified: bool = True,
+) -> Tensor:
     """ReLU(norm(conv)) inside each frame of (B*T, C, H, W), for kernels of one frame.
+
+    With a memory it may be left to it to rectify what goes on over time.
 
     Examples:
         >>> from pushpull.models.factorised import batch_norm_layer, conv_layer, over_space
@@ -114,14 +132,23 @@ def over_space(x: Tensor, conv: Conv, norm: BatchNorm, valid: Tensor | None) -> 
     stride, padding = (conv.stride[-2], conv.stride[-1]), (height // 2, width // 2)
     if norm.training:
         return F.relu(row_norm(F.conv2d(x, weight, None, stride, padding), norm, valid))
+    if memory is not None:
+        ready = memory.folded(conv, weight, norm)
+        if rectified:
+            return conv2d_relu(x, *ready, stride=stride, padding=padding)
+        return F.conv2d(x, *ready, stride, padding)
     return F.relu_(conv2d_bn(x, weight, norm, stride=stride, padding=padding))
+
+
+_FOLDED: WeakKeyDictionary[nn.Module, tuple[Tensor, Tensor]] = WeakKeyDictionary()
+"""What clips that come in pieces use of the same convolutions."""
 
 
 class TimeMemory:
     """What convolutions over time have seen of one clip that comes in pieces.
 
     A piece gives as many frames as it has, later by what convolutions see ahead: the first gives
-    fewer, the last (`last`) more. Nothing is computed twice.
+    fewer, the last (`last`) more. Nothing is computed twice; weights are those of the first piece.
 
     Examples:
         >>> from pushpull.models.factorised import TimeMemory, conv_layer
@@ -135,9 +162,26 @@ class TimeMemory:
     def __init__(self) -> None:
         self.last = False
         self.seen: dict[nn.Module, Tensor] = {}
+        self.ready: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def folded(self, conv: nn.Module, weight: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a convolution and the norm behind it, made once for the clip."""
+        if torch.is_grad_enabled():
+            return folded(weight, norm)
+        if conv not in self.ready:
+            new = folded(weight, norm)
+            new = new[0].contiguous(memory_format=torch.channels_last), new[1]
+            # Made anew for each clip, so that nothing goes stale, but held only once.
+            old = _FOLDED.get(conv)
+            if old is None or not all(map(_same, old, new)):
+                _FOLDED[conv] = old = new
+            self.ready[conv] = old
+        return self.ready[conv]
 
     def extended(self, conv: nn.Module, x: Tensor, half: int, later: int = 0) -> Tensor:
         """Further frames (1, C, T, H*W) of a convolution's input, with those that it sees too.
+
+        They are rectified: it is done where they are copied.
 
         Args:
             conv: The convolution.
@@ -148,11 +192,24 @@ class TimeMemory:
         # Frame by frame in memory, as `time_view` has it: any other order would be copied back.
         frames = x.permute(0, 2, 3, 1)
         border = frames.new_zeros(1, half, *frames.shape[2:])
+        before = self.seen.pop(conv, border)
         after = [border] if self.last else []
-        frames = torch.cat([self.seen.get(conv, border), frames, *after], 1)
-        self.seen[conv] = frames[:, -2 * half - later :].clone()
-        shown = frames if self.last or not later else frames[:, :-later]
+        if torch.is_grad_enabled():
+            seen = torch.cat([before, F.relu(frames), *after], 1)
+        else:
+            begin, end = before.shape[1], before.shape[1] + frames.shape[1]
+            seen = frames.new_empty(1, end + half * self.last, *frames.shape[2:])
+            seen[:, :begin], seen[:, end:] = before, 0
+            torch.clamp_min(frames, 0, out=seen[:, begin:end])
+        if not self.last:
+            self.seen[conv] = seen[:, -2 * half - later :].clone()
+        shown = seen if self.last or not later else seen[:, :-later]
         return shown.permute(0, 3, 1, 2)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    alike = (one.dtype, one.device) == (other.dtype, other.device)
+    return alike and torch.equal(one, other)
 
 
 def over_time(
@@ -181,6 +238,9 @@ def over_time(
     frames = time_view(keep_valid(x, valid), clips)
     if memory is not None:
         frames, padding = memory.extended(conv, frames, padding[0], later), (0, 0)
+        if not norm.training:
+            ready = memory.folded(conv, weight, norm)
+            return frame_view(conv2d_relu(frames, *ready), x.shape[2])
     if norm.training:
         y = frame_view(F.conv2d(frames, weight, None, 1, padding), x.shape[2])
         return F.relu(row_norm(y, norm, valid))

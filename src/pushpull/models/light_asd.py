@@ -40,7 +40,8 @@ class TwoScaleBlock(Block):
         self, x: Tensor, k: int, clips: int, valid: Tensor | None, memory: TimeMemory | None
     ) -> Tensor:
         """The branch of kernel size k."""
-        x = over_space(x, *self.pair(f"{self.space}_{k}", f"bn_{self.space}_{k}"), valid)
+        space = self.pair(f"{self.space}_{k}", f"bn_{self.space}_{k}")
+        x = over_space(x, *space, valid, memory, rectified=memory is None)
         # Both branches give the same frames of a piece: those that the wider one knows.
         later = 2 - k // 2
         return over_time(x, *self.pair(f"t_{k}", f"bn_t_{k}"), clips, valid, memory, later)
@@ -50,7 +51,7 @@ class TwoScaleBlock(Block):
     ) -> Tensor:
         """(B*T, C, H, W) -> (B*T, C', H', W')."""
         x = self.branch(x, 3, clips, valid, memory) + self.branch(x, 5, clips, valid, memory)
-        return over_space(x, self.last, self.bn_last, valid)
+        return over_space(x, self.last, self.bn_last, valid, memory)
 
 
 class RecurrentLayers(nn.Module):

@@ -45,7 +45,9 @@ class ChainBlock(Block):
     ) -> Tensor:
         """(B*T, C, H, W) -> (B*T, C', H', W')."""
         for i in (1, 2):
-            x = over_space(x, *self.pair(f"{self.space}_{i}", f"{self.space}_norm_{i}"), valid)
+            space = self.pair(f"{self.space}_{i}", f"{self.space}_norm_{i}")
+            rectified = memory is None or i == 1
+            x = over_space(x, *space, valid, memory, rectified=rectified)
         x = over_time(x, self.t_1, self.t_norm_1, clips, valid, memory)
         return over_time(x, self.t_2, self.t_norm_2, clips, valid, memory)
 
