@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushpull.detection import Overlay, ScoredTrack
+from pushpull.detection.render import _corners
 from pushpull.schema import Track
 
 
@@ -161,3 +162,18 @@ def test_drawing_on_stored_colours_looks_like_drawing_on_rgb(matrix, score):
     for label in Overlay(faces, width=320, height=240).labels(0):
         x1, y1, x2, _ = label.box
         assert difference[y1 + 1, x1 + 2 : x2 - 4].max() <= 12, label
+
+
+def test_letters_are_measured_once_for_each_text():
+    boxes = np.array([[40.0, 40.0, 90.0, 105.0]] * 20)
+    overlay = Overlay([face(0, boxes)], width=320, height=240)
+    for frame in range(20):
+        overlay.draw(grey(320, 240), frame)
+    assert set(overlay._sizes) == {label.text for label in overlay.labels(0)}
+
+
+def test_places_for_a_label_are_beside_its_box_first():
+    places = _corners(np.array([40.0, 50.0, 90.0, 105.0]), 30, 10)
+    assert places.shape == (65, 2)
+    assert places[:6].tolist() == [[40, 40], [60, 40], [50, 40], [10, 40], [90, 40], [40, 105]]
+    assert places[-1].tolist() == [90, 72]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,7 @@ class Overlay:
             for position, frame in enumerate(scored.track.frames):
                 self.by_frame.setdefault(int(frame), []).append((scored, position))
         self._kept: dict[int, int] = {}
+        self._sizes: dict[str, tuple[int, int, int]] = {}
 
     def draw(self, image: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
         """A copy of an RGB picture (H, W, 3) with the boxes of this frame."""
@@ -173,11 +174,15 @@ class Overlay:
         """Width and height of a label with its margins, and how far letters reach below."""
         import cv2
 
-        (width, height), base = cv2.getTextSize(
-            text, cv2.FONT_HERSHEY_SIMPLEX, self.letters, self.weight
-        )
-        below = max(1, base // 2)
-        return width + 2 * self.pad, height + below + 2 * self.pad, below
+        # Of a face there are two hundred: its name, its state and a share in percent.
+        if text not in self._sizes:
+            (width, height), base = cv2.getTextSize(
+                text, cv2.FONT_HERSHEY_SIMPLEX, self.letters, self.weight
+            )
+            below = max(1, base // 2)
+            size = width + 2 * self.pad, height + below + 2 * self.pad, below
+            self._sizes[text] = size
+        return self._sizes[text]
 
     def _place(
         self, text: str, number: int, boxes: NDArray[np.float64], own: int, taken: Sequence[Box]
@@ -186,8 +191,8 @@ class Overlay:
         width, height, _ = self._size(text)
         if width > self.width or height > self.height:
             return None
-        corners = np.array(list(_corners(boxes[own], width, height)))
-        corners = np.clip(corners, 0, [self.width - width, self.height - height]).astype(int)
+        corners = _corners(boxes[own], width, height)
+        corners = np.clip(corners, 0, [self.width - width, self.height - height])
         spots = np.concatenate([corners, corners + np.array([width, height])], axis=1)
         over = _common(spots, boxes) / (width * height)
         cost = 0.01 * np.arange(len(spots)) + OVER_OTHERS * np.delete(over, own, 1).sum(1)
@@ -226,23 +231,22 @@ def _rounded(box: NDArray[np.float64]) -> list[int]:
     return [round(float(v)) for v in box]
 
 
-def _corners(box: NDArray[np.float64], width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Upper left corners of labels about a box, the best first."""
+def _corners(box: NDArray[np.float64], width: int, height: int) -> NDArray[np.int64]:
+    """Upper left corners (N, 2) of labels about a box, the best first."""
     x1, y1, x2, y2 = _rounded(box)
     columns = (x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2)
     rows = [y1 - height, y2, y1, y2 - height]
     rows += [y for k in range(1, 5) for y in (y1 - (k + 1) * height, y2 + k * height)]
     rows += [(y1 + y2 - height) // 2]
-    for row in rows:
-        for column in columns:
-            yield column, row
+    return np.column_stack([np.tile(columns, len(rows)), np.repeat(rows, len(columns))])
 
 
 def _common(spots: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Common area of each spot with each box (N, M)."""
     low = np.maximum(spots[:, None, :2], boxes[None, :, :2])
     high = np.minimum(spots[:, None, 2:], boxes[None, :, 2:])
-    found: NDArray[np.float64] = np.clip(high - low, 0, None).astype(float).prod(-1)
+    sides = np.maximum(high - low, 0).astype(float)
+    found: NDArray[np.float64] = sides[..., 0] * sides[..., 1]
     return found
 
 
