@@ -1,7 +1,7 @@
 """Pictures of the web app and of reports for the documents, on desktop and phone, light and dark.
 
     PUSHPULL_WEIGHTS_PATH=../shared/weights python scripts/app_pictures.py OUT [--runs demo-out]
-        [--only pages | app]
+        [--only pages | reports | app]
 
 Starts the app on a free port, detects and attacks the bundled example (synthetic people), takes a
 listening test, looks through a camera, fails on a silent video, opens a report. Of `report.html`
@@ -12,6 +12,7 @@ what a visitor sees: nothing is made up.
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,10 +39,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=Path, default=None, help="Folder with a report.")
-    parser.add_argument("--only", choices=("pages", "app"), default=None)
+    parser.add_argument("--only", choices=("pages", "reports", "app"), default=None)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.only != "app" and asked.runs is not None:
+    if asked.only in (None, "pages") and asked.runs is not None:
         with sync_playwright() as p:
             browser = p.chromium.launch(executable_path=chromium_path(p), args=CHROMIUM_FLAGS)
             take_pages(browser, asked.runs, asked.out)
@@ -61,7 +62,10 @@ def main() -> None:
             with sync_playwright() as p:
                 path = chromium_path(p)
                 browser = p.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-                take_all(browser, base, asked.out)
+                if asked.only == "reports":
+                    take_reports(browser.new_page(), base, asked.out)
+                else:
+                    take_all(browser, base, asked.out)
                 browser.close()
         finally:
             server.terminate()
@@ -144,18 +148,22 @@ def take_all(browser: Browser, base: str, out: Path) -> None:
     page.locator("#page-live .live").wait_for()
     page.wait_for_timeout(6000)
     take(page, out, "live")
+    take_reports(page, base, out)
+    context.close()
+
+
+def take_reports(page: Page, base: str, out: Path) -> None:
+    """The list of reports, and with the first that can be read on a page."""
     page.goto(f"{base}#reports")
     page.locator("#page-reports .card").first.wait_for()
     page.wait_for_timeout(1000)
     take(page, out, "reports-list")
-    report = page.get_by_role("button", name="report.html")
-    page.locator("#page-reports .card").first.wait_for()
+    report = page.get_by_role("button", name=re.compile(r"(report|audit)\.html"))
     if report.count():
         report.first.click()
         page.frame_locator("#report-view iframe").locator("h1").wait_for()
         page.wait_for_timeout(1000)
     take(page, out, "reports")
-    context.close()
 
 
 def at(page: Page, videos: str, time_s: float) -> None:

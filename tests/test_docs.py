@@ -155,6 +155,19 @@ def test_links_of_the_readme_work_on_the_package_index_and_lead_to_files() -> No
     assert [name for name in inside if not (ROOT / name.split("#")[0]).exists()] == []
 
 
+def test_every_picture_is_shown_and_every_picture_shown_is_there() -> None:
+    folder = ROOT / "docs"
+    shown = {
+        (page.parent / link).resolve()
+        for page in folder.rglob("*.md")
+        for link in re.findall(r"\]\(([^()\s]+\.(?:png|mp4))\)", page.read_text())
+        if "://" not in link
+    }
+    made = {path.resolve() for path in (folder / "images").iterdir()}
+    assert {path for path in shown if not path.is_file()} == set()
+    assert made - shown == set()
+
+
 def test_urls_are_those_of_the_distribution() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["urls"]["Source"] == REPOSITORY.rstrip("/")

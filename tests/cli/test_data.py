@@ -37,6 +37,10 @@ def test_what_cannot_be_is_refused(pushpull, tmp_path) -> None:
     code, _, err = pushpull("data", "synth", tmp_path / "x", "--tracks", 2)
     assert code == 1
     assert "expected at least 3 tracks" in err
+    for option in ("--tracks", "--max-frames"):
+        code, _, err = pushpull("data", "synth", tmp_path / "many", option, "99999999999999999999")
+        assert (code, "expected at least 3 tracks (at most 100000000)" in err) == (1, True)
+    assert not (tmp_path / "many").exists()
     code, _, err = pushpull("data", "verify", tmp_path)
     assert code == 1
     assert "holds no finished split" in err

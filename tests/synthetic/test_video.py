@@ -199,7 +199,15 @@ def test_detectors_trained_on_real_people_believe_the_synthetic_ones(shared, mon
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"duration_s": 0.0}, {"size": (0, 240)}, {"fps": -25.0}, {"duration_s": float("nan")}]
+    "wrong",
+    [
+        {"duration_s": 0.0},
+        {"size": (0, 240)},
+        {"fps": -25.0},
+        {"duration_s": float("nan")},
+        {"duration_s": float("inf")},
+        {"duration_s": 1e12},
+    ],
 )
 @pytest.mark.parametrize("make", [demo_video, one_face_video])
 def test_impossible_videos_are_refused(tmp_path, make, wrong):

@@ -29,6 +29,10 @@ CASES = {
 """How often each case occurs: two frames in five speak."""
 
 TRACKS_PER_SHARD = 32
+
+MOST_TRACKS, MOST_FRAMES = 10**8, 10**5
+"""Of a set, and of a track: thousands of times AVA, and an hour."""
+
 FPS = (25.0, 25.0, 25.0, 24.0, 30.0)
 """Frame rates, each as often as it stands here."""
 
@@ -57,10 +61,12 @@ class SynthConfig:
     held_out: float = 0.15
 
     def __post_init__(self) -> None:
-        if self.tracks < 3 or not 1 <= self.min_frames <= self.max_frames:
+        too_much = self.tracks > MOST_TRACKS or self.max_frames > MOST_FRAMES
+        if too_much or self.tracks < 3 or not 1 <= self.min_frames <= self.max_frames:
             raise ConfigError(
                 f"synthetic set of {self.tracks} tracks, {self.min_frames} to {self.max_frames} "
-                "frames; expected at least 3 tracks, and 1 <= min_frames <= max_frames"
+                f"frames; expected at least 3 tracks (at most {MOST_TRACKS}), and "
+                f"1 <= min_frames <= max_frames <= {MOST_FRAMES}"
             )
         if not 0 < self.held_out < 0.5:
             raise ConfigError(f"held_out is {self.held_out}; expected more than 0, less than 0.5")

@@ -47,6 +47,9 @@ SCRIPT = (
 
 ROUND_S = 10.0
 
+LONGEST_S = 86_400.0
+"""A day; a longer one is a slip of the finger, and would be made for weeks."""
+
 
 def demo_video(
     path: str | PathLike[str],
@@ -275,10 +278,10 @@ def check(duration_s: float, size: tuple[int, int], fps: float) -> None:
     """Refuse impossible videos.
 
     Raises:
-        ConfigError: If the length, size or rate is not positive.
+        ConfigError: If the length, size or rate is not positive, or the length is above a day.
     """
-    if not (duration_s * RATE_HZ >= 1 and min(size) > 0 and fps > 0):
+    if not (1 / RATE_HZ <= duration_s <= LONGEST_S and min(size) > 0 and fps > 0):
         raise ConfigError(
             f"synthetic video of {duration_s} s, {size[0]} x {size[1]}, {fps} fps; expected "
-            "numbers above 0"
+            f"numbers above 0, and at most {LONGEST_S:g} s"
         )
