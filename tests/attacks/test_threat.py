@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pushpull.attacks.threat import Ball, Region, Threat
+from pushpull import attack, load
+from pushpull.attacks.threat import MOST_EPS, Ball, Region, Threat
+from pushpull.attacks.threat import NORMS as NORM_NAMES
+from pushpull.data import open_tracks
 from pushpull.errors import BudgetError, ConfigError, ShapeError, UnknownName
-from pushpull.schema import GRID
+from pushpull.schema import GRID, Batch
 
 MODALITIES = st.sampled_from(("audio", "visual"))
 NORMS = st.sampled_from(("linf", "l2"))
@@ -150,10 +153,25 @@ def test_a_quantised_waveform_has_no_plus_one() -> None:
     assert Threat.of(5, quantise=True).balls["audio"].high == 1 - 2**-15
 
 
-@pytest.mark.parametrize("eps", [-1.0, math.nan, math.inf, {"audio": -1e-4, "visual": 1.0}])
+@pytest.mark.parametrize("eps", [-1.0, math.nan, math.inf, 1e300, {"audio": -1e-4, "visual": 1.0}])
 def test_a_budget_that_is_no_budget_is_refused(eps: float) -> None:
     with pytest.raises(ConfigError, match="expected a finite number, 0 or more"):
         Threat.of(eps)
+
+
+@pytest.mark.parametrize("norm", NORM_NAMES)
+def test_the_largest_budget_of_all_is_one_that_attacks_use(dataset, norm) -> None:
+    """Steps that were no numbers left the clip as it was and every frame right."""
+    tracks = open_tracks(dataset, "test")
+    batch = Batch.from_clips([tracks[i].clip for i in range(len(tracks))])
+    eps = {"audio": MOST_EPS, "visual": MOST_EPS}
+    found = attack(load("synthetic-a"), batch, "pgd", eps=eps, steps=3, norm=norm)
+    for now, before, far in (
+        (found.waveform, batch.waveform, 0.1),
+        (found.faces, batch.faces, 10.0),
+    ):
+        assert now.isfinite().all()
+        assert float((now - before).abs().max()) > far
 
 
 def test_budgets_for_other_modalities_than_those_attacked_are_refused() -> None:

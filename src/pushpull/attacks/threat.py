@@ -40,6 +40,9 @@ NORMS = ("linf", "l2")
 EPS_AV_DIVISOR = {"audio": 10_000, "visual": 10}
 
 RANGE = {"audio": (-1.0, 1.0), "visual": (0.0, 255.0)}
+MOST_EPS = 1e9
+"""No norm of any clip's whole range is as large, and steps of it are still numbers in float32."""
+
 L2_MARGIN = 1e-6
 BISECTIONS = 24
 
@@ -70,8 +73,10 @@ class Ball:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise UnknownName("norm", self.norm, NORMS)
-        if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise ConfigError(f"eps is {self.eps}; expected a finite number, 0 or more")
+        if not 0 <= self.eps <= MOST_EPS:
+            raise ConfigError(
+                f"eps is {self.eps}; expected a finite number, 0 or more (at most {MOST_EPS:g})"
+            )
 
     @classmethod
     def of(cls, modality: str, eps: float, norm: str = "linf", *, quantise: bool = False) -> Ball:
@@ -177,8 +182,11 @@ def per_modality(
     else:
         numbers = {name: value / EPS_AV_DIVISOR[name] for name in names}
     for name, number in numbers.items():
-        if not (math.isfinite(number) and number >= 0):
-            raise ConfigError(f"{what} of {name} is {number}; expected a finite number, 0 or more")
+        if not 0 <= number <= MOST_EPS:
+            raise ConfigError(
+                f"{what} of {name} is {number}; expected a finite number, 0 or more "
+                f"(at most {MOST_EPS:g})"
+            )
     return numbers
 
 
