@@ -1,9 +1,11 @@
 """What is asked is checked before anything is read, and says which searches are made."""
 
+import math
+
 import pytest
 
 from pushpull.attacks import AttackSettings
-from pushpull.errors import ConfigError, UnknownName
+from pushpull.errors import AnnotationError, ConfigError, UnknownName
 from pushpull.models.weights import resolve_detector
 from pushpull.video_attacks.task import Task
 
@@ -28,6 +30,11 @@ def task_of(detector, attack="bim", **changed):
         ({"space": "sky"}, UnknownName, "unknown space 'sky'"),
         ({"crf": 52}, ConfigError, "crf is 52"),
         ({"attack": "fgsm", "steps": 3}, ConfigError, "fgsm has no setting steps"),
+        ({"steps": 0}, ConfigError, "steps is 0; expected a whole number, 1 or more"),
+        ({"steps": -1}, ConfigError, "steps is -1"),
+        ({"steps": math.inf}, ConfigError, "steps is inf"),
+        ({"n_restarts": math.nan}, ConfigError, "n_restarts is nan"),
+        ({"labels": "/nowhere.csv"}, AnnotationError, "nowhere.csv: cannot be read"),
         ({"attack": "cw"}, UnknownName, "unknown attack 'cw'"),
     ],
 )
@@ -47,10 +54,12 @@ def test_searches_go_from_the_freest_to_the_one_that_was_asked_for(checkpoint):
     assert not through.attack.quantise
 
 
-def test_a_record_says_everything(checkpoint):
+def test_a_record_says_everything(checkpoint, tmp_path):
+    truth = tmp_path / "truth.csv"
+    truth.write_text("vid,0,0.1,0.1,0.4,0.6,SPEAKING_AUDIBLE,vid:1\n")
     detector = resolve_detector(checkpoint, device="cpu")
     settings = AttackSettings.of("bim", eps=20, steps=2)
-    record = task_of(detector, settings, surrogate=detector, labels="truth.csv").as_dict()
+    record = task_of(detector, settings, surrogate=detector, labels=truth).as_dict()
     assert record == {
         **settings.as_dict(),
         "detector": checkpoint.name,
@@ -58,7 +67,7 @@ def test_a_record_says_everything(checkpoint):
         "model": "lr_asd",
         "surrogate": checkpoint.name,
         "surrogate_sha256": detector.card.sha256,
-        "labels": "truth.csv",
+        "labels": str(truth),
         "space": "crop",
         "survive": False,
         "codec": "h264 crf 23 + aac",

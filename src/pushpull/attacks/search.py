@@ -453,7 +453,7 @@ def at_least_one(name: str, value: int) -> None:
             ...
         pushpull.errors.ConfigError: steps is 0; expected a whole number, 1 or more
     """
-    if value != int(value) or value < 1:
+    if not 1 <= value < math.inf or value != int(value):
         raise ConfigError(f"{name} is {value}; expected a whole number, 1 or more")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pushpull.attacks.registry import is_suite, options_of
+from pushpull.attacks.search import at_least_one
 from pushpull.attacks.threat import Threat, per_modality
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses import OBJECTIVES, Centres, ObjectiveBuilder
@@ -16,6 +17,9 @@ __all__ = ["TARGETS", "AttackSettings"]
 
 TARGETS = {"silent": 0, "speaking": 1}
 """Classes that every frame can be made to be taken for."""
+
+COUNTS = ("steps", "n_restarts", "draws")
+"""Settings of attacks that are whole numbers, 1 or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,10 @@ class AttackSettings:
                 f"{self.attack} has no setting {', '.join(unknown)}: it has "
                 f"{', '.join(sorted(known)) or 'none'}"
             )
+        # Before anybody looks for faces.
+        for name in COUNTS:
+            if self.options.get(name) is not None:
+                at_least_one(name, self.options[name])
         if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
             raise UnknownName("objective", self.objective, OBJECTIVES)
         if is_suite(self.attack) and self.objective != "all":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pushpull.annotations import read_table
 from pushpull.attacks import AttackSettings
 from pushpull.detection import VideoClips, crop_of
 from pushpull.detection.clips import Crop
@@ -108,6 +109,9 @@ class Task:
         if space not in SPACES:
             raise UnknownName("space", space, SPACES)
         asked, codec = AttackSettings.of(attack, **settings), Codec(crf=crf)
+        if labels is not None:
+            # What cannot be read is said before minutes of work.
+            read_table(labels)
         target = resolve_detector(detector, device=device)
         return cls(
             detector=target,
