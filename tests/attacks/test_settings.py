@@ -1,6 +1,7 @@
 """One carrier for what decides an attack: what it refuses, and what it says of itself."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -44,6 +45,22 @@ def test_a_name_in_no_table_is_refused(settings, says):
 def test_a_setting_that_cannot_be_is_refused(settings, says):
     with pytest.raises(ConfigError, match=says):
         AttackSettings.of(**settings)
+
+
+ODD = (10**400, -(10**400), 1e308, float("inf"), float("nan"), 0.5, "x", None, [], {}, True)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_no_value_is_too_odd_for_any_setting(name):
+    for option in options_of(name):
+        for value in ODD:
+            with suppress(ConfigError, UnknownName):
+                AttackSettings.of(name, **{option: value})
+        if option in ("steps", "alpha"):
+            with pytest.raises(ConfigError, match=rf"{option}.* is '1000.*expected a"):
+                AttackSettings.of(name, **{option: 10**400})
+    with pytest.raises(ConfigError, match=r"eps is '1000.*expected a finite number"):
+        AttackSettings.of(name, eps=10**400)
 
 
 def test_ready_settings_leave_nothing_else_to_be_set():

@@ -1,11 +1,14 @@
 """Settings of training: files and changes are read, and nothing unknown passes."""
 
 import re
+from contextlib import suppress
+from dataclasses import fields
+from typing import get_type_hints
 
 import pytest
 
 from pushpull.errors import ConfigError, PushPullError, UnknownName
-from pushpull.training.config import CONFIGS, read_config, title_of
+from pushpull.training.config import CONFIGS, TrainConfig, read_config, title_of
 
 TEXT = """
 [data]
@@ -130,6 +133,28 @@ def test_a_file_that_cannot_be_read(tmp_path) -> None:
 def test_what_makes_no_sense_is_refused_before_anything_is_read(file, change) -> None:
     with pytest.raises(ConfigError):
         read_config(file, [change])
+
+
+NUMBERS = ("9" * 400, "-" + "9" * 400, "1e308", "-1e308", "inf", "-inf", "nan", "-1", "0", "0.5")
+SETTINGS = [
+    f"{section.name}.{setting.name}"
+    for section in fields(TrainConfig)
+    for setting in fields(get_type_hints(TrainConfig)[section.name])
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_no_number_is_too_odd_for_any_setting(file, setting) -> None:
+    for number in NUMBERS:
+        with suppress(PushPullError):
+            read_config(file, [f"{setting}={number}"])
+
+
+def test_what_is_too_large_is_shown_in_short(file) -> None:
+    with pytest.raises(ConfigError, match=r"run\.processes is 99999999; expected at most 65536"):
+        read_config(file, ["run.processes=99999999"])
+    with pytest.raises(ConfigError, match=r"optim\.epochs is 9{20}\.\.\. \(400 digits\); expected"):
+        read_config(file, ["optim.epochs=" + "9" * 400])
 
 
 @pytest.mark.parametrize(

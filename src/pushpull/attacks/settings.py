@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from pushpull.attacks.registry import is_suite, options_of
@@ -20,6 +21,9 @@ TARGETS = {"silent": 0, "speaking": 1}
 
 COUNTS = ("steps", "n_restarts", "draws")
 """Settings of attacks that are whole numbers, 1 or more."""
+
+MOST = 10**9
+"""More steps, draws or queries than that would not end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,8 @@ class AttackSettings:
                 f"{self.attack} has no setting {', '.join(unknown)}: it has "
                 f"{', '.join(sorted(known)) or 'none'}"
             )
+        for name, given in self.options.items():
+            _check_kind(f"{name} of {self.attack}", given, known[name])
         # Before anybody looks for faces.
         for name in COUNTS:
             if self.options.get(name) is not None:
@@ -158,3 +164,22 @@ class AttackSettings:
             **options_of(self.attack),
             **self.run_options,
         }
+
+
+def _check_kind(what: str, given: object, default: object) -> None:
+    """Whether a setting is of the kind of its default, and no larger than can be done."""
+    kinds: tuple[tuple[type, str, Callable[[Any], bool]], ...] = (
+        (bool, "true or false", lambda x: isinstance(x, bool)),
+        (int, f"a whole number up to {MOST}", lambda x: _is(x, Integral) and x <= MOST),
+        (float, "a finite number", lambda x: _is(x, Real) and abs(x) <= MOST),
+        (str, "a name", lambda x: isinstance(x, str)),
+    )
+    for kind, expected, fits in kinds:
+        if isinstance(default, kind):
+            if not fits(given):
+                raise ConfigError(f"{what} is {str(given)[:24]!r}; expected {expected}")
+            return
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

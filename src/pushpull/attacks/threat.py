@@ -178,9 +178,10 @@ def per_modality(
                 f"{what} is given for {', '.join(sorted(value)) or 'nothing'}; "
                 f"expected it for {', '.join(names)}"
             )
-        numbers = {name: float(value[name]) for name in names}
+        numbers = {name: _float(f"{what} of {name}", value[name]) for name in names}
     else:
-        numbers = {name: value / EPS_AV_DIVISOR[name] for name in names}
+        number = _float(what, value)
+        numbers = {name: number / EPS_AV_DIVISOR[name] for name in names}
     for name, number in numbers.items():
         if not 0 <= number <= MOST_EPS:
             raise ConfigError(
@@ -188,6 +189,14 @@ def per_modality(
                 f"(at most {MOST_EPS:g})"
             )
     return numbers
+
+
+def _float(what: str, value: object) -> float:
+    try:
+        # Words are no numbers, and whole numbers may be larger than any float.
+        return float("no" if isinstance(value, str) else value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as e:
+        raise ConfigError(f"{what} is {str(value)[:24]!r}; expected a finite number") from e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

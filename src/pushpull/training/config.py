@@ -251,7 +251,10 @@ class TrainConfig:
             if value < least:
                 raise ConfigError(f"{where} is {value}; expected at least {least}")
             if value > most:
-                raise ConfigError(f"{where} is {value:.3g}; expected at most {most}")
+                # As text: a whole number may be larger than any float.
+                said = str(value)
+                said = said if len(said) <= 24 else f"{said[:20]}... ({len(said)} digits)"
+                raise ConfigError(f"{where} is {said}; expected at most {most}")
         for where, number, low, high in (
             ("optim.lr", self.optim.lr, 1e-20, 1e30),
             ("optim.decay", self.optim.decay, 1e-20, 10.0),
