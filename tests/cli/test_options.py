@@ -109,6 +109,17 @@ def test_the_vocabulary_is_in_use(word):
         assert set(words_of(said)) == {word, SHARED[word]} - {""}
 
 
+@pytest.mark.parametrize("word", ["--seed", "--steps", "--seeds", "--n", "--n0"])
+def test_what_counts_work_or_makes_seeds_has_an_end(word, pushpull):
+    found = options_by_word()[word]
+    assert found
+    for command, (said, _) in found.items():
+        assert said.max is not None, command
+    code, _, err = pushpull(*next(iter(found)).split(), word, 10**30)
+    assert code == 2
+    assert f"Invalid value for '{word}': Input should be less than or equal to" in err
+
+
 def test_there_is_no_second_word_for_anything():
     assert set(options_by_word()) & ANOTHER_WORD == set()
 

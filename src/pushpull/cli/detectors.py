@@ -400,9 +400,9 @@ def certify(
         float, typer.Option(min=0, help="Noise in the faces, grey levels; 0 for none.")
     ] = 8.0,
     n: Annotated[
-        int, typer.Option("--n", min=1, help="Noisy copies that bound the probability.")
+        int, typer.Option("--n", min=1, max=10**9, help="Noisy copies that bound the probability.")
     ] = 1000,
-    n0: Annotated[int, typer.Option(min=1, help="Further ones, that choose the decision.")] = 100,
+    n0: Annotated[int, typer.Option(min=1, max=10**9, help="Further ones, that choose it.")] = 100,
     alpha: Annotated[
         float, typer.Option(help="Probability that a track has a frame certified wrongly.")
     ] = 0.001,
@@ -469,7 +469,9 @@ def reproduce(
     seeds: Annotated[
         int | None,
         typer.Option(
-            help="Trainings of rows A, B3, D3, E3 and of the map's corners; the preset's."
+            min=1,
+            max=1000,
+            help="Trainings of rows A, B3, D3, E3 and of the map's corners; the preset's.",
         ),
     ] = None,
     rows: Annotated[str, typer.Option(help="Rows of Table 1, such as A,B3,D3; the preset's.")] = "",

@@ -238,7 +238,9 @@ EpsOption = Annotated[
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", help="Steps, or queries of square; the attack's own by default."),
+    typer.Option(
+        "--steps", max=10**9, help="Steps, or queries of square; the attack's own by default."
+    ),
 ]
 ModalityOption = Annotated[ModalityChoice, typer.Option("--modality", help="What moves.")]
 NormOption = Annotated[NormChoice, typer.Option("--norm", help="Norm of the budget.")]
@@ -249,7 +251,8 @@ TargetOption = Annotated[
     TargetChoice, typer.Option("--target", help="Class that all frames are to be taken for.")
 ]
 BatchFramesOption = Annotated[int, typer.Option("--batch-frames", help="Frames run at once.")]
-SEED = typer.Option("--seed", min=0, help="Of everything random.")
+# Further seeds are made of it, and a generator takes 64 bits.
+SEED = typer.Option("--seed", min=0, max=2**62, help="Of everything random.")
 SeedOption = Annotated[int, SEED]
 AnySeedOption = Annotated[int | None, SEED]
 LimitOption = Annotated[
