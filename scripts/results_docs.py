@@ -164,7 +164,10 @@ FIGURES = {
     "figure4": [("figure4", draw_figure4)],
     "map": [("map", draw_map)],
 }
-LEFT = ("done.json", "scores.npz", "geometry.json", "norms.json", "training.json", "stats.json")
+LEFT = (
+    "done.json", "scores.npz", "geometry.json", "norms.json", "training.json", "stats.json",
+    "audit/audit.json",
+)  # fmt: skip
 """Files of stages that are kept with the results: enough to make them again without training."""
 
 
@@ -196,8 +199,9 @@ def main() -> None:
         name = f"embeddings-{row}"
         if name in stages:
             path = asked.run / "stages" / f"{name}-{stages[name]}" / "embeddings.npz"
-            with np.load(path) as file:
-                arrays[row] = dict(file)
+            if path.is_file():
+                with np.load(path) as file:
+                    arrays[row] = dict(file)
     if arrays:
         draw_embeddings(arrays).savefig(asked.folder / "embeddings.png", dpi=90)
     keep(asked.run / "stages", asked.folder / "stages")
@@ -210,7 +214,7 @@ def keep(stages: Path, to: Path) -> None:
         for name in LEFT:
             # A training without its weights is not done, and would be done again if asked for.
             if (folder / name).is_file() and not (trained and name == "done.json"):
-                (to / folder.name).mkdir(parents=True, exist_ok=True)
+                (to / folder.name / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(folder / name, to / folder.name / name)
 
 

@@ -133,3 +133,15 @@ def test_kept_scores_end_in_the_published_results(results, tmp_path) -> None:
     assert not list((tmp_path / "stages").glob("*/model.safetensors"))
     assert json.loads(json.dumps(again["map"])) == results["map"]
     assert (tmp_path / "map.csv").read_text() == (FOLDER / "map.csv").read_text()
+
+
+def test_kept_scores_end_in_the_published_table_too(tmp_path) -> None:
+    table = json.loads(TABLE.read_text())
+    rows = tuple(row["row"] for row in table["table1"]["rows"])
+    preset = preset_of("standard", {"rows": rows, "seeds": table["preset"]["seeds"]})
+    again = reproduce(preset, tmp_path, what="table1", kept=TABLE.parent / "stages", workers=1)
+    assert not list((tmp_path / "stages").glob("*/model.safetensors"))
+    again = json.loads(json.dumps(again))
+    for part in ("table1", "findings", "audits", "norms"):
+        assert again[part] == table[part]
+    assert (tmp_path / "table1.csv").read_text() == (TABLE.parent / "table1.csv").read_text()

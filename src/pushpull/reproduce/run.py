@@ -214,9 +214,9 @@ def reproduce(
             results,
             paths["report.html"],
             embeddings={
-                row: _arrays(stage.folder(root) / "embeddings.npz")
+                row: _arrays(file)
                 for row, stage in plan.embeddings.items()
-                if row in DRAWN
+                if row in DRAWN and (file := stage.folder(root) / "embeddings.npz").is_file()
             },
             samples={
                 row: [
@@ -224,7 +224,7 @@ def reproduce(
                     for k in range(len(results["samples"][row]))
                 ]
                 for row, stage in plan.samples.items()
-                if row in DRAWN
+                if row in DRAWN and row in results["samples"]
             },
             audit_pictures={
                 row: list(pictures_of(record)) for row, record in results["audits"].items()

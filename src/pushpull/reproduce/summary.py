@@ -94,9 +94,11 @@ def summarise(plan: Plan, root: Path, *, best: Cell | None = None) -> dict[str, 
     result["norms"] = {
         row: _record(stage, root, "norms.json") for row, stage in plan.embeddings.items()
     }
-    result["samples"] = {
-        row: _record(stage, root, "samples.json")["clips"] for row, stage in plan.samples.items()
+    # Clips and embeddings to look at may be left out of what others have kept.
+    samples = {
+        r: _record_if_there(stage, root, "samples.json") for r, stage in plan.samples.items()
     }
+    result["samples"] = {row: found["clips"] for row, found in samples.items() if found is not None}
     result["audits"] = {
         row: read_json(stage.folder(root) / "audit" / "audit.json", kind="audit")
         for row, stage in plan.audits.items()
