@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -453,7 +454,7 @@ def at_least_one(name: str, value: int) -> None:
             ...
         pushpull.errors.ConfigError: steps is 0; expected a whole number, 1 or more
     """
-    if not 1 <= value < math.inf or value != int(value):
+    if not isinstance(value, Real) or not 1 <= value < math.inf or value != int(value):
         raise ConfigError(f"{name} is {value}; expected a whole number, 1 or more")
 
 

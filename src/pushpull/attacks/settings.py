@@ -109,12 +109,12 @@ class AttackSettings:
                 f"{self.attack} has no setting {', '.join(unknown)}: it has "
                 f"{', '.join(sorted(known)) or 'none'}"
             )
-        for name, given in self.options.items():
-            _check_kind(f"{name} of {self.attack}", given, known[name])
         # Before anybody looks for faces.
         for name in COUNTS:
             if self.options.get(name) is not None:
                 at_least_one(name, self.options[name])
+        for name, given in self.options.items():
+            _check_kind(name, given, known[name])
         if isinstance(self.objective, str) and self.objective not in OBJECTIVES:
             raise UnknownName("objective", self.objective, OBJECTIVES)
         if is_suite(self.attack) and self.objective != "all":
@@ -177,7 +177,7 @@ def _check_kind(what: str, given: object, default: object) -> None:
     for kind, expected, fits in kinds:
         if isinstance(default, kind):
             if not fits(given):
-                raise ConfigError(f"{what} is {str(given)[:24]!r}; expected {expected}")
+                raise ConfigError(f"{what} is {str(given)[:24]}; expected {expected}")
             return
 
 

@@ -196,7 +196,7 @@ def _float(what: str, value: object) -> float:
         # Words are no numbers, and whole numbers may be larger than any float.
         return float("no" if isinstance(value, str) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as e:
-        raise ConfigError(f"{what} is {str(value)[:24]!r}; expected a finite number") from e
+        raise ConfigError(f"{what} is {str(value)[:24]}; expected a finite number") from e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
