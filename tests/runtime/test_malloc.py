@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from support.begun_command import after_the_command
 
 COURSE = """
 from pathlib import Path
@@ -38,19 +39,6 @@ def test_what_was_freed_is_kept_until_it_is_released():
     assert left < 0.1 * held
 
 
-COMMAND = """
-import gc, sys
-from pushpull.cli import main
-assert "torch" not in sys.modules
-sys.argv = ["pushpull", "--version"]
-try:
-    main()
-except SystemExit:
-    print(gc.isenabled(), gc.get_threshold()[0])
-"""
-
-
 def test_the_command_seldom_looks_for_cycles():
-    run = subprocess.run([sys.executable, "-c", COMMAND], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.split()[-2:] == ["True", "50000"]
+    said = after_the_command("gc.isenabled(), gc.get_threshold()[0]")
+    assert said[-2:] == ["True", "50000"]

@@ -222,6 +222,7 @@ class _Run:
         if many:
             self.fabric.launch()
         self.folder = Path(config.run.out)
+        self.data_identity = _identity(Path(config.data.root))
         self._check_folder(resume=resume, overwrite=overwrite)
         self.train_tracks, self.val_tracks = (self._tracks(s) for s in ("train", "val"))
         self.progress = TrainingProgress()
@@ -337,7 +338,7 @@ class _Run:
         state = read_state(self.state_path, torch.device("cpu"))
         changed = _differences(state["config"], self.config.as_dict())
         # A data set may have been moved, and another may lie where it was.
-        learnt, given = state.get("data"), _identity(Path(self.config.data.root))
+        learnt, given = state.get("data"), self.data_identity
         if learnt is not None and learnt == given:
             changed = [name for name in changed if name != "data.root"]
         elif learnt is not None and "data.root" not in changed:
@@ -549,7 +550,7 @@ class _Run:
                 self.optimiser,
                 self.progress,
                 self.config.as_dict(),
-                _identity(Path(self.config.data.root)),
+                self.data_identity,
             )
         self.saved_at = time.monotonic()
 
