@@ -60,6 +60,27 @@ def test_labels_are_inside_the_picture_and_never_over_each_other(size, shares, s
     assert len({label.track_id for label in labels}) == len(labels)
 
 
+class WeighsAll(Overlay):
+    """Looks at every place for every label."""
+
+    def _in_nobodys_way(self, *arguments):
+        return None
+
+
+@given(st.sampled_from(SIZES), boxes_in_shares, st.integers(0, 10_000))
+def test_a_label_left_where_it_was_is_where_all_places_weighed_would_have_it(size, shares, seed):
+    width, height = size
+    rng = np.random.default_rng(seed)
+    faces = []
+    for k, (x, y, w, h) in enumerate(shares):
+        first = np.array([x * width, y * height, (x + w) * width, (y + h) * height])
+        steps = rng.normal(0, 0.01 * width, (6, 4)).cumsum(0)
+        faces.append(face(k, first + steps, rng.normal(0, 3, 6)))
+    quick, whole = (made(faces, width=width, height=height) for made in (Overlay, WeighsAll))
+    for frame in range(6):
+        assert quick.labels(frame) == whole.labels(frame)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_label_touches_its_face_and_can_be_read(size):
     width, height = size

@@ -22,8 +22,9 @@ LETTERS_OF_SIDE = 1 / 1200
 LEAST_LETTERS = 0.45
 """Size of letters: so much of the picture's shorter side, and 10 pixels high at least."""
 
-OVER_OTHERS, OVER_OWN, AWAY, ELSEWHERE = 4.0, 1.0, 2.0, 0.5
-"""What a place for a label costs: shares of it over faces, heights away from its box, a change."""
+OVER_OTHERS, OVER_OWN, AWAY, ELSEWHERE, PLACE = 4.0, 1.0, 2.0, 0.5, 0.01
+"""What a place for a label costs: shares of it over faces, heights away from its box, a change,
+each place before it."""
 
 BT709 = 1
 BT709_SHARES, BT601_SHARES = (0.2126, 0.0722), (0.299, 0.114)
@@ -191,14 +192,19 @@ class Overlay:
         width, height, _ = self._size(text)
         if width > self.width or height > self.height:
             return None
+        kept = self._kept.get(number)
+        spot = self._in_nobodys_way(kept, (width, height), boxes, own, taken)
+        if spot is not None:
+            self._kept[number] = kept or 0
+            return spot
         corners = _corners(boxes[own], width, height)
         corners = np.clip(corners, 0, [self.width - width, self.height - height])
         spots = np.concatenate([corners, corners + np.array([width, height])], axis=1)
         over = _common(spots, boxes) / (width * height)
-        cost = 0.01 * np.arange(len(spots)) + OVER_OTHERS * np.delete(over, own, 1).sum(1)
+        cost = PLACE * np.arange(len(spots)) + OVER_OTHERS * np.delete(over, own, 1).sum(1)
         cost += OVER_OWN * over[:, own] + AWAY * _apart(spots, boxes[own]) / height
-        if number in self._kept:
-            cost += ELSEWHERE * (np.arange(len(spots)) != self._kept[number])
+        if kept is not None:
+            cost += ELSEWHERE * (np.arange(len(spots)) != kept)
         if taken:
             cost[_common(spots, np.array(taken, float)).sum(1) > 0] = np.inf
         best = int(cost.argmin())
@@ -207,6 +213,32 @@ class Overlay:
         self._kept[number] = best
         x1, y1, x2, y2 = spots[best].tolist()
         return x1, y1, x2, y2
+
+    def _in_nobodys_way(
+        self,
+        kept: int | None,
+        size: tuple[int, int],
+        boxes: NDArray[np.float64],
+        own: int,
+        taken: Sequence[Box],
+    ) -> Box | None:
+        """The place kept, or the first, where no other can be cheaper.
+
+        That is most labels of most frames, and to weigh all places takes longer than to draw.
+        """
+        place = kept or 0
+        width, height = size
+        columns, rows = _columns_and_rows(boxes[own], width, height)
+        x, y = columns[place % len(columns)], rows[place // len(columns)]
+        spot = x, y, x + width, y + height
+        if x < 0 or y < 0 or spot[2] > self.width or spot[3] > self.height:
+            return None
+        if any(_meet(spot, other) for other in (*boxes.tolist(), *taken)):
+            return None
+        x1, y1, x2, y2 = boxes[own].tolist()
+        gaps = max(x1 - spot[2], spot[0] - x2), max(y1 - spot[3], spot[1] - y2)
+        cost = PLACE * place + AWAY * sum(max(gap - 1, 0.0) for gap in gaps) / height
+        return spot if cost < (PLACE if kept is None else ELSEWHERE) else None
 
 
 def stored(rgb: Colour, matrix: int) -> tuple[int, int, int]:
@@ -231,14 +263,29 @@ def _rounded(box: NDArray[np.float64]) -> list[int]:
     return [round(float(v)) for v in box]
 
 
-def _corners(box: NDArray[np.float64], width: int, height: int) -> NDArray[np.int64]:
-    """Upper left corners (N, 2) of labels about a box, the best first."""
+def _columns_and_rows(
+    box: NDArray[np.float64], width: int, height: int
+) -> tuple[list[int], list[int]]:
+    """Left and upper ends of labels about a box, the best first."""
     x1, y1, x2, y2 = _rounded(box)
-    columns = (x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2)
+    columns = [x1, x2 - width, (x1 + x2 - width) // 2, x1 - width, x2]
     rows = [y1 - height, y2, y1, y2 - height]
     rows += [y for k in range(1, 5) for y in (y1 - (k + 1) * height, y2 + k * height)]
     rows += [(y1 + y2 - height) // 2]
+    return columns, rows
+
+
+def _corners(box: NDArray[np.float64], width: int, height: int) -> NDArray[np.int64]:
+    """Upper left corners (N, 2) of labels about a box, the best first."""
+    columns, rows = _columns_and_rows(box, width, height)
     return np.column_stack([np.tile(columns, len(rows)), np.repeat(rows, len(columns))])
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two boxes have an area in common."""
+    return min(one[2], other[2]) > max(one[0], other[0]) and min(one[3], other[3]) > max(
+        one[1], other[1]
+    )
 
 
 def _common(spots: NDArray[np.int64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
