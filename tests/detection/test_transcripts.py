@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import srt
 import webvtt
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from pushpull.cli.options import names_of
@@ -301,6 +301,29 @@ def test_what_has_no_text_says_nothing(tmp_path):
     path = tmp_path / "talk.json"
     path.write_text(json.dumps([{**SEGMENT, "text": None}, {**SEGMENT, "words": [{"word": None}]}]))
     assert read_transcript(path) == []
+
+
+@given(st.lists(st.text(st.characters(exclude_characters=" ")), min_size=1, max_size=4))
+@example(["a\n\n2\n00:00:05,000 --> 00:00:06,000\nnobody said this"])
+@example(["a\x00b", "\x1b[2J", "\ud83d", "c\u2028d"])
+def test_whatever_is_said_stays_inside_its_subtitle(tmp_path_factory, texts):
+    """Ends of lines, zeros and halves of characters, as json may hold them."""
+    path = tmp_path_factory.mktemp("said") / "odd.json"
+    words = [{"word": text, "start": k, "end": k + 0.5} for k, text in enumerate(texts)]
+    segment = {"start": 0, "end": 5, "text": " ".join(texts), "words": words}
+    for kept in (segment, {k: v for k, v in segment.items() if k != "words"}):
+        path.write_text(json.dumps({"segments": [kept]}))
+        found = read_transcript(path)
+        assert all(len(one.text.splitlines()) == 1 and "\0" not in one.text for one in found)
+        said = attribute(found, TURNS)
+        written = transcript_srt(said).encode().decode()
+        cues = list(srt.parse(written))
+        assert sorted({cue.start.total_seconds() for cue in cues}) == [
+            cue.start.total_seconds() for cue in cues
+        ]
+        assert all(len(cue.content.splitlines()) == 1 for cue in cues)
+        assert len(written.splitlines()) == 4 * len(cues)
+        assert len(list(webvtt.from_buffer(StringIO(transcript_vtt(said))))) == len(cues)
 
 
 def test_many_words_without_times_take_no_longer_each(tmp_path):

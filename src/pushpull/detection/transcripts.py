@@ -51,6 +51,9 @@ TIMES = re.compile(
     r"\s*(\d{1,6}):(\d\d?):(\d\d?)[,.](\d{1,3})"
     r"\s*-->\s*(\d{1,6}):(\d\d?):(\d\d?)[,.](\d{1,3})(?:\s.*)?"
 )
+NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+"""Ends of lines and what no line of text holds: a subtitle would end there, or have no file."""
+
 TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
 
 
@@ -161,7 +164,8 @@ def _of_srt(text: str, path: Path) -> Iterator[Word]:
         content = lines[at + 1 : following - 1]
         if following <= len(lines) and not lines[following - 1].strip().isdecimal():
             content = lines[at + 1 : following]
-        yield from _shared_out(TAG.sub("", " ".join(content)), start_s, end_s, number)
+        said = TAG.sub("", NO_TEXT.sub(" ", " ".join(content)))
+        yield from _shared_out(said, start_s, end_s, number)
 
 
 def _seconds(hours: str, minutes: str, seconds: str, ms: str) -> float:
@@ -233,7 +237,7 @@ def _said(entry: Mapping[str, Any], keys: Sequence[str], where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise AnnotationError(f"{where}: {keys[0]} is {str(value)[:SHOWN]!r}; expected text")
-    return value
+    return NO_TEXT.sub(" ", value)
 
 
 def _time(entry: Mapping[str, Any], key: str, where: str) -> float | None:
