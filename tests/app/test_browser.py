@@ -184,6 +184,7 @@ def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, 
         card.wait_for()
         right = int(re.search(r"(\d) of 5", card.inner_text())[1])
         assert "p-value" in card.inner_text()
+        assert all(view.locator("#page-abx thead th").all_inner_texts())
         with view.expect_download() as download:
             card.get_by_role("link", name="Download csv").click()
         download.value.save_as(tmp_path / "abx.csv")

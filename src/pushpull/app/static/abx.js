@@ -114,7 +114,7 @@ export function abxPage(page) {
     const verdict = result.p < 0.05
       ? "That is hardly guessing: the difference can be perceived."
       : "That may well be guessing: no difference was shown. More questions can show smaller ones.";
-    const headings = ["#", "Clip", "A was", "X was", "You said X is", "", "Seconds"];
+    const headings = ["#", "Answer", "X is, you said", "X was", "A was", "Clip", "Seconds"];
     body.replaceChildren(
       el("div", { class: "card", id: "abx-result" }, el("h2", {}, "Result"),
         el("dl", { class: "numbers" },
@@ -127,8 +127,8 @@ export function abxPage(page) {
           el("button", { type: "button", onclick: setUp }, "Another test"))),
       el("div", { class: "card scroll", tabindex: 0, "aria-label": "All answers" }, el("table", {},
         el("thead", {}, el("tr", {}, headings.map((h) => el("th", { scope: "col" }, h)))),
-        el("tbody", {}, result.rows.map((row) => el("tr", {}, [row.trial, `${row.clip} · ${row.track}`, row.a_was, row.x_was,
-          row.answer, row.right ? "right" : "wrong", row.seconds].map((cell, i) => el("td", { class: i === 1 ? "wide" : null }, String(cell)))))))));
+        el("tbody", {}, result.rows.map((row) => el("tr", {}, [row.trial, row.right ? "right" : "wrong", row.answer,
+          row.x_was, row.a_was, `${row.clip} · ${row.track}`, row.seconds].map((cell, i) => el("td", { class: i === 5 ? "wide" : null }, String(cell)))))))));
   }
 
   return { shown: setUp };

@@ -213,7 +213,7 @@ function watching(id, devices, { canvas, who, numbers }, stop) {
       if (over) return;
       if (found.error) throw new Error(found.error);
       if (found.ended) throw new Error("This has ended: it was started in another tab, or this page was out of sight for long. Start again.");
-      if (found.ready && !ready) who.textContent = "";
+      if (found.ready && !ready) who.textContent = "Looking for faces…";
       ready = found.ready;
       behind = seen.take(found.scores, now()) ?? behind;
       if (ready) draw(found.left_out);
