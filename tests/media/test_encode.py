@@ -93,6 +93,22 @@ def test_colours_are_shown_by_the_matrix_that_their_planes_are_of(tmp_path, code
     assert np.abs(next(read_frames(copy)).rgb().astype(int) - image).max() <= 5
 
 
+@pytest.mark.parametrize("shape", [(72, 96, 3), (72, 96), (3, 72, 96), (108, 96)])
+def test_a_picture_may_be_used_again_once_it_is_written(tmp_path, shape):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(16, 236, shape, np.uint8) for _ in range(40)]
+    for name in ("kept", "used"):
+        scratch = np.empty(shape, np.uint8)
+        with VideoWriter(tmp_path / f"{name}.mp4", width=96, height=72, fps=25) as video:
+            for picture in pictures:
+                scratch[...] = picture
+                video.write(picture if name == "kept" else scratch)
+                scratch[...] = 0
+    kept, used = (list(read_frames(tmp_path / f"{name}.mp4")) for name in ("kept", "used"))
+    assert len(kept) == len(used) == len(pictures)
+    assert all(np.array_equal(a.ycc(), b.ycc()) for a, b in zip(kept, used, strict=True))
+
+
 def test_a_lower_crf_is_a_better_picture(tmp_path):
     noise = list(RNG.integers(0, 256, (5, 48, 64), dtype=np.uint8))
     errors = []

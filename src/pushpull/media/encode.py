@@ -224,7 +224,9 @@ class VideoWriter:
         pixel_format = formats[image.shape]
         with self.writing():
             if pixel_format == "yuv420p":
-                frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format=pixel_format)
+                # Not copied: the encoder does so before it returns.
+                buffer = np.ascontiguousarray(image)
+                frame = VideoFrame.from_numpy_buffer(buffer, format=pixel_format)
                 frame.color_range = LIMITED_RANGE
             else:
                 frame = VideoFrame.from_ndarray(self.padded(image), format=pixel_format)
