@@ -400,6 +400,35 @@ def test_stored_colours_are_upright_and_survive_being_written(tmp_path, rotation
     assert np.abs(copied.astype(int) - rgb).mean() < 3
 
 
+@pytest.mark.parametrize(
+    ("range_of_levels", "levels"),
+    [(None, 200), (1, 200), (2, 188)],
+    ids=["unsaid", "16-235", "all"],
+)
+def test_levels_as_stored_are_those_of_the_file_in_the_range_that_players_expect(
+    tmp_path, range_of_levels, levels
+):
+    """200 of 0..255 is 16 + 200 * 219 / 255 of 16..235."""
+    path = tmp_path / "levels.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        if range_of_levels is not None:
+            stream.codec_context.color_range = range_of_levels
+        for _ in range(3):
+            picture = av.VideoFrame.from_ndarray(np.full((72, 64), 200, np.uint8), "yuv420p")
+            if range_of_levels is not None:
+                picture.color_range = range_of_levels
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    for frame in read_frames(path):
+        luma, *_ = planes_of(frame.yuv())
+        assert np.abs(luma.astype(int) - levels).max() <= 1
+        # To be drawn on: what was decoded stays as it is.
+        luma[...] = 0
+        assert planes_of(frame.yuv())[0].min() >= levels - 1
+
+
 def test_odd_sizes_have_no_halved_colour():
     assert Frame.from_rgb(0, 0.0, np.zeros((48, 63, 3), np.uint8)).yuv() is None
     assert Frame.from_rgb(0, 0.0, np.zeros((47, 64, 3), np.uint8)).yuv() is None

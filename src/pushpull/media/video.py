@@ -339,20 +339,26 @@ class Converter:
         # Luma and colour are taken as stored; FFmpeg would turn those of HD into those of SD.
         stored = pixel_format in ("gray", "yuv444p", "yuv420p")
         matrix = self.one_matrix if stored else None
-        # One context for all frames, since making one costs more than converting a small frame.
         limited = pixel_format == "yuv420p"
-        with self.one_at_a_time:
-            converted = self.reformatter.reformat(
-                picture,
-                width=width,
-                height=height,
-                format=pixel_format,
-                src_colorspace=matrix,
-                dst_colorspace=matrix,
-                dst_color_range=self.limited_range if limited else self.full_range,
-                # Several threads cost more than they save on pictures of this size.
-                threads=1,
-            )
+        as_asked = limited and picture.format.name == pixel_format
+        as_asked = as_asked and picture.color_range != FULL_RANGE
+        if as_asked and self.square == (picture.width, picture.height):
+            # What most files hold: to convert it to itself takes longer than to encode half of it.
+            converted = picture
+        else:
+            # One context for all frames, since making one costs more than converting a small one.
+            with self.one_at_a_time:
+                converted = self.reformatter.reformat(
+                    picture,
+                    width=width,
+                    height=height,
+                    format=pixel_format,
+                    src_colorspace=matrix,
+                    dst_colorspace=matrix,
+                    dst_color_range=self.limited_range if limited else self.full_range,
+                    # Several threads cost more than they save on pictures of this size.
+                    threads=1,
+                )
         image: Any = converted.to_ndarray()
         if pixel_format == "yuv444p":
             return np.stack([self.orientation.apply(plane) for plane in image])
