@@ -58,7 +58,7 @@ def test_a_loss_that_saturates_is_beaten_by_another_one(plain, clips, small) -> 
 
 
 def test_an_honest_hardened_detector_holds_a_modest_claim(hardened, plain) -> None:
-    clips = AuditClips.of(people(24, seed=1))
+    clips = AuditClips.of(people(16, seed=1))
     config = replace(FAST, tracks=0, frames=0, draws=200, suite="suite-1")
     # What is claimed is below what attacks leave: true, and modest.
     claim = Claim(average_precision=0.85)

@@ -317,8 +317,13 @@ class Search:
         self, better: Tensor, new: dict[str, Tensor], old: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """The rows of `new` in groups (G,) that are better, else those of `old`."""
+        # Most of a thousand queries better nothing.
+        if not bool(better.any()):
+            return old
         return {
-            name: torch.where(self._over_rows(name, better, new[name]), new[name], old[name])
+            name: old[name]
+            if new[name] is old[name]
+            else torch.where(self._over_rows(name, better, new[name]), new[name], old[name])
             for name in new
         }
 

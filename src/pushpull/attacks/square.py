@@ -74,18 +74,23 @@ def square(
             loss = torch.maximum(tried_loss, loss)
 
 
+Window = tuple[slice, ...]
+"""Of one row: frames or samples, and for pictures rows and columns."""
+
+
 def _stripes(region: Region, generator: torch.Generator) -> Tensor:
     """A point of the full budget with one sign for each column of each frame, or each sample."""
     shape = list(region.clean.shape)
     shape[2:-1] = [1] * len(shape[2:-1])
     signs = _signs(shape, region, generator).expand_as(region.clean)
-    everywhere = torch.ones_like(signs, dtype=torch.bool)
-    return _with(region, torch.zeros_like(region.clean), signs, everywhere, 1.0)
+    if region.ball.norm == "linf":
+        return region.to_edge(signs > 0)
+    return _added(region, torch.zeros_like(region.clean), signs, 1.0)
 
 
 def _changed(region: Region, delta: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """`delta` with a new sign in one window of each row."""
-    inside = _windows(region, share, generator)
+    windows = _windows(region, share, generator)
     rows, size = region.clean.shape[:2]
     if region.clean.dim() > 2:
         signs = _signs([rows, *[1] * (region.clean.dim() - 1)], region, generator)
@@ -93,34 +98,38 @@ def _changed(region: Region, delta: Tensor, share: float, generator: torch.Gener
         hold = 2 ** _integer(LONGEST_HOLD, generator)
         signs = _signs([rows, -(-size // hold)], region, generator)
         signs = signs.repeat_interleave(hold, 1)[:, :size]
-    return _with(region, delta, signs, inside, share)
-
-
-def _with(region: Region, delta: Tensor, signs: Tensor, inside: Tensor, share: float) -> Tensor:
+    signs = signs.expand_as(region.clean)
     if region.ball.norm == "linf":
-        return torch.where(inside, region.to_edge(signs > 0), delta)
-    # An addition as long as the budget at first, of less and less energy as windows shrink.
-    added = region.valid(torch.where(inside, signs, 0.0))
+        changed = delta.clone()
+        for row, window in enumerate(windows):
+            changed[row][window] = region.edge_of(row, window, signs[row][window] > 0)
+        return changed
+    inside = torch.zeros_like(region.clean)
+    for row, window in enumerate(windows):
+        inside[row][window] = signs[row][window]
+    return _added(region, delta, inside, share)
+
+
+def _added(region: Region, delta: Tensor, signs: Tensor, share: float) -> Tensor:
+    """In an L2 ball: an addition as long as the budget, of less energy as windows shrink."""
+    added = region.valid(signs)
     norms = torch.linalg.vector_norm(added.flatten(1), dim=1).clamp(min=1.0)
     length = region.ball.eps * share**0.5 / norms
     return region.project(delta + added * length.view(-1, *[1] * (delta.dim() - 1)))
 
 
-def _windows(region: Region, share: float, generator: torch.Generator) -> Tensor:
-    """Windows (N, L, ...) that cover this share of each row's valid elements, at random places."""
+def _windows(region: Region, share: float, generator: torch.Generator) -> list[Window]:
+    """For each row a window that covers this share of its valid elements, at a random place."""
     shape = region.clean.shape
     side = share ** (1 / (len(shape) - 1))
-    inside = torch.ones((), dtype=torch.bool, device=region.clean.device)
+    axes = []
     for axis in range(1, len(shape)):
         lengths = region.lengths.cpu() if axis == 1 else torch.full((shape[0],), shape[axis])
         sides = (side * lengths).round().clamp(min=1)
         first = (torch.rand(shape[0], generator=generator) * (lengths - sides + 1)).floor()
-        place = torch.arange(shape[axis])
-        within = (place >= first[:, None]) & (place < (first + sides)[:, None])
-        view = [shape[0], *[1] * (len(shape) - 1)]
-        view[axis] = shape[axis]
-        inside = inside & within.view(view).to(inside.device)
-    return inside
+        ends = zip(first.long().tolist(), (first + sides).long().tolist(), strict=True)
+        axes.append([slice(a, b) for a, b in ends])
+    return list(zip(*axes, strict=True))
 
 
 def _signs(shape: list[int], region: Region, generator: torch.Generator) -> Tensor:

@@ -326,6 +326,21 @@ class Region:
             torch.where(row, above, below, out=one)
         return edge
 
+    def edge_of(self, row: int, window: tuple[slice, ...], up: Tensor) -> Tensor:
+        """The same in a window of one row: `up` and what is returned are of its shape.
+
+        Examples:
+            >>> from pushpull.attacks.threat import Ball, Region
+            >>> region = Region(
+            ...     "audio", torch.zeros(1, 4), torch.tensor([4]), Ball.of("audio", 0.5)
+            ... )
+            >>> region.edge_of(0, (slice(1, 3),), torch.tensor([True, False]))
+            tensor([ 0.5000, -0.5000])
+        """
+        clean = self.clean[row][window]
+        bounds = torch.where(up, self.upper[row][window], self.lower[row][window])
+        return bounds - clean
+
     def direction(self, gradient: Tensor) -> Tensor:
         """The step of length 1 in this norm that the loss rises most along; 0 where it is flat."""
         if self.ball.norm == "linf":
