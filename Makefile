@@ -36,7 +36,7 @@ browser:
 		echo "no browser: tests of the web app's pages are skipped (apt-get install chromium)"
 
 test: setup browser  ## Run all tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: setup  ## Lint, types, import contract
 	$(BIN)/ruff check .

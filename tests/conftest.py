@@ -14,6 +14,7 @@ from pushpull.cli import main
 from pushpull.data import SynthConfig, write_synth
 from pushpull.models import LRASD
 from pushpull.models.checkpoints import save
+from pushpull.runtime.malloc import release_freed_memory
 from pushpull.synthetic import one_face_video
 
 # How long an example takes says something of the machine, nothing of the law.
@@ -79,6 +80,13 @@ def pushpull(capsys, monkeypatch):
         return code, captured.out, captured.err
 
     return pushpull
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_more_memory_than_is_used() -> Iterator[None]:
+    """A command keeps what it has freed; one process does hundreds of them here."""
+    yield
+    release_freed_memory()
 
 
 @pytest.fixture(autouse=True)

@@ -80,7 +80,7 @@ def test_a_stopped_audit_goes_on_with_the_same_numbers(plain, clips, small, tmp_
 
 
 def test_the_number_of_workers_changes_no_figure(talknet, dataset, tmp_path) -> None:
-    said = {"split": "train", "config": replace(TINY, tracks=3)}
+    said = {"split": "train", "config": replace(TINY, tracks=2)}
     one = audit(talknet, dataset, out=tmp_path / "one", **said)
     two = audit(talknet, dataset, out=tmp_path / "two", workers=2, **said)
     assert plain_values(two) == plain_values(one)
@@ -106,7 +106,7 @@ def test_what_depends_on_a_change_is_run_again_and_no_more(plain, clips, small, 
 
 def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path) -> None:
     out = tmp_path / "out"
-    line = ["audit", talknet, dataset, "--fast", "--split", "train", "--limit", "4", "--out", out,
+    line = ["audit", talknet, dataset, "--fast", "--split", "train", "--limit", "2", "--out", out,
             "--surrogate", talknet]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "pushpull", *map(str, line)],
@@ -129,7 +129,7 @@ def test_the_command_is_killed_and_goes_on(dataset, talknet, pushpull, tmp_path)
     record = json.loads((out / "audit.json").read_text())
     assert [f["test"] for f in record["tests"]] == list(TESTS)
     assert text.splitlines()[-3:-1] == [record["verdict"][k] for k in ("sentence", "advice")]
-    assert record["clips"]["tracks"] == 4
+    assert record["clips"]["tracks"] == 2
     assert record["data"]["made"]["by"] == "data synth"
     assert record["cost"]["stages_reused"] >= len(kept)
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in out.glob("stages/*")}.items()

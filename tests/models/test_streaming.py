@@ -66,7 +66,7 @@ def test_an_empty_track_says_so():
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
-@given(sizes=st.lists(st.integers(1, 24), min_size=1, max_size=4), window=st.integers(1, 20))
+@given(sizes=st.lists(st.integers(1, 14), min_size=1, max_size=4), window=st.integers(1, 20))
 @settings(max_examples=5, deadline=None)
 def test_pieces_of_any_sizes_give_what_one_pass_gives(name, sizes, window):
     detector = small(name)
