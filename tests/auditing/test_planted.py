@@ -324,8 +324,8 @@ def recorded(kind: str) -> list[dict]:
 
 
 def test_enough_was_audited() -> None:
-    assert len(recorded("honest")) >= 4
-    assert recorded("planted")
+    assert len(recorded("honest")) >= 6
+    assert len(ROWS) >= 12
 
 
 @pytest.mark.parametrize("row", recorded("planted"), ids=lambda row: row["name"])
@@ -343,4 +343,4 @@ def test_what_is_honest_is_never_masked(row) -> None:
 
 def test_undefended_detectors_are_broken() -> None:
     words = {row["name"]: row["word"] for row in ROWS}
-    assert words["synthetic-a"] == "broken"
+    assert words["synthetic-a"] == words["light-asd-ava"] == "broken"
