@@ -149,6 +149,27 @@ class HalfDetector(ConvDetector):
             return super().fuse(e_a, e_v, n_frames)
 
 
+class Forgetful(ConvDetector):
+    """Gives no embeddings, so that both inputs are encoded for every query."""
+
+    def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
+        return replace(super().fuse(e_a, e_v, n_frames), e_a=None, e_v=None)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_queries_that_move_one_modality_encode_that_one_alone(norm: str) -> None:
+    batch, counting = random_batch(), CountingDetector()
+    forgetful = Forgetful()
+    forgetful.load_state_dict(counting.state_dict())
+    found = attack(counting, batch, "square", eps=20, norm=norm, steps=40, seed=2)
+    again = attack(forgetful, batch, "square", eps=20, norm=norm, steps=40, seed=2)
+    for name, x in found.points.items():
+        assert torch.equal(x, again.points[name])
+    assert torch.equal(found.score, again.score)
+    # One for both where it begins; what measures the clean batch comes besides.
+    assert 41 <= sum(counting.runs.values()) <= 50
+
+
 @pytest.mark.parametrize("around", [False, True])
 @pytest.mark.parametrize("method", ["bim", "mim", "pgd", "apgd", "vmi-di", "square", "noise"])
 def test_only_the_detector_is_in_half_precision(method: str, around: bool) -> None:

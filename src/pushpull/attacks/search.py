@@ -29,6 +29,11 @@ from pushpull.schema import SAMPLE_RATE_HZ, Batch, Output
 __all__ = ["Search", "at_least_one", "held_still", "is_random"]
 
 
+Embeddings = dict[str, Tensor]
+EMBEDDED = {"audio": "e_a", "visual": "e_v"}
+"""What a detector calls the embeddings of a modality."""
+
+
 class Seen(NamedTuple):
     """What one evaluation says of each frame (B, T)."""
 
@@ -124,6 +129,7 @@ class Search:
         self._kept: dict[str, Tensor] = {}
         self._kept_smooth: dict[str, Tensor] = {}
         groups = (space.clip_groups, *space.row_groups.values())
+        self._last: Output | None = None
         self._n_groups = 1 + max(int(of.max()) for of in groups)
 
     @property
@@ -150,13 +156,40 @@ class Search:
         finally:
             self._objective = before
 
-    def loss(self, deltas: Deltas) -> Tensor:
-        """Loss of each group (G,), by which changes are compared."""
+    def loss(self, deltas: Deltas, unmoved: Embeddings | None = None) -> Tensor:
+        """Loss of each group (G,), by which changes are compared.
+
+        Args:
+            deltas: Where.
+            unmoved: Embeddings of modalities that are where they were when `embeddings` gave them:
+                they are not encoded again.
+        """
         with torch.no_grad():
             points = self._placed(deltas)
             batch = self.space.to_batch(points)
-            seen = [self._seen(self._output(batch, points, self._kept)) for _ in self._times]
-            return self._record(points, _mean_of(seen))
+            kept = self._kept if unmoved is None else {**self._kept, **unmoved}
+            outputs = [self._output(batch, points, kept) for _ in self._times]
+            self._last = outputs[-1]
+            return self._record(points, _mean_of([self._seen(output) for output in outputs]))
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """Those of each moved modality (B, T, D), as the last `loss` saw them.
+
+        None of a random detector, of which another evaluation says something else, and of one that
+        gives none.
+        """
+        if self._draws > 1 or self._last is None:
+            return {}
+        found = {EMBEDDED[name]: getattr(self._last, EMBEDDED[name]) for name in self.regions}
+        return {name: x for name, x in found.items() if x is not None}
+
+    def pick_embeddings(self, better: Tensor, new: Embeddings, old: Embeddings) -> Embeddings:
+        """Those of clips in groups (G,) that are better from `new`, else from `old`."""
+        if not bool(better.any()):
+            return old
+        of_clips = better[self.space.clip_groups]
+        return {name: torch.where(_over(of_clips, x), x, old[name]) for name, x in new.items()}
 
     def gradient(self, deltas: Deltas) -> tuple[Tensor, Deltas]:
         """Loss of each group (G,) and the gradient of what is ascended, where the deltas lead.
@@ -333,7 +366,7 @@ class Search:
         return self._over_rows(name, of_groups.to(clean.dtype), clean)
 
     def _over_rows(self, name: str, of_groups: Tensor, like: Tensor) -> Tensor:
-        return of_groups[self.space.row_groups[name]].view(-1, *[1] * (like.dim() - 1))
+        return _over(of_groups[self.space.row_groups[name]], like)
 
     def _slopes(
         self, points: Points, seen: Callable[[Batch], Batch] = lambda batch: batch
@@ -539,6 +572,11 @@ def _mean_of(seen: list[Seen]) -> Seen:
         return seen[0]
     parts = [torch.stack([getattr(s, k) for s in seen]).mean(0) for k in Seen._fields[1:]]
     return Seen(seen[0].mask, *parts)
+
+
+def _over(rows: Tensor, like: Tensor) -> Tensor:
+    """Values of rows (N,), to be broadcast over `like` (N, ...)."""
+    return rows.view(-1, *[1] * (like.dim() - 1))
 
 
 def _clips(chosen: Tensor) -> str:
