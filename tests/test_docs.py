@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import typing
@@ -11,7 +12,16 @@ from pathlib import Path
 
 import pytest
 import typer
-from support.doc_blocks import NEEDS, Reader, blocks_of, fresh_environment, only_one, unsaid
+from support.doc_blocks import (
+    NEEDED_BY_ALL,
+    NEEDS,
+    Reader,
+    blocks_of,
+    forked_commands,
+    fresh_environment,
+    only_one,
+    unsaid,
+)
 
 import pushpull
 from pushpull.cli import app
@@ -39,7 +49,7 @@ MARKED = {
     "README.md": [
         ("make demo", "checkout"),
         ("pip install torch --index-url https://download.pytorch.org/whl/cpu", "index"),
-        ("pushpull data video talk.mp4 --seconds 3", "weights"),
+        ("pushpull data video talk.mp4 --seconds 2", "weights"),
         ("pushpull attack talk.mp4 --attack pgd --eps 5 --video fast", "weights"),
     ],
     "docs/guide/app.md": [("pip install 'pushpull-asd[app]'", "index"), ("pushpull app", "server")],
@@ -68,7 +78,7 @@ MARKED = {
         ("pushpull detect talk.mp4 --out results", "weights"),
         ("import pushpull as pp", "weights"),
         ("from pushpull.schema import FrameScores", "weights"),
-        ("pushpull data video other.mp4 --seconds 2 --seed 1", "weights"),
+        ("pushpull data video other.mp4 --seconds 1 --seed 1", "weights"),
     ],
     "docs/tutorials/harden.md": [("pip install 'pushpull-asd[train]'", "index")],
 }
@@ -97,6 +107,13 @@ def environment(tmp_path_factory):
         return fresh_environment(ROOT, folder)
 
 
+@pytest.fixture(scope="session")
+def forked(environment):
+    """Commands that need not import everything anew."""
+    with forked_commands(environment, environment.scripts, NEEDED_BY_ALL) as folder:
+        yield folder
+
+
 def test_what_blocks_need_is_listed() -> None:
     marked = {
         page: [(block.title, *block.needs) for block in blocks if block.needs]
@@ -118,13 +135,15 @@ def test_the_package_of_the_blocks_is_that_of_the_wheel(environment, tmp_path) -
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if BLOCKS[page]])
-def test_every_block_does_what_the_page_says(page, environment, tmp_path) -> None:
+def test_every_block_does_what_the_page_says(page, environment, forked, tmp_path) -> None:
     weights = weights_folder()
     if weights is None and any("weights" in block.needs for block in BLOCKS[page]):
         pytest.skip(f"{NEEDS['weights']}: none here")
     folder = tmp_path / "empty"
     folder.mkdir()
-    with Reader(environment, folder, ROOT, weights) as reader:
+    # One page is read with the command as it was installed, from its first instruction on.
+    begin = None if page == "README.md" else forked
+    with Reader(environment, folder, ROOT, weights, begin) as reader:
         for block in BLOCKS[page]:
             if not set(block.needs) & set(NOT_RUN):
                 reader.read(block)
@@ -337,6 +356,68 @@ def test_blocks_of_a_page_share_their_folder_and_their_names(this_environment, t
     with Reader(this_environment, folder, ROOT, None) as reader:
         said = [reader.read(block) for block in blocks_of(page, "p.md")]
     assert said == ["", "mine.py\n", "", "3\n"]
+
+
+# Commands that are begun in copies of one process
+
+
+@pytest.fixture(scope="module")
+def asked(this_environment, tmp_path_factory):
+    """Begins a script in a copy of a process, as what stands for `pushpull` on the path does."""
+    script = tmp_path_factory.mktemp("asked") / "it.py"
+    with forked_commands(this_environment, {"it": script}, ["json"]) as folder:
+
+        def ask(code, *arguments, **options):
+            script.write_text(code)
+            return subprocess.Popen(
+                [str(folder / "it"), *arguments], text=True, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+            )  # fmt: skip
+
+        yield ask
+
+
+def test_a_copy_has_what_who_asked_has_and_ends_it_with_its_own_code(asked, tmp_path) -> None:
+    code = (
+        "import os, sys\n"
+        "print(*sys.argv[1:], os.getcwd(), os.environ['MINE'], 'HOME' in os.environ, __name__)\n"
+        "print('pushpull' in sys.modules, [path for path in sys.path if 'support' in path])\n"
+        "print(sys.stdin.read(), file=sys.stderr)\n"
+        "sys.exit(3)\n"
+    )
+    env = {"MINE": "x", "LANG": "C.UTF-8"}
+    with asked(code, "one", "two words", cwd=tmp_path, env=env) as process:
+        said, complained = process.communicate("hello")
+    assert said == f"one two words {tmp_path} x False __main__\nFalse []\n"
+    assert (complained, process.returncode) == ("hello\n", 3)
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_who_asked_dies_of_what_the_copy_dies_of(name, asked) -> None:
+    with asked(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n") as process:
+        process.communicate()
+    assert process.returncode == -signal.Signals[name]
+
+
+def test_a_signal_goes_on_to_the_copy(asked) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *received: sys.exit(7))\n"
+        "print('here', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with asked(code) as process:
+        assert process.stdout.readline() == "here\n"
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 7
+
+
+def test_an_error_of_a_copy_is_seen(asked) -> None:
+    with asked("raise ValueError('so')\n") as process:
+        _, complained = process.communicate()
+    assert complained.endswith("ValueError: so\n")
+    assert process.returncode == 1
 
 
 # The version and the changelog

@@ -15,18 +15,23 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 INTERPRETER = Path(__file__).parent / "block_interpreter.py"
+FORKED = Path(__file__).parent / "forked_commands.py"
+NEEDED_BY_ALL = ("torch", "numpy", "scipy.signal", "av", "cv2", "pyarrow", "typer", "safetensors")
+"""What a command that works on sound and faces imports of others; the package is not among it."""
 
 NEEDS = {
     "network": "fetches from elsewhere",
@@ -172,6 +177,11 @@ class Environment:
     python: Path
     dist: Path
 
+    @property
+    def scripts(self) -> dict[str, Path]:
+        """What a page begins most often: the command, and blocks of Python."""
+        return {"pushpull": self.python.parent / "pushpull", "blocks": INTERPRETER}
+
 
 def fresh_environment(root: Path, folder: Path) -> Environment:
     """Build the wheel of a checkout and install it, and nothing else, in an environment.
@@ -231,6 +241,56 @@ def only_one(path: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def forked_commands(
+    environment: Environment, scripts: Mapping[str, Path], modules: Sequence[str]
+) -> Iterator[Path]:
+    """A folder with commands that are not processes from nothing; see `forked_commands.py`.
+
+    Args:
+        environment: Whose interpreter runs them.
+        scripts: What runs, by the name of the command.
+        modules: What is imported before.
+    """
+    # Names of sockets are short.
+    with tempfile.TemporaryDirectory(prefix="pages-") as name:
+        folder, path = Path(name), Path(name) / "socket"
+        ask = shlex.join([str(environment.python), "-IS", str(FORKED), "ask", str(path)])
+        for command, script in scripts.items():
+            shim = folder / command
+            shim.write_text(f'#!/bin/sh\nexec {ask} {shlex.quote(str(script))} "$@"\n')
+            shim.chmod(0o755)
+        with subprocess.Popen(
+            [str(environment.python), str(FORKED), "serve", str(path), *modules],
+            cwd=folder, env=shell_of(environment, folder), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as parent:  # fmt: skip
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == "ready\n"
+            # The end of its input is the end of its work.
+            yield folder
+
+
+def shell_of(environment: Environment, home: Path) -> dict[str, str]:
+    """What is set where blocks are run."""
+    nowhere = "http://127.0.0.1:9"
+    return {
+        "PATH": f"{environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "COLUMNS": "100",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "error::DeprecationWarning:pushpull",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(environment.dist),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        # Whatever is fetched without saying so fails at once.
+        "http_proxy": nowhere,
+        "https_proxy": nowhere,
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
 class Reader:
     """Runs the blocks of one page, as somebody would who reads it from top to bottom.
 
@@ -239,34 +299,30 @@ class Reader:
         folder: Empty folder to work in.
         root: The checkout, for blocks that need one.
         weights: Folder of published weights, None if there is none.
+        forked: Folder of `forked_commands`; without it each command is a process from nothing, as
+            servers always are.
     """
 
     def __init__(
-        self, environment: Environment, folder: Path, root: Path, weights: str | None
+        self,
+        environment: Environment,
+        folder: Path,
+        root: Path,
+        weights: str | None,
+        forked: Path | None = None,
     ) -> None:
         self.folder, self.root, self.dist = folder, root, environment.dist
         home = folder.parent / "home"
         home.mkdir()
-        nowhere = "http://127.0.0.1:9"
-        self.env = {
-            "PATH": f"{environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            "COLUMNS": "100",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONWARNINGS": "error::DeprecationWarning:pushpull",
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(environment.dist),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            # Whatever is fetched without saying so fails at once.
-            "http_proxy": nowhere,
-            "https_proxy": nowhere,
-            "no_proxy": "127.0.0.1,localhost",
-        }
+        self.env = shell_of(environment, home)
         if weights:
             self.env["PUSHPULL_WEIGHTS_PATH"] = weights
         self._python: subprocess.Popen[str] | None = None
-        self._interpreter = environment.python
+        self._interpreter = [str(environment.python), str(INTERPRETER)]
+        self._before = ""
+        if forked is not None:
+            self._interpreter = [str(forked / "blocks")]
+            self._before = f"{forked}:"
 
     def __enter__(self) -> Reader:
         return self
@@ -300,7 +356,7 @@ class Reader:
         return printed
 
     def _run_shell(self, block: Block) -> str:
-        env = dict(self.env)
+        env = {**self.env, "PATH": self._before + self.env["PATH"]}
         folder = self.folder
         if "checkout" in block.needs:
             folder = self.root
@@ -353,7 +409,7 @@ class Reader:
     def _run_python(self, block: Block) -> str:
         if self._python is None:
             self._python = subprocess.Popen(
-                [str(self._interpreter), str(INTERPRETER)],
+                self._interpreter,
                 cwd=self.folder,
                 env=self.env,
                 text=True,
