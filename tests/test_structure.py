@@ -48,6 +48,7 @@ WITHOUT_EXAMPLE = {
 docstrings are the help that a terminal shows."""
 
 OF_SEVERAL_MODULES = {
+    "test_cluster.py": "whatever can be done on a cluster, on one",
     "test_docs.py": "the documentation, run",
     "test_init.py": "is about the face of the package",
     "test_fuzz.py": "spoilt inputs for the package, a few of each kind",

@@ -10,40 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from support.ray_cluster import ray_cluster
+from support.many_videos import ASKED, listed, results, some_videos
 
 from pushpull.detection import Saving, detect_many
 from pushpull.errors import MediaError, OutputExists
-from pushpull.synthetic import one_face_video
-
-ASKED = {"face_finder": "dlib", "saving": Saving(video="none")}
-VOLATILE = {"seconds", "outputs"}
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
-    """Four that are sound, one that is none; two of one name."""
-    folder = tmp_path_factory.mktemp("videos")
-    (folder / "more").mkdir()
-    for seed, name in enumerate(("a.mp4", "b.mp4", "c.mp4", "more/a.mp4")):
-        one_face_video(folder / name, seed=2 * seed + 1, duration_s=0.4, size=(160, 120))
-    (folder / "broken.mp4").write_text("no film")
-    return folder
-
-
-def listed(folder: Path) -> list[Path]:
-    return [folder / n for n in ("a.mp4", "broken.mp4", "b.mp4", "c.mp4", "more/a.mp4")]
-
-
-def results(folder: Path) -> dict[str, object]:
-    """What is in the files, but for how long it took."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.glob("[!.]*")):
-        text = path.read_text()
-        found[path.name] = text
-        if path.suffix == ".json":
-            found[path.name] = {k: v for k, v in json.loads(text).items() if k not in VOLATILE}
-    return found
+    return some_videos(tmp_path_factory.mktemp("videos"))
 
 
 def test_processes_make_the_same_files_as_one(videos, tmp_path, checkpoint):
@@ -62,21 +37,6 @@ def test_processes_make_the_same_files_as_one(videos, tmp_path, checkpoint):
         assert all(one.error is None and not one.kept for n, one in found.items() if n != "broken")
     assert results(tmp_path / "1") == results(tmp_path / "2")
     assert len(results(tmp_path / "1")) == 4 * 6
-
-
-def test_a_cluster_does_the_same(videos, tmp_path, checkpoint, monkeypatch):
-    monkeypatch.chdir(videos)
-    names = [str(path.relative_to(videos)) for path in listed(videos)]
-    list(detect_many(names, tmp_path / "here", checkpoint, **ASKED))
-    with ray_cluster() as address:
-        done = list(
-            detect_many(
-                names, tmp_path / "ray", checkpoint, workers=2, engine="ray", address=address,
-                **ASKED,
-            )
-        )  # fmt: skip
-    assert sorted(one.name for one in done if one.error is None) == ["a", "a-2", "b", "c"]
-    assert results(tmp_path / "ray") == results(tmp_path / "here")
 
 
 def test_what_is_done_is_kept_by_content(videos, tmp_path, checkpoint):

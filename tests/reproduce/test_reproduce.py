@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from support.reproduce_presets import TINY
+from support.reproduce_presets import SHORT, TINY
 
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.reproduce import PRESETS, preset_of, reproduce
@@ -121,28 +122,23 @@ def test_again_does_nothing_and_more_does_only_what_is_new(
     out, results = done
     before = {p: p.stat().st_mtime_ns for p in (out / "stages").rglob("done.json")}
     again = reproduce(TINY, out, name="tiny", workers=1, overwrite=True)
-    more = reproduce(_with_rows("A", "B3", "D3", "D1"), out, workers=1, overwrite=True)
+    preset = replace(TINY, rows=("A", "B3", "D3", "D1"), suite="")
+    more = reproduce(preset, out, what="table1", workers=1, overwrite=True)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert again["table1"] == results["table1"]
     assert again["figure3"] == results["figure3"]
     assert [row["row"] for row in more["table1"]["rows"]] == ["A", "B3", "D3", "D1"]
 
 
-def _with_rows(*rows: str) -> Any:
-    from dataclasses import replace
-
-    return replace(TINY, rows=rows)
-
-
 SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from support.reproduce_presets import TINY
+from support.reproduce_presets import SHORT
 from pushpull.reproduce import reproduce
 
 if __name__ == "__main__":
-    reproduce(TINY, Path({root!r}), what="table1", workers=2)
+    reproduce(SHORT, Path({root!r}), what="table1", workers=2)
 """
 
 
@@ -160,9 +156,13 @@ def test_killed_and_run_again_gives_the_same(
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     kept = {p: p.stat().st_mtime_ns for p in out.glob("stages/*/done.json")}
-    results = reproduce(TINY, out, what="table1", workers=1)
+    results = reproduce(SHORT, out, what="table1", workers=1)
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
-    assert results["table1"] == done[1]["table1"]
+    assert [row["row"] for row in results["table1"]["rows"]] == ["A", "B3"]
+    scores = sorted(out.glob("stages/score-*/scores.npz"))
+    assert len(scores) == 2 * 4
+    for path in scores:
+        assert path.read_bytes() == (done[0] / path.relative_to(out)).read_bytes()
 
 
 def test_presets_are_known() -> None:

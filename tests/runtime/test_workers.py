@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import pieces as work
-from support.ray_cluster import ray_cluster
+from support.torch_pieces import threads
 
 from pushpull.errors import ConfigError, DatasetError, OutputError, UnknownName
 from pushpull.runtime.workers import Outcome, crew_of, run_pieces, workers_of
@@ -71,7 +71,7 @@ def test_a_bug_ends_everything_with_its_traceback() -> None:
 
 
 def test_each_process_keeps_to_one_thread() -> None:
-    found = by_name(run_pieces({"a": (), "b": ()}, work.threads, workers=2))
+    found = by_name(run_pieces({"a": (), "b": ()}, threads, workers=2))
     assert {o.value() for o in found.values()} == {(1, "1")}
 
 
@@ -200,40 +200,3 @@ def test_an_error_of_the_one_who_asked_leaves_nobody_waiting(tmp_path: Path) -> 
     _, said = run.communicate(timeout=90)
     assert run.returncode == 1
     assert "LookupError" in said
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Ray is tried on Linux only")
-def test_a_cluster_does_the_same(tmp_path: Path) -> None:
-    script = tmp_path / "cluster.py"
-    with ray_cluster() as address:
-        script.write_text(CLUSTER.format(path=sys.path, address=address))
-        done = subprocess.run(
-            [sys.executable, script], capture_output=True, text=True, timeout=240, check=False
-        )
-    assert done.returncode == 0, done.stderr
-    # Ray tells of lost workers there too.
-    said = [line.partition("found ") for line in done.stdout.splitlines()]
-    lines = [found for before, mark, found in said if mark and not before]
-    assert lines[:4] == ["0 5", "1 no such data", "2 unknown thing 'x': choose one of a, b", "3 6"]
-    assert lines[4].startswith("4 piece 4: lost by the cluster")
-    assert lines[5:] == ["bug _Twofold: one and two"]
-
-
-CLUSTER = """
-import sys
-sys.path[:0] = {path!r}
-from support import pieces as work
-from pushpull.runtime.workers import run_pieces
-
-if __name__ == "__main__":
-    where = {{"workers": 2, "engine": "ray", "address": {address!r}}}
-    pieces = {{f"piece {{k}}": (n,) for k, n in enumerate([5, -1, -2, 6, -4])}}
-    found = {{o.piece: o for o in run_pieces(pieces, work.choosy, **where)}}
-    for k in range(5):
-        o = found[f"piece {{k}}"]
-        print("found", k, o.result if o.error is None else o.error)
-    try:
-        list(run_pieces({{"bug": (-5,)}}, work.choosy, **where))
-    except RuntimeError as e:
-        print("found bug", str(e).splitlines()[-1].rsplit(".", 1)[-1])
-"""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pushpull.errors import DatasetError, UnknownName
 from pushpull.runtime.files import written_whole
@@ -46,10 +45,6 @@ class _Twofold(Exception):
 
 def nothing_to_send(report: Any) -> Any:
     return lambda: None
-
-
-def threads(report: Any) -> tuple[int, str | None]:
-    return torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
 
 
 def memory(report: Any) -> tuple[int, float, float]:

@@ -1,5 +1,7 @@
 """The smallest experiment that has every part."""
 
+from dataclasses import replace
+
 from pushpull.reproduce import Preset
 
 TINY = Preset(
@@ -12,6 +14,8 @@ TINY = Preset(
     harden_steps=1,
     tracks=4,
     suite="suite-fast",
+    # As in a corner of the map, which is trained once for both.
+    avil_weight=0.1,
     map=(0.0, 0.1),
     map_seeds=1,
     map_tracks=2,
@@ -19,3 +23,6 @@ TINY = Preset(
     eps=(5.0, 50.0),
     audit="",
 )
+
+SHORT = replace(TINY, rows=("A", "B3"), suite="")
+"""Some of its stages, for a table of two rows."""

@@ -37,6 +37,8 @@ PANELS = {
 
 PAPER_EPS = (1, 2, 3, 4, 5)
 AMPLIFIED = 50
+ROW = 12.5
+"""Faces that a figure is wide: fewer are spread over it, as they are over time."""
 
 
 def draw_figure3(figure: Mapping[str, Any]) -> Figure:
@@ -218,21 +220,18 @@ def draw_sample(arrays: Mapping[str, NDArray[Any]], title: str) -> Figure:
         >>> draw_sample(arrays, "a talk").savefig("sample.png")
     """
     faces, clean = arrays["faces"], arrays["clean_faces"]
-    n = len(faces)
     fig = _figure((13, 6.2))
-    grid = fig.add_gridspec(5, n, height_ratios=(1, 1, 1, 0.9, 1.1))
+    grid = fig.add_gridspec(5, height_ratios=(1, 1, 1, 0.9, 1.1))
     difference = 127.5 + AMPLIFIED * (faces - clean)
     for r, (label, pictures) in enumerate(
         (("clean", clean), ("attacked", faces), (f"difference x {AMPLIFIED}", difference))
     ):
-        for k in range(n):
-            ax = fig.add_subplot(grid[r, k])
-            ax.imshow(pictures[k], cmap="gray", vmin=0, vmax=255)
-            ax.set_xticks([])
-            ax.set_yticks([])
-            if k == 0:
-                ax.set_ylabel(label, fontsize=8)
-    ax = fig.add_subplot(grid[3, :])
+        ax = fig.add_subplot(grid[r], frame_on=False, anchor="W")
+        ax.imshow(_in_a_row(pictures), cmap="gray", vmin=0, vmax=255)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_ylabel(label, fontsize=8)
+    ax = fig.add_subplot(grid[3])
     time_s = np.arange(len(arrays["waveform"])) / 16_000
     ax.plot(time_s, arrays["clean_waveform"], color=GREY, linewidth=0.5, label="clean")
     change = arrays["waveform"] - arrays["clean_waveform"]
@@ -240,7 +239,7 @@ def draw_sample(arrays: Mapping[str, NDArray[Any]], title: str) -> Figure:
             label=f"change x {AMPLIFIED}")  # fmt: skip
     ax.set(ylabel="sound", xlim=(0, time_s[-1]))
     ax.legend(fontsize=7, loc="upper right")
-    ax = fig.add_subplot(grid[4, :])
+    ax = fig.add_subplot(grid[4])
     frames = np.arange(len(arrays["score"]))
     ax.fill_between(frames, 0, 1, where=arrays["speaking"] == 1, color=GREEN, alpha=0.15,
                     transform=ax.get_xaxis_transform(), label="speaking", step="mid")  # fmt: skip
@@ -251,6 +250,14 @@ def draw_sample(arrays: Mapping[str, NDArray[Any]], title: str) -> Figure:
     ax.legend(fontsize=7, loc="upper right")
     fig.suptitle(title, fontsize=10)
     return fig
+
+
+def _in_a_row(pictures: NDArray[Any]) -> NDArray[np.float64]:
+    """Pictures (T, H, W) as one (H, W'), NaN between them: axes for each take long to draw."""
+    n, _, width = pictures.shape
+    gap = round(width * max(0.06, (ROW - n) / max(1, n - 1)))
+    padded = np.pad(pictures.astype(float), ((0, 0), (0, 0), (0, gap)), constant_values=np.nan)
+    return np.concatenate(list(padded), axis=1)[:, :-gap]
 
 
 def _main_axes(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

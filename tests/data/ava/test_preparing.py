@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.media_files import clicks, flashes, make_video, onsets_s
-from support.ray_cluster import ray_cluster, search_path
 from typer.testing import CliRunner
 
 from pushpull.cli import app
@@ -21,7 +20,7 @@ from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import DatasetError, OutputExists
 from pushpull.media import read_frames
 
-SIZE, SECONDS = (320, 240), 2.4
+SIZE, SECONDS = (320, 240), 1.6
 
 
 def lookalike(root: Path, *, lossless: bool) -> list[SyntheticAvaVideo]:
@@ -40,6 +39,24 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Synthet
 def exact(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[SyntheticAvaVideo]]:
     root = tmp_path_factory.mktemp("ava-exact")
     return root, lookalike(root, lossless=True)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, source: tuple[Path, list[SyntheticAvaVideo]]
+) -> Path:
+    """The set of `source`, made by two processes."""
+    out = tmp_path_factory.mktemp("whole")
+    prepare(find_sources(source[0]), out, workers=2)
+    return out
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of three videos that need not be looked at."""
+    root = tmp_path_factory.mktemp("small")
+    write_synthetic_ava(root, videos=3, duration_s=1.0, size=(160, 120), seed=3)
+    return root
 
 
 def by_name(out: Path, split: str) -> dict[str, object]:
@@ -96,14 +113,11 @@ def test_what_the_generator_put_in_comes_out(
 
 
 def test_compression_is_all_that_changes_the_crops(
-    tmp_path: Path,
-    source: tuple[Path, list[SyntheticAvaVideo]],
-    exact: tuple[Path, list[SyntheticAvaVideo]],
+    tmp_path: Path, whole: Path, exact: tuple[Path, list[SyntheticAvaVideo]]
 ) -> None:
-    prepare(find_sources(source[0]), tmp_path / "h264")
-    prepare(find_sources(exact[0]), tmp_path / "exact")
+    prepare(find_sources(exact[0]), tmp_path)
     for split in ("train", "val"):
-        lossy, clean = by_name(tmp_path / "h264", split), by_name(tmp_path / "exact", split)
+        lossy, clean = by_name(whole, split), by_name(tmp_path, split)
         assert set(lossy) == set(clean)
         for name, example in lossy.items():
             a, b = example.clip.faces.numpy().astype(float), clean[name].clip.faces.numpy()
@@ -113,16 +127,13 @@ def test_compression_is_all_that_changes_the_crops(
             assert right < np.abs(a[1:] - b[:-1]).mean()
 
 
-def test_it_is_a_data_set_like_any_other(
-    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
-) -> None:
-    prepare(find_sources(source[0]), tmp_path)
-    tracks = open_tracks(tmp_path, "train")
+def test_it_is_a_data_set_like_any_other(whole: Path) -> None:
+    tracks = open_tracks(whole, "train")
     assert list(faults(tracks)) == []
     batches, _ = loader(tracks, Plan(batch_frames=200, seed=0))
     assert sum(int(batch.n_frames.sum()) for batch in batches) == int(tracks.n_frames.sum())
     for command in (["data", "stats"], ["data", "verify"]):
-        done = CliRunner().invoke(app, [*command, str(tmp_path)])
+        done = CliRunner().invoke(app, [*command, str(whole)])
         assert done.exit_code == 0, done.output
 
 
@@ -166,7 +177,7 @@ def test_what_is_broken_is_named_and_the_rest_is_done(
 
 
 def test_a_repaired_source_completes_the_set(
-    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
+    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]], whole: Path
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(source[0], root)
@@ -179,8 +190,6 @@ def test_a_repaired_source_completes_the_set(
     (tmp_path / "away.mp4").rename(path)
     second = prepare(find_sources(root), out)
     assert second.whole
-    whole = tmp_path / "whole"
-    prepare(find_sources(root), whole, workers=2)
     for file in sorted(whole.rglob("*.arrow")):
         assert file.read_bytes() == (out / file.relative_to(whole)).read_bytes()
 
@@ -260,48 +269,16 @@ def test_folders_without_anything(tmp_path: Path, make: object, says: str) -> No
         find_sources(root)
 
 
-def test_other_annotations_do_not_mix(
-    tmp_path: Path, source: tuple[Path, list[SyntheticAvaVideo]]
-) -> None:
+def test_other_annotations_do_not_mix(tmp_path: Path, whole: Path, small: Path) -> None:
     out = tmp_path / "out"
-    prepare(find_sources(source[0]), out)
-    other = tmp_path / "other"
-    write_synthetic_ava(other, videos=2, seed=5, duration_s=1.0, size=SIZE)
+    shutil.copytree(whole, out)
     with pytest.raises(OutputExists, match=r"made otherwise \(annotations is '[0-9a-f]+' there"):
-        prepare(find_sources(other), out)
-
-
-def test_two_nodes_of_a_cluster_write_the_same_bytes(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    write_synthetic_ava(source, videos=3, duration_s=1.5, size=(160, 120), seed=3)
-    videos = sorted(source.rglob("*.mp4"))
-    shutil.move(videos[0], tmp_path / "elsewhere.mp4")
-    videos[1].write_bytes(videos[1].read_bytes()[:2000])
-    here = prepare(find_sources(source), tmp_path / "here")
-    command = [sys.executable, "-m", "pushpull", "data", "ava", str(source), "--out", "there"]
-    with ray_cluster() as address:
-        done = subprocess.run(
-            [*command, "--workers", "2", "--engine", "ray", "--ray-address", address],
-            cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
-            env=os.environ | {"PYTHONPATH": search_path()},
-        )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert videos[0].stem in done.stderr
-    there = tmp_path / "there"
-    files = sorted(p.relative_to(there) for p in there.rglob("*.arrow"))
-    assert files == sorted(
-        p.relative_to(tmp_path / "here") for p in (tmp_path / "here").rglob("*.arrow")
-    )
-    assert len(files) > 1
-    for file in files:
-        assert (there / file).read_bytes() == (tmp_path / "here" / file).read_bytes()
-    assert len(here.problems) == 2
+        prepare(find_sources(small), out)
 
 
 @pytest.mark.parametrize("command", ["synth", "talkset", "ava"])
-def test_no_cluster_is_said(tmp_path: Path, pushpull, command: str) -> None:
-    source, out = tmp_path / "source", tmp_path / "out"
-    write_synthetic_ava(source, videos=3, duration_s=1.0, size=(160, 120), seed=3)
+def test_no_cluster_is_said(tmp_path: Path, pushpull, small: Path, command: str) -> None:
+    source, out = small, tmp_path / "out"
     arguments = {
         "synth": [out, "--tracks", "3"],
         "talkset": [source / "orig_videos" / "trainval", "--out", out],
