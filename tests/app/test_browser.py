@@ -198,13 +198,7 @@ def test_an_attack_changes_scores_and_abx_of_it_gives_a_result(browser, server, 
 
 @pytest.fixture(scope="module")
 def finished(browser, server):
-    """A visitor with a run in the reports, a detection and an attack that are done."""
-    folder = server.folder / "runs" / "shown"
-    (folder / "audit").mkdir(parents=True)
-    (folder / "audit" / "audit.md").write_text("# Audit")
-    verdict = {"verdict": {"sentence": "broken: 0 % is left"}}
-    (folder / "audit" / "audit.json").write_text(json.dumps(verdict))
-    cv2.imwrite(str(folder / "audit" / "steps.png"), np.full((90, 120, 3), 200, np.uint8))
+    """A visitor with a detection and an attack that are done."""
     client = server.client()
     video = client.post("/api/examples/two-people").json()
     asked = {"kind": "attack", "attack": "fgsm", "eps": 5, "amplify": 50}
@@ -212,7 +206,19 @@ def finished(browser, server):
     for job in jobs:
         assert client.until(job)["state"] == "done"
     cookie = {"name": "pushpull", "value": client.http.cookies["pushpull"], "url": server.base}
-    yield {"cookies": [cookie], "origins": []}, jobs
+    return {"cookies": [cookie], "origins": []}, jobs
+
+
+@pytest.fixture
+def reported(server):
+    """A run in the reports."""
+    folder = server.folder / "runs" / "shown"
+    (folder / "audit").mkdir(parents=True)
+    (folder / "audit" / "audit.md").write_text("# Audit")
+    verdict = {"verdict": {"sentence": "broken: 0 % is left"}}
+    (folder / "audit" / "audit.json").write_text(json.dumps(verdict))
+    cv2.imwrite(str(folder / "audit" / "steps.png"), np.full((90, 120, 3), 200, np.uint8))
+    yield
     shutil.rmtree(folder)
 
 
@@ -570,7 +576,7 @@ def everywhere(view, server, jobs):
         yield place
 
 
-def test_all_pages_fit_and_can_be_used_by_everybody(browser, server, finished, axe):
+def test_all_pages_fit_and_can_be_used_by_everybody(browser, server, finished, reported, axe):
     state, jobs = finished
     for width in (NARROW, 1280):
         # Colours change at once, not over time.
@@ -588,7 +594,7 @@ def test_all_pages_fit_and_can_be_used_by_everybody(browser, server, finished, a
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 def test_nothing_is_wider_than_a_screen_and_results_use_a_wide_one(
-    browser, server, finished, width
+    browser, server, finished, reported, width
 ):
     state, jobs = finished
     size = {"width": width, "height": 900}
@@ -604,7 +610,7 @@ def test_nothing_is_wider_than_a_screen_and_results_use_a_wide_one(
                 assert beside == (width == WIDE)
 
 
-def test_a_report_is_listed_with_its_picture_time_and_verdict(browser, server, finished):
+def test_a_report_is_listed_with_its_picture_time_and_verdict(browser, server, reported):
     with opened(browser, server, "reports") as view:
         row = view.locator("#page-reports li").filter(has_text="shown/audit")
         row.get_by_text("broken: 0 % is left").wait_for()
