@@ -128,8 +128,9 @@ class Search:
         # Of what is not attacked; a smooth batch may show it otherwise than the exact one.
         self._kept: dict[str, Tensor] = {}
         self._kept_smooth: dict[str, Tensor] = {}
-        groups = (space.clip_groups, *space.row_groups.values())
+        # What came out of the last `loss`.
         self._last: Output | None = None
+        groups = (space.clip_groups, *space.row_groups.values())
         self._n_groups = 1 + max(int(of.max()) for of in groups)
 
     @property
