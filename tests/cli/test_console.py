@@ -47,6 +47,26 @@ def test_errors_are_one_line(capsys):
     assert capsys.readouterr() == ("", "error: first second\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\n0 faces", r"a\n0 faces"),
+        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
+        ("\x9b2J\r", r"\x9b2J\r"),
+        ("a\u2028b\u202egpj.exe", r"a\u2028b\u202egpj.exe"),
+        ("naïve\tשלום 日本", "naïve\tשלום 日本"),
+    ],
+)
+def test_a_name_tells_a_terminal_nothing(capsys, name, shown):
+    console = Console()
+    console.say(f"{name}: 1 face")
+    console.note(f"{name}: odd")
+    assert capsys.readouterr() == (f"{shown}: 1 face\n", f"{shown}: odd\n")
+    complain(f"{name}: no sound")
+    assert "\x1b" not in (said := capsys.readouterr().err) and "\x9b" not in said
+    assert len(said.splitlines()) == 1
+
+
 def test_ratios_are_in_decibels():
     assert decibels(None, "SNR") == "unchanged"
     assert decibels(-3.04, "SNR") == "-3.0 dB SNR"

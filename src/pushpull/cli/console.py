@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ __all__ = [
     "open_standard_streams",
     "print_line",
 ]
+
+NOT_SHOWN = re.compile("[\x00-\x08\n-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal does something at: ends of lines, its own commands, changes of direction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Console:
         """Parts of a result that is long in coming, for people."""
         if not self.as_json:
             for line in lines:
-                print_line(line)
+                print_line(_on_one_line(line))
 
     def result(self, record: Mapping[str, Any], *, kind: str, lines: Iterable[str] = ()) -> None:
         """The result: one JSON document, or lines for people.
@@ -169,7 +173,12 @@ def complain(message: object) -> None:
 def _to_stderr(line: str) -> None:
     """A remark that cannot be said ends no work."""
     with suppress(OSError):
-        print(_printable(line, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+        print(_printable(_on_one_line(line), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _on_one_line(text: str) -> str:
+    """Text that tells a terminal nothing to do: names of files are a stranger's."""
+    return NOT_SHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _printable(text: str, stream: TextIO) -> str:
