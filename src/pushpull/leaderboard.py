@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pushpull.errors import ConfigError, OutputExists, RecordError
-from pushpull.report.tables import percent
+from pushpull.report.tables import as_markdown, percent
 from pushpull.runtime.files import output_dir, read_text, written_whole
 from pushpull.runtime.records import read_json, write_json
 
@@ -518,7 +518,7 @@ def _lines(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for place in sorted(tables):
         name, split, _, version, eps = place
         yield ""
-        yield f"## {_cell(name)}, {split}, {version} at eps_av {eps:g}"
+        yield f"## {as_markdown(name)}, {split}, {version} at eps_av {eps:g}"
         yield ""
         yield (
             "| | name | defence | clean mAP | attacked mAP | accuracy, clean to attacked | audit | "
@@ -533,11 +533,11 @@ def _lines(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         said = _at(one, "audit.sentence")
         versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items())
         yield ""
-        yield f"**{number[id(one)]}. {_cell(one['name'])}** ({one['detector']['sha256'][:12]})"
+        yield f"**{number[id(one)]}. {as_markdown(one['name'])}** ({one['detector']['sha256'][:12]})"
         yield ""
         yield from (f"    {line}" for line in one["reproduce"].splitlines())
         yield ""
-        yield f"{_cell(versions)}." + (f" Audit: {_cell(said)}." if said else "")
+        yield f"{as_markdown(versions)}." + (f" Audit: {as_markdown(said)}." if said else "")
 
 
 def _ranked(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -546,8 +546,8 @@ def _ranked(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _cells(entry: Mapping[str, Any]) -> Iterator[str]:
-    yield _cell(entry["name"])
-    yield _cell(entry["defence"])
+    yield as_markdown(entry["name"])
+    yield as_markdown(entry["defence"])
     for kind in ("clean", "attacked"):
         rates = entry[kind]
         low, high = (f"{100 * end:.1f}" for end in rates["interval"])
@@ -556,11 +556,5 @@ def _cells(entry: Mapping[str, Any]) -> Iterator[str]:
     yield _at(entry, "audit.verdict") or "none"
     rates, cost = entry["attacked"], entry["cost"]
     yield f"{rates['tracks']} tracks, {cost['attacked_s']:.0f} s"
-    yield _cell(entry["by"])
+    yield as_markdown(entry["by"])
     yield entry["added"]
-
-
-def _cell(text: str) -> str:
-    """Words of others inside a table: one line, and no markup of theirs."""
-    flat = " ".join(str(text).split())
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", flat)

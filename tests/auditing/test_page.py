@@ -12,7 +12,7 @@ import pytest
 from support.app_browser import CHROMIUM_FLAGS, EMPTY_ENDS, chromium_path
 from support.audit_detectors import EPS
 
-from pushpull.auditing import FIGURES, examine
+from pushpull.auditing import FIGURES, examine, write_report
 from pushpull.auditing.page import audit_page, opening
 from pushpull.auditing.plots import PICTURED
 
@@ -107,6 +107,18 @@ def test_text_of_others_is_no_markup(record) -> None:
     assert HOSTILE not in text
     assert text.count("&lt;script&gt;") >= 2
     assert not Elements(text).of("script")
+
+
+def test_a_name_is_no_markup_in_what_is_read_as_text(record, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("pushpull.auditing.report.FIGURES", {})
+    name, failure = "mine\n# **holds** |", "out of\n\n# memory | of all"
+    runs = [{**record["runs"][0], "counts": False, "outside": "", "error": failure}]
+    spoilt = {**record, "detector": {**record["detector"], "name": name}, "runs": runs}
+    text = write_report(spoilt, tmp_path)["audit.md"].read_text()
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        r"# Audit of mine \# \*\*holds\*\* \|"
+    ]
+    assert "| out of # memory / of all |" in text
 
 
 @pytest.mark.parametrize("word", ["masked", "broken", "overstated", "holds", "inconclusive"])

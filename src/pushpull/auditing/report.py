@@ -10,7 +10,7 @@ from typing import Any
 from pushpull.auditing.page import audit_page, figures_of, finding_rows
 from pushpull.auditing.plots import FIGURES, PICTURED
 from pushpull.report.rendering import csv_text
-from pushpull.report.tables import percent
+from pushpull.report.tables import as_markdown, percent
 from pushpull.runtime.files import output_dir, written_whole
 from pushpull.runtime.records import write_json
 
@@ -93,14 +93,14 @@ def audit_lines(record: Mapping[str, Any]) -> Iterator[str]:
 def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
     clips, standing, cost = record["clips"], record["standing"], record["cost"]
     budget = ", ".join(f"{name} {value:g}" for name, value in record["budget"].items())
-    yield f"# Audit of {record['detector']['name']}"
+    yield f"# Audit of {as_markdown(record['detector']['name'])}"
     yield ""
     yield f"**{record['verdict']['sentence']}**"
     yield ""
     yield record["verdict"]["advice"]
     yield ""
     data = record["data"]
-    origin = f", of {data['name']} ({data['split']})" if data else ""
+    origin = f", of {as_markdown(data['name'])} ({as_markdown(data['split'])})" if data else ""
     yield (
         f"{clips['tracks']} tracks ({clips['mostly_speaking']} mostly speaking), "
         f"{clips['frames']} frames, {100 * clips['speaking']:.0f} % speaking{origin}; "
@@ -146,7 +146,7 @@ def _page(record: Mapping[str, Any], pictures: list[str]) -> Iterator[str]:
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.replace("|", "/").split()) for cell in cells) + " |"
 
 
 def _found(finding: Mapping[str, Any]) -> str:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["html_table", "percent"]
+__all__ = ["as_markdown", "html_table", "percent"]
+
+
+def as_markdown(text: str) -> str:
+    r"""Words of others in a Markdown page: one line, and no markup of theirs.
+
+    Examples:
+        >>> from pushpull.report.tables import as_markdown
+        >>> print(as_markdown("mine |\n# *holds*"))
+        mine \| \# \*holds\*
+    """
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
 
 
 def html_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
