@@ -1,6 +1,8 @@
 """Faces encoded while they are followed: the same scores, whatever was guessed."""
 
 import itertools
+import os
+import sys
 import threading
 
 import numpy as np
@@ -133,6 +135,19 @@ def test_a_window_that_fails_ends_the_work():
     assert torch.get_num_threads() == encoders.threads
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only processes have a niceness")
+def test_encoders_let_what_follows_faces_go_first():
+    def niceness() -> torch.Tensor:
+        return torch.tensor(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    ours = niceness()
+    with Encoders(1) as pool:
+        assert pool.run(niceness).result() > ours
+    with Encoders(0) as here:
+        assert here.run(niceness).result() == ours
+    assert niceness() == ours
+
+
 def test_encoders_are_never_far_behind():
     go, begun = threading.Event(), []
     with Encoders(2) as encoders:
@@ -149,7 +164,7 @@ def test_encoders_are_never_far_behind():
         pusher = threading.Thread(target=push)
         pusher.start()
         pusher.join(0.5)
-        assert len(begun) == 4
+        assert len(begun) == 8
         go.set()
         pusher.join(30)
         assert len(begun) == 12

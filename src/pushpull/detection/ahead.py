@@ -10,6 +10,8 @@ afterwards, whatever was guessed.
 
 from __future__ import annotations
 
+import os
+import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,6 +53,9 @@ SAME_PX = 1e-3
 """Boxes that differ by less are the same: crops differ by less than a grey level."""
 APART_S, MOST_PASSES = 10.0, 20
 """What lies farther apart is read in passes of its own, unless there are very many."""
+BEHIND = 5
+"""By so much the encoders' threads are nicer than what follows faces, which is the longer way: it
+would share its core with them, and leave the other empty when they have nothing to do."""
 LONGEST_UNSTEADY_S = 600.0
 """A face at an unusual frame rate that is followed for longer is encoded afterwards."""
 
@@ -62,7 +67,7 @@ class Encoders:
 
     Args:
         workers: How many; 0 encodes at once, in the thread that asks.
-        waiting: Windows that wait or are encoded at most; twice the workers by default.
+        waiting: Windows that wait or are encoded at most; four for each worker by default.
         precision: What faces are encoded in; see `pushpull.models.streaming.PRECISIONS`.
 
     Raises:
@@ -84,9 +89,11 @@ class Encoders:
         self.workers, self.precision = workers, precision
         # Threads of PyTorch and OpenCV would take the cores from each other.
         self.threads = self.cv2_threads = torch.get_num_threads()
-        self.room = Semaphore(waiting or 2 * max(1, workers))
+        self.room = Semaphore(waiting or 4 * max(1, workers))
         self.failure: BaseException | None = None
-        self.pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="encoder")
+        self.pool = ThreadPoolExecutor(
+            max(1, workers), thread_name_prefix="encoder", initializer=_step_back
+        )
 
     @classmethod
     def beside(cls, detector: Detector, *, precision: str = "float32") -> Encoders:
@@ -139,6 +146,13 @@ class Encoders:
         if not window.cancelled() and (failure := window.exception()) is not None:
             self.failure = self.failure or failure
         self.room.release()
+
+
+def _step_back() -> None:
+    """Let other threads of this process go first."""
+    # On Linux alone this is of a thread, not of the process.
+    if sys.platform == "linux":
+        os.nice(BEHIND)
 
 
 def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
