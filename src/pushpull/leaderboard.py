@@ -533,7 +533,8 @@ def _lines(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         said = _at(one, "audit.sentence")
         versions = ", ".join(f"{k} {v}" for k, v in one["versions"].items())
         yield ""
-        yield f"**{number[id(one)]}. {as_markdown(one['name'])}** ({one['detector']['sha256'][:12]})"
+        name, sha256 = as_markdown(one["name"]), one["detector"]["sha256"]
+        yield f"**{number[id(one)]}. {name}** ({sha256[:12]})"
         yield ""
         yield from (f"    {line}" for line in one["reproduce"].splitlines())
         yield ""
