@@ -222,12 +222,18 @@ def ours(detector: Detector, tracks: list[Batch], method: str, **settings: Any) 
 
 
 def long_pgd(detector: Detector, tracks: list[Batch]) -> list[Any]:
-    """PGD of 500 steps from five starts; a track that is lost altogether is left."""
+    """PGD of 500 shrinking steps from five starts anywhere in the ball; margin, then cross-entropy.
+
+    A track that is lost altogether is left.
+    """
     rows = []
     for batch in tracks:
         best: dict[str, Any] = {"wrong": -1}
         for seed in range(5):
-            (one,) = ours(detector, [batch], "pgd", steps=500, objective="margin", seed=seed)
+            (one,) = ours(
+                detector, [batch], "pgd", steps=500, objective=("margin", "av")[seed % 2],
+                schedule="decayed", random_start=True, seed=seed,
+            )  # fmt: skip
             best = max(best, one, key=lambda row: row["wrong"])
             if best["wrong"] == best["frames"]:
                 break
