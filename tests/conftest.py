@@ -32,6 +32,11 @@ USUAL = os.sched_getscheduler(0) if CAN_SCHEDULE else None
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages of the documents first: each takes minutes, and none is to be left for the end."""
+    items.sort(key=lambda item: "test_every_block_does_what_the_page_says" not in item.name)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Reference data that lies beside the project on development machines, never at a user's."""

@@ -25,7 +25,8 @@ root = "{root}"
 batch_frames = 40
 workers = 0
 [model]
-name = "light_asd"
+name = "talknet"
+options = {{width = 0.0625, face_step = 4}}
 [optim]
 lr = 1e-3
 epochs = 2
@@ -100,9 +101,9 @@ def test_killed_and_resumed_ends_with_the_same_weights_bit_for_bit(file, tmp_pat
 @pytest.mark.parametrize(
     "model",
     [
-        ["model.name=light_asd"],
+        ["model.name=light_asd", "model.options={}"],
         # Dropout draws other masks in other processes.
-        ["model.name=talknet", "model.options={width=0.0625,face_step=4,dropout=0.0}"],
+        ["model.options={width=0.0625,face_step=4,dropout=0.0}"],
     ],
 )
 def test_two_processes_learn_what_one_learns(file, tmp_path, model) -> None:
@@ -229,8 +230,9 @@ def test_training_goes_on_from_other_weights(file, tmp_path) -> None:
     train(start)
     old, new = load(best).state_dict(), weights(tmp_path / "out")
     assert torch.allclose(old["head_av.weight"], new["head_av.weight"])
-    with pytest.raises(ConfigError, match=r"is a light_asd; expected model\.name lr_asd"):
-        train(read_config(file, [f"run.init={best}", "model.name=lr_asd", "run.out=/tmp/none"]))
+    other = ["model.name=lr_asd", "model.options={}", "run.out=/tmp/none"]
+    with pytest.raises(ConfigError, match=r"is a talknet; expected model\.name lr_asd"):
+        train(read_config(file, [f"run.init={best}", *other]))
 
 
 def test_a_loss_that_is_not_finite_is_named(file) -> None:
