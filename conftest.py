@@ -9,11 +9,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+# Tests run side by side, and so do the processes that they begin: threads that wait take no core
+# from others. It is read when PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
 import torch
 
 import pushpull
+
+# Fixtures of a whole run come before those of a test that say so too.
+torch.set_num_threads(1)
 
 SOURCE = Path(pushpull.__file__).parent
 
