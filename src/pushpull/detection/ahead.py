@@ -69,6 +69,7 @@ class Encoders:
         workers: How many; 0 encodes at once, in the thread that asks.
         waiting: Windows that wait or are encoded at most; four for each worker by default.
         precision: What faces are encoded in; see `pushpull.models.streaming.PRECISIONS`.
+        niceness: By how much the threads let others go first; on Linux alone.
 
     Raises:
         UnknownName: If there is no such precision.
@@ -83,7 +84,12 @@ class Encoders:
     """
 
     def __init__(
-        self, workers: int, *, waiting: int | None = None, precision: str = "float32"
+        self,
+        workers: int,
+        *,
+        waiting: int | None = None,
+        precision: str = "float32",
+        niceness: int = 0,
     ) -> None:
         half_of(precision)
         self.workers, self.precision = workers, precision
@@ -92,7 +98,10 @@ class Encoders:
         self.room = Semaphore(waiting or 4 * max(1, workers))
         self.failure: BaseException | None = None
         self.pool = ThreadPoolExecutor(
-            max(1, workers), thread_name_prefix="encoder", initializer=_step_back
+            max(1, workers),
+            thread_name_prefix="encoder",
+            initializer=_step_back,
+            initargs=(niceness,),
         )
 
     @classmethod
@@ -100,7 +109,7 @@ class Encoders:
         """As many as PyTorch has threads; none where it has one, so that one core is enough."""
         threads = torch.get_num_threads()
         workers = (threads if threads > 1 else 0) if detector.device.type == "cpu" else 1
-        return cls(workers, precision=precision)
+        return cls(workers, precision=precision, niceness=BEHIND)
 
     def stream(self, detector: Detector, *, window: int | None = None) -> VisualStream:
         """The faces of one track, encoded here."""
@@ -148,11 +157,11 @@ class Encoders:
         self.room.release()
 
 
-def _step_back() -> None:
+def _step_back(niceness: int) -> None:
     """Let other threads of this process go first."""
-    # On Linux alone this is of a thread, not of the process.
-    if sys.platform == "linux":
-        os.nice(BEHIND)
+    # Elsewhere this is of the process, not of a thread.
+    if niceness and sys.platform == "linux":
+        os.nice(niceness)
 
 
 def prefetched(frames: Iterator[Frame]) -> Iterator[Frame]:
