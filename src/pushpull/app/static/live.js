@@ -6,6 +6,7 @@ import { el, field, problem, select } from "./dom.js";
 const WIDEST = 640;
 const EVERY_MS = 40;
 const KEPT_MS = 2500;
+const LATE_S = 1;
 const STEADY_S = 0.4;
 const SAY_EVERY_MS = 1500;
 const HERE = ["localhost", "127.0.0.1", "[::1]"];
@@ -221,7 +222,7 @@ function watching(id, devices, { canvas, who, numbers }, stop) {
   }
 
   function draw(leftOut) {
-    const newest = Math.max(seen.newest(), now() - 1);
+    const newest = Math.max(seen.newest(), now() - LATE_S);
     const at = shots.findLastIndex((one) => one.at <= newest + 0.02);
     if (at < 0) return;
     const { at: time, shot } = shots[at];
@@ -231,7 +232,7 @@ function watching(id, devices, { canvas, who, numbers }, stop) {
     for (const row of rows) box(brush, row, canvas);
     for (const old of shots.splice(0, at)) old.shot.close();
     while (shots.length && time - shots[0].at > KEPT_MS / 1000) shots.shift().shot.close();
-    speech(rows, time);
+    speech(rows, time, behind);
     sent = sent.filter((t) => now() - t < 2);
     const pace = `${Math.round(sent.length / Math.min(2, Math.max(0.1, now() - sent[0])))} pictures a second`;
     numbers.textContent = `${pace}${behind === null ? "" : `, scores ${behind.toFixed(1)} s behind`}, ${leftOut} left out for lack of time.`;
@@ -308,10 +309,11 @@ function teller(who) {
   let wanted = "";
   let since = 0;
   let told = -Infinity;
-  return (rows, time) => {
+  return (rows, time, behind) => {
     const speaking = rows.filter(({ score }) => score > 0).map(({ face }) => face);
     let text = "Nobody speaks.";
-    if (!rows.length) text = "No face is in sight.";
+    if (!rows.length && behind > LATE_S) text = "Scores come too late to be shown. Close other programs, or choose a smaller detector.";
+    else if (!rows.length) text = "No face is in sight.";
     else if (speaking.length === 1) text = `Face ${speaking[0]} speaks.`;
     else if (speaking.length) text = `Faces ${speaking.slice(0, -1).join(", ")} and ${speaking.at(-1)} speak.`;
     if (text !== wanted) {
