@@ -3,8 +3,9 @@
     PUSHPULL_WEIGHTS_PATH=../shared/weights python scripts/app_pictures.py OUT [--runs demo-out]
         [--only pages | reports | app]
 
-Starts the app on a free port, detects and attacks the bundled example (synthetic people), takes a
-listening test, looks through a camera, fails on a silent video, opens a report. Of `report.html`
+Starts the app on a free port, detects and attacks the bundled example (synthetic people), corrects
+a turn, takes a listening test, looks through a camera that shows a synthetic person, fails on a
+silent video, opens a report. Of `report.html`
 and `audit.html` below --runs it draws the first screens: report.png and audit.png. What it draws is
 what a visitor sees: nothing is made up.
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -26,6 +28,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.app_browser import CHROMIUM_FLAGS, chromium_path  # noqa: E402
 from support.media_files import make_video  # noqa: E402
+
+from pushpull.synthetic import one_face_video  # noqa: E402
 
 SIZES = {"wide": (1920, 1080), "desktop": (1280, 800), "phone": (375, 812)}
 WAIT_MS = 300_000
@@ -49,7 +53,7 @@ def main() -> None:
             browser.close()
     if asked.only == "pages":
         return
-    with tempfile.TemporaryDirectory() as results:
+    with tempfile.TemporaryDirectory() as results, tempfile.TemporaryDirectory() as shown:
         runs = asked.runs or Path(results)
         command = [sys.executable, "-m", "pushpull", "app", "--port", "0", "--out", results]
         server = subprocess.Popen(
@@ -61,7 +65,8 @@ def main() -> None:
             base = server.stdout.readline().strip() if server.stdout else ""
             with sync_playwright() as p:
                 path = chromium_path(p)
-                browser = p.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+                flags = [*CHROMIUM_FLAGS, *camera(Path(shown))]
+                browser = p.chromium.launch(executable_path=path, args=flags)
                 if asked.only == "reports":
                     take_reports(browser.new_page(), base, asked.out)
                 else:
@@ -70,6 +75,19 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
+
+
+def camera(folder: Path) -> list[str]:
+    """Flags for a camera and a microphone that give a synthetic person over and over."""
+    film, pictures, sound = (folder / f"camera.{kind}" for kind in ("mp4", "mjpeg", "wav"))
+    one_face_video(film, seed=1, duration_s=4.0)
+    convert = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(film)]
+    subprocess.run([*convert, "-r", "25", "-q:v", "3", str(pictures)], check=True)
+    subprocess.run([*convert, "-ac", "1", "-ar", "48000", str(sound)], check=True)
+    return [
+        f"--use-file-for-fake-video-capture={pictures}",
+        f"--use-file-for-fake-audio-capture={sound}",
+    ]
 
 
 def take_pages(browser: Browser, runs: Path, out: Path) -> None:
@@ -110,6 +128,12 @@ def take_all(browser: Browser, base: str, out: Path) -> None:
     page.locator("#job-result video").wait_for()
     at(page, "#job-result video", 1.2)
     take(page, out, "detect")
+    turn = page.locator("#turns tbody tr").first
+    turn.get_by_label("End of turn 1").fill("0.9")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Save corrections").click()
+    page.get_by_text("Saved:").wait_for()
+    take(page, out, "corrected")
 
     page.goto(f"{base}#attack")
     page.locator("#page-attack .chosen").wait_for()
@@ -145,8 +169,10 @@ def take_all(browser: Browser, base: str, out: Path) -> None:
     page.goto(f"{base}#live")
     take(page, out, "live-start")
     page.get_by_role("button", name="Start").click()
-    page.locator("#page-live .live").wait_for()
-    page.wait_for_timeout(6000)
+    page.locator("#page-live").get_by_text(
+        re.compile(r"^Face \d+ speaks|^Nobody speaks")
+    ).wait_for()
+    page.wait_for_timeout(3000)
     take(page, out, "live")
     take_reports(page, base, out)
     context.close()
