@@ -684,6 +684,18 @@ def test_a_face_before_the_camera_is_scored_while_it_is_seen(chromium, server, c
         assert view.evaluate("document.documentElement.scrollWidth") <= 375
         assert len(server.workers()) >= 2
 
+        def late(route):
+            found = route.fetch()
+            answer = found.json()
+            for row in answer.get("scores", []):
+                row["time_s"] -= 3
+            route.fulfill(response=found, json=answer)
+
+        view.route(re.compile(r"/api/live/[^/]+\?"), late)
+        page.get_by_text("Scores come too late to be shown").wait_for()
+        view.unroute_all(behavior="ignoreErrors")
+        page.get_by_text(re.compile(r"^Face \d+ speaks|^Nobody speaks")).wait_for()
+
         view.evaluate("camera.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
         page.get_by_role("alert").filter(has_text="is gone. Plug it in").wait_for()
         page.get_by_role("button", name="Start").click()
