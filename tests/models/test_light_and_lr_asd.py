@@ -46,6 +46,24 @@ def test_every_output_equals_the_published_codes(published):
 
 
 @pytest.mark.parametrize("model", [LightASD, LRASD])
+def test_recurrent_layers_take_one_thread_and_give_the_others_back(model):
+    """Threads that meet at every step of a sequence wait for each other on a busy machine."""
+    detector, threads = model().eval(), []
+    for layer in detector.modules():
+        if isinstance(layer, torch.nn.GRU):
+            layer.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    inputs = torch.randn(1, 3 * 640) / 10, 255 * torch.rand(1, 3, 112, 112)
+    torch.set_num_threads(2)
+    try:
+        with torch.no_grad():
+            detector(*inputs)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert threads == [1, 1]
+
+
+@pytest.mark.parametrize("model", [LightASD, LRASD])
 def test_a_frame_sees_exactly_the_stated_context(model):
     detector = model().eval()
     context = detector.visual_context

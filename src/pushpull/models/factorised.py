@@ -29,6 +29,7 @@ from pushpull.models.blocks import (
     valid_mask,
 )
 from pushpull.models.detector import Detector
+from pushpull.runtime.threads import one_thread
 
 __all__ = [
     "Block",
@@ -37,6 +38,7 @@ __all__ = [
     "conv_layer",
     "over_space",
     "over_time",
+    "recurrent",
     "reset_gru",
     "reversed_in_time",
 ]
@@ -397,6 +399,19 @@ class FactorisedDetector(Detector):
     def visual_global(self, local: Tensor, n_frames: Tensor) -> Tensor:
         """e_v as it is."""
         return local
+
+
+def recurrent(layer: nn.GRU, x: Tensor) -> Tensor:
+    """What a recurrent layer makes of a sequence (B, T, D), step by step on one thread.
+
+    Examples:
+        >>> from pushpull.models.factorised import recurrent
+        >>> recurrent(torch.nn.GRU(8, 4, batch_first=True), torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 4])
+    """
+    with one_thread():
+        out: Tensor = layer(x)[0]
+    return out
 
 
 def reset_gru(*layers: nn.GRU) -> None:

@@ -13,6 +13,7 @@ from pushpull.models.factorised import (
     conv_layer,
     over_space,
     over_time,
+    recurrent,
     reset_gru,
     reversed_in_time,
 )
@@ -65,8 +66,8 @@ class RecurrentLayers(nn.Module):
 
     def forward(self, x: Tensor, n_frames: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        x = F.gelu(self.gru_forward(x)[0])
-        x = self.gru_backward(reversed_in_time(x, n_frames))[0]
+        x = F.gelu(recurrent(self.gru_forward, x))
+        x = recurrent(self.gru_backward, reversed_in_time(x, n_frames))
         return F.gelu(reversed_in_time(x, n_frames))
 
 

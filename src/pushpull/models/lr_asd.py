@@ -14,6 +14,7 @@ from pushpull.models.factorised import (
     conv_layer,
     over_space,
     over_time,
+    recurrent,
     reset_gru,
     reversed_in_time,
 )
@@ -81,8 +82,8 @@ class RecurrentLayers(nn.Module):
 
     def forward(self, x: Tensor, n_frames: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D / 2)."""
-        forwards = self.gru_forward(self.drop(x))[0]
-        backwards = self.gru_backward(self.drop(reversed_in_time(x, n_frames)))[0]
+        forwards = recurrent(self.gru_forward, self.drop(x))
+        backwards = recurrent(self.gru_backward, self.drop(reversed_in_time(x, n_frames)))
         gated: Tensor = self.attention(forwards, reversed_in_time(backwards, n_frames), n_frames)
         return gated
 
