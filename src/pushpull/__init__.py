@@ -14,9 +14,13 @@ Names are loaded when they are first used, so that importing the package takes n
 
 from pushpull.runtime.front_door import names_of_the_package as __dir__  # noqa: F401
 from pushpull.runtime.front_door import of_the_package as __getattr__  # noqa: F401
+from pushpull.runtime.threads import wait_asleep
 from pushpull.runtime.version import __version__
 
 __all__ = [
     "Detector", "__version__", "attack", "attack_video", "audit", "detect", "evaluate", "load",
     "train",
 ]  # fmt: skip
+
+# Before PyTorch is loaded, which reads it once.
+wait_asleep()

@@ -1,22 +1,24 @@
 """Threads that wait sleep, unless they are told otherwise."""
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
 import torch
-from support.begun_command import after_the_command
 
 from pushpull.runtime.threads import one_thread
 
 
 @pytest.mark.parametrize("asked", [None, "ACTIVE"])
-def test_the_command_says_so_before_torch_is_loaded(asked):
+def test_importing_the_package_says_so_before_torch_is_loaded(asked):
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     if asked:
         environment["OMP_WAIT_POLICY"] = asked
-    said = after_the_command("os.environ['OMP_WAIT_POLICY']", env=environment)
-    assert said[-1] == (asked or "PASSIVE")
+    code = "import os, sys, pushpull; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said.split() == [asked or "PASSIVE", "False"]
 
 
 @pytest.mark.parametrize("before", [1, 2])

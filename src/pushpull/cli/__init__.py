@@ -22,7 +22,6 @@ from pushpull.errors import OutputExists, PushPullError
 from pushpull.runtime.files import readable
 from pushpull.runtime.interrupts import ended_by_signals
 from pushpull.runtime.malloc import collect_seldom, keep_freed_memory
-from pushpull.runtime.threads import wait_asleep
 
 __all__ = ["app", "main"]
 
@@ -53,7 +52,6 @@ def main() -> None:
     open_standard_streams()
     keep_freed_memory()
     collect_seldom()
-    wait_asleep()
     with ended_by_signals(STOPPED):
         try:
             app()

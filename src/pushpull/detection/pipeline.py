@@ -53,6 +53,7 @@ from pushpull.runtime.files import readable
 from pushpull.runtime.malloc import release_freed_memory
 from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
+from pushpull.runtime.threads import one_thread
 from pushpull.schema import SAMPLE_RATE_HZ, Track
 
 __all__ = [
@@ -180,9 +181,10 @@ def detect(
     if len(footage.waveform) > LONG_S * SAMPLE_RATE_HZ:
         release_freed_memory()
     with clock("model"):
+        with one_thread():
+            found = score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
         scored = [
-            replace(one, rules=rules, person=persons.get(one.track.track_id))
-            for one in score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
+            replace(one, rules=rules, person=persons.get(one.track.track_id)) for one in found
         ]
         off_screen = off_screen_turns(
             footage.waveform,
