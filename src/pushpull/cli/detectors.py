@@ -149,7 +149,7 @@ def configs(
         raise UnknownName("configuration", name, CONFIGS)
     text = CONFIGS[name].read_text(encoding="utf-8")
     if out is None:
-        console.result({"configs": {name: text}}, kind="configs", lines=[text.rstrip()])
+        console.result({"configs": {name: text}}, kind="configs", lines=text.rstrip().splitlines())
         return
     if os.path.lexists(out):
         raise OutputExists(f"{out}: is there already, perhaps changed; give another --out")
