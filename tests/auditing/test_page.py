@@ -110,7 +110,7 @@ def test_text_of_others_is_no_markup(record) -> None:
 
 
 def test_a_name_is_no_markup_in_what_is_read_as_text(record, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("pushpull.auditing.report.FIGURES", {})
+    monkeypatch.setattr("pushpull.auditing.page.FIGURES", {})
     name, failure = "mine\n# **holds** |", "out of\n\n# memory | of all"
     runs = [{**record["runs"][0], "counts": False, "outside": "", "error": failure}]
     spoilt = {**record, "detector": {**record["detector"], "name": name}, "runs": runs}

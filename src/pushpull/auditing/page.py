@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pushpull.auditing.plots import FIGURES, PICTURED
@@ -13,7 +12,7 @@ from pushpull.report.rendering import csv_text, encoded, picture, rendered
 from pushpull.report.tables import percent
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = ["audit_page", "figures_of", "finding_rows", "opening", "pictures_of"]
 
@@ -38,11 +37,12 @@ SENTENCES = {
 """How the verdict begins; those without a full stop go on with why."""
 
 
-def audit_page(record: Record) -> str:
+def audit_page(record: Record, pictures: Sequence[Mapping[str, str]] | None = None) -> str:
     """The page: verdict, for whom it holds, what was changed and is left; pictures; tables.
 
     Args:
         record: `Audit.as_dict()`.
+        pictures: What `pictures_of` makes of it, where that has been made.
 
     Examples:
         >>> import pushpull as pp
@@ -63,7 +63,7 @@ def audit_page(record: Record) -> str:
         r=record,
         s=record["standing"],
         o=opening(record),
-        pictures=list(pictures_of(record)),
+        pictures=list(pictures_of(record) if pictures is None else pictures),
         json=encoded(json.dumps(record, indent=1)),
         csv=encoded(csv_text(finding_rows(record))),
     )
@@ -247,19 +247,14 @@ def pictures_of(record: Record) -> Iterator[dict[str, str]]:
         []
     """
     for name, draw in FIGURES.items():
-        if draw(record) is None:
+        figure = draw(record)
+        if figure is None:
             continue
         pictured = PICTURED[name]
         yield picture(
-            partial(_drawn, draw, record),
+            figure,
             name=name,
             alt=pictured.alt(record),
             caption=pictured.caption,
             rows=pictured.rows(record),
         )
-
-
-def _drawn(draw: Callable[[Record], Figure | None], record: Record) -> Figure:
-    figure = draw(record)
-    assert figure is not None  # noqa: S101
-    return figure

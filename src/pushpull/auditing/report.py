@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pushpull.auditing.page import audit_page, figures_of, finding_rows
-from pushpull.auditing.plots import FIGURES, PICTURED
+from pushpull.auditing.page import audit_page, figures_of, finding_rows, pictures_of
+from pushpull.auditing.plots import PICTURED
 from pushpull.report.rendering import csv_text
 from pushpull.report.tables import as_markdown, percent
 from pushpull.runtime.files import output_dir, written_whole
@@ -48,19 +49,16 @@ def write_report(record: Mapping[str, Any], out: str | PathLike[str]) -> dict[st
     folder = output_dir(Path(out))
     write_json(folder / "audit.json", record, kind="audit")
     _write_csv(folder / "audit.csv", finding_rows(record))
-    drawn = []
-    for name, draw in FIGURES.items():
-        figure = draw(record)
-        if figure is None:
-            continue
-        with written_whole(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=110)
-        _write_csv(folder / f"{name}.csv", PICTURED[name].rows(record))
-        drawn.append(name)
+    pictures = list(pictures_of(record))
+    drawn = [picture["name"] for picture in pictures]
+    for picture in pictures:
+        for kind, content in (("png", picture["light"]), ("csv", picture["csv"])):
+            with written_whole(folder / f"{picture['name']}.{kind}") as temporary:
+                temporary.write_bytes(base64.b64decode(content))
     with written_whole(folder / "audit.md") as temporary:
         temporary.write_text("\n".join(_page(record, drawn)) + "\n", encoding="utf-8")
     with written_whole(folder / "audit.html") as temporary:
-        temporary.write_text(audit_page(record), encoding="utf-8")
+        temporary.write_text(audit_page(record, pictures), encoding="utf-8")
     made = [f"{name}.{kind}" for name in drawn for kind in ("png", "csv")]
     return {name: folder / name for name in (*PAGES, *made)}
 

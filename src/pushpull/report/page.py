@@ -6,7 +6,6 @@ import io
 import json
 import wave
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def _pictures(
         weights = results["map"]
         able = [c for c in weights["cells"] if c["learnt"]]
         yield picture(
-            lambda: draw_map(weights),
+            draw_map(weights),
             name="map",
             alt=f"mAP by weights of L1 and L4, clean, under PGD and under the standard attack: "
             f"{len(weights['cells'])} cells of which {len(able)} have learnt. "
@@ -128,7 +127,7 @@ def _pictures(
             ("beyond", draw_beyond, "Row A beyond the paper's budgets, until nothing is left."),
         ):
             yield picture(
-                partial(draw, figure),
+                draw(figure),
                 name=name,
                 alt=f"{what} mAP in percent by eps_av under the joint PGD: {said}; chance is "
                 f"{_percent(figure['floor'])}",
@@ -138,7 +137,7 @@ def _pictures(
     if "figure4" in results:
         bars = results["figure4"]
         yield picture(
-            lambda: draw_figure4(bars),
+            draw_figure4(bars),
             name="figure4",
             alt="mAP in percent, training-aware and inference-aware: "
             + "; ".join(
@@ -164,7 +163,7 @@ def _pictures(
         norms = results["norms"]
         columns = ("audio_norm", "visual_norm", "pair_distance", "margin", "margin_99")
         yield picture(
-            lambda: draw_embeddings(embeddings),
+            draw_embeddings(embeddings),
             name="embeddings",
             alt="Embeddings of sound and faces by class, clean and attacked. Mean distance of a "
             "pair: "
@@ -228,7 +227,7 @@ def _sample(row: str, about: Mapping[str, Any], arrays: Arrays) -> dict[str, str
     speaking = arrays["speaking"] == 1
     right = [int(((score > 0) == speaking).sum()) for score in (clean, attacked)]
     return picture(
-        lambda: draw_sample(arrays, f"row {row}, {about['track_id']} ({about['case']})"),
+        draw_sample(arrays, f"row {row}, {about['track_id']} ({about['case']})"),
         name=f"sample-{row}-{about['track_id']}".replace(":", "-"),
         alt=f"Faces as they were, attacked, and their difference; the sound and its change; scores "
         f"of {len(speaking)} frames, {right[0]} of them right when clean and {right[1]} attacked",

@@ -56,7 +56,7 @@ def rendered(
 
 
 def picture(
-    draw: Callable[[], Figure],
+    figure: Figure,
     *,
     name: str,
     alt: str,
@@ -66,7 +66,7 @@ def picture(
     """A drawing for a page: `light` and `dark` png, what it shows in words, its numbers as csv.
 
     Args:
-        draw: Draws it; called once for each screen.
+        figure: It; dark afterwards.
         name: Of the csv, without suffix.
         alt: What it shows, for who does not see it.
         caption: What stands below it.
@@ -77,7 +77,7 @@ def picture(
         >>> from pushpull.report.rendering import picture
         >>> curves = {"pgd": [{"eps": 5, "average_precision": 0.5}]}
         >>> shown = picture(
-        ...     lambda: draw_beyond({"curves": curves, "floor": 0.4}),
+        ...     draw_beyond({"curves": curves, "floor": 0.4}),
         ...     name="beyond",
         ...     alt="50 % at eps_av 5",
         ...     rows=[("eps_av", "mAP"), (5, 0.5)],
@@ -85,12 +85,15 @@ def picture(
         >>> sorted(shown), shown["light"] != shown["dark"]
         (['alt', 'caption', 'csv', 'dark', 'light', 'name'], True)
     """
+    light = _png(figure)
+    # Where everything stands is known by now, and takes most of the time to find out.
+    figure.set_layout_engine("none")
     return {
         "name": name,
         "alt": alt,
         "caption": caption,
-        "light": _png(draw()),
-        "dark": _png(_darkened(draw())),
+        "light": light,
+        "dark": _png(_darkened(figure)),
         "csv": encoded(csv_text(rows)),
     }
 
