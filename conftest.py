@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-# Tests run side by side, and so do the processes that they begin: threads that wait take no core
-# from others. It is read when PyTorch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import pushpull
 
+# After the package, which has threads that wait take no core from tests that run beside.
+# isort: split
 import numpy as np
 import torch
-
-import pushpull
 
 # Fixtures of a whole run come before those of a test that say so too.
 torch.set_num_threads(1)

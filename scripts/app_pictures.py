@@ -5,9 +5,8 @@
 
 Starts the app on a free port, detects and attacks the bundled example (synthetic people), corrects
 a turn, takes a listening test, looks through a camera that shows a synthetic person, fails on a
-silent video, opens a report. Of `report.html`
-and `audit.html` below --runs it draws the first screens: report.png and audit.png. What it draws is
-what a visitor sees: nothing is made up.
+silent video, opens a report. Of `report.html` and `audit.html` below --runs it draws the first
+screens: report.png and audit.png. What it draws is what a visitor sees: nothing is made up.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ def main() -> None:
             base = server.stdout.readline().strip() if server.stdout else ""
             with sync_playwright() as p:
                 path = chromium_path(p)
-                flags = [*CHROMIUM_FLAGS, *camera(Path(shown))]
-                browser = p.chromium.launch(executable_path=path, args=flags)
+                seen = [] if asked.only == "reports" else camera(Path(shown))
+                browser = p.chromium.launch(executable_path=path, args=[*CHROMIUM_FLAGS, *seen])
                 if asked.only == "reports":
                     take_reports(browser.new_page(), base, asked.out)
                 else:

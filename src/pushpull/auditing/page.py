@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pushpull.auditing.plots import FIGURES, PICTURED
 from pushpull.report.rendering import csv_text, encoded, picture, rendered
 from pushpull.report.tables import percent
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["audit_page", "figures_of", "finding_rows", "opening", "pictures_of"]
 

@@ -14,8 +14,8 @@ def wait_asleep() -> None:
 
     OpenMP's threads spin by default: one frame of Light-ASD costs 14 ms of processor time on two
     threads so, 8 ms asleep and on one thread, and on a busy machine spinning threads take cores
-    from each other: there the fusion of 24 s took 20 s for 0.1 s. It is read when PyTorch is
-    loaded, so it is said when the package is imported.
+    from each other: there the fusion of 24 s took up to 20 s for 0.1 s. It is read when
+    PyTorch is loaded, so it is said when the package is imported.
 
     Examples:
         >>> from pushpull.runtime.threads import wait_asleep
