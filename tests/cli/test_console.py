@@ -68,6 +68,15 @@ def test_a_name_tells_a_terminal_nothing(capsys, name, shown):
     assert len(said.splitlines()) == 1
 
 
+def test_a_name_beside_a_bar_tells_a_terminal_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Console().progress("\x1b]0;owned\x07.mp4") as report:
+        report("half", 1, 2)
+    said = capsys.readouterr().err
+    assert r"\x1b]0;owned\x07.mp4" in said
+    assert "\x1b]0;" not in said
+
+
 def test_ratios_are_in_decibels():
     assert decibels(None, "SNR") == "unchanged"
     assert decibels(-3.04, "SNR") == "-3.0 dB SNR"

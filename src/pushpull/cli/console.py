@@ -93,7 +93,7 @@ class Console:
         console = consoles.Console(stderr=True)
         hidden = not console.is_terminal
         with bars.Progress(*columns, console=console, transient=True, disable=hidden) as p:
-            task = p.add_task("", total=None, title=escape(title))
+            task = p.add_task("", total=None, title=escape(_on_one_line(title)))
 
             def report(stage: str, done: int, total: int | None) -> None:
                 p.update(task, description=stage, completed=done, total=total)
