@@ -7,13 +7,15 @@ SYNTHETIC is a data set of `pushpull data synth`, CLIPS as for `real_clips.py`. 
 shown each track as one picture of both inputs, packed so that the ball of each modality
 is one of 1/2, with two logits whose cross-entropy rises with that of the track; a decision-based
 attack is told whether half of the track's frames are wrong. All keep the best adversary of each
-track by the frames that are wrong, then by margin. Results are kept in OUT, so a stopped run goes
-on where it was.
+track by the frames that are wrong, then by margin. Results are kept in OUT with a digest of the
+tracks and weights they are of, so a stopped run goes on where it was, and a figure of other tracks
+is made again rather than paired with what it has nothing to do with.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -74,17 +76,24 @@ def main() -> None:
         tracks = []
         if not args.kept:
             tracks = list(real(args) if name == PUBLISHED else synthetic(args))
+        of = None if args.kept else digest(detector, tracks)
         for attack_name in args.attacks:
             kept = args.out / f"{name}-{attack_name.replace(' ', '-')}.json"
-            if args.kept and not kept.exists():
+            record = json.loads(kept.read_text()) if kept.exists() else {}
+            if args.kept and not record:
                 continue
-            if not kept.exists():
+            if args.kept:
+                of = of or record["of"]
+                if record["of"] != of:
+                    raise SystemExit(f"{kept}: is of other tracks or weights than the rows before")
+            elif record.get("of") != of:
                 start = time.process_time()
                 with held_still(detector):
                     found = ATTACKS[attack_name](detector, tracks)
-                record = {"tracks": found, "cpu_s": round(time.process_time() - start)}
+                spent = round(time.process_time() - start)
+                record = {"of": of, "tracks": found, "cpu_s": spent}
                 kept.write_text(json.dumps(record))
-            rows.setdefault(name, {})[attack_name] = json.loads(kept.read_text())
+            rows.setdefault(name, {})[attack_name] = record
             print(name, attack_name, share(rows[name][attack_name]), file=sys.stderr, flush=True)
     result = {
         "settings": {
@@ -100,6 +109,18 @@ def main() -> None:
         args.report.write_text(text)
     if args.record:
         args.record.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def digest(detector: Detector, tracks: list[Batch]) -> str:
+    """What a figure is of: all inputs, labels and weights."""
+    found = hashlib.sha256()
+    for batch in tracks:
+        assert batch.speaking is not None  # noqa: S101
+        for tensor in (batch.waveform, batch.faces, batch.speaking):
+            found.update(str(tuple(tensor.shape)).encode() + tensor.numpy().tobytes())
+    for key, tensor in detector.state_dict().items():
+        found.update(key.encode() + tensor.numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def synthetic(args: argparse.Namespace) -> Iterator[Batch]:
