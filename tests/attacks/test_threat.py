@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pushpull import attack, load
+from pushpull.attacks import threat
 from pushpull.attacks.threat import MOST_EPS, Ball, Region, Threat
 from pushpull.attacks.threat import NORMS as NORM_NAMES
 from pushpull.data import open_tracks
@@ -110,6 +111,22 @@ def test_what_was_projected_and_placed_stays_where_it_is(
     again = space.place(space.project(x - space.clean))
     torch.testing.assert_close(again, x, rtol=0, atol=1e-5 * eps)
     torch.testing.assert_close(space.place(torch.zeros_like(x)), space.clean, rtol=0, atol=0)
+
+
+def test_what_is_held_of_small_inputs_changes_nothing(monkeypatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(3, 50, generator=generator) * 2 - 1
+    delta = torch.randn(3, 50, generator=generator)
+    up = delta > 0
+
+    def found() -> list[torch.Tensor]:
+        region = Region("audio", clean, torch.tensor([50, 1, 20]), Ball.of("audio", 0.3))
+        return [region.project(delta), region.to_edge(up), region.project(-delta)]
+
+    held = found()
+    monkeypatch.setattr(threat, "HELD_BYTES", -1)
+    for one, other in zip(held, found(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_many_small_steps_are_not_lost_to_rounding() -> None:

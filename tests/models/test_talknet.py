@@ -111,6 +111,23 @@ def test_frames_in_parts_give_what_all_together_give(monkeypatch):
     torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("width", [2.0, 1.0, 0.1875])
+def test_fewer_channels_let_more_frames_go_through_the_first_layers_together(monkeypatch, width):
+    model = TalkNet(width=width).eval()
+    seen = []
+    stem = VisualFrontend.stem
+    monkeypatch.setattr(
+        VisualFrontend, "stem", lambda self, w: seen.append(len(w)) or stem(self, w)
+    )
+    monkeypatch.setattr(VisualFrontend, "frames_at_once", 2)
+    with torch.no_grad():
+        model.visual_local(255 * torch.rand(1, 9, 112, 112), torch.tensor([9]))
+    channels = model.visualFrontend.frontend3D[0].out_channels
+    assert sum(seen) == 9
+    assert max(seen) * channels <= 2 * 64 or max(seen) == 1
+    assert len(seen) == -(-9 // max(2 * 64 // channels, 1))
+
+
 class LargestTensor(TorchDispatchMode):
     """Notes the size of the largest tensor that any operator returns."""
 

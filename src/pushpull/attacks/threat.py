@@ -43,6 +43,9 @@ RANGE = {"audio": (-1.0, 1.0), "visual": (0.0, 255.0)}
 MOST_EPS = 1e9
 """No norm of any clip's whole range is as large, and steps of it are still numbers in float32."""
 
+HELD_BYTES = 16 * 2**20
+"""Inputs up to this size have the room around them held, which takes twice as much again."""
+
 L2_MARGIN = 1e-6
 BISECTIONS = 24
 
@@ -252,6 +255,7 @@ class Region:
         self._inside = None if bool(inside.all()) else _over(inside, clean)
         self._check_values(clean, ShapeError, "the clean input")
         self.lower, self.upper = self._bounds()
+        self._held: list[tuple[Tensor, Tensor]] = []
 
     @property
     def vanished(self) -> bool:
@@ -426,8 +430,15 @@ class Region:
             lower[row, n:] = upper[row, n:] = clean[row, n:]
         return lower, upper
 
-    def _rooms(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Least and greatest change of each row, made anew: for whole batches they are large."""
+    def _rooms(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Least and greatest change of each row; where they are large, made anew each time."""
+        if self.clean.nbytes > HELD_BYTES:
+            return self._made_rooms()
+        if not self._held:
+            self._held = list(self._made_rooms())
+        return self._held
+
+    def _made_rooms(self) -> Iterator[tuple[Tensor, Tensor]]:
         for lower, upper, clean in zip(self.lower, self.upper, self.clean, strict=True):
             yield lower - clean, upper - clean
 

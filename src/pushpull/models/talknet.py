@@ -183,8 +183,9 @@ class NcTalkNet(TalkNet):
 class VisualFrontend(nn.Module):
     """A convolution over 5 frames, then a ResNet-18 on each frame alone."""
 
-    # Frames that go through the first layers together on a CPU: these make 2 MB per frame, which
-    # would otherwise be held for all frames at once.
+    # Frames that go through the first layers together on a CPU at full width, more of them where
+    # there are fewer channels: these make 2 MB per frame, which would otherwise be held for all
+    # frames at once.
     frames_at_once = 16
 
     def __init__(self, channels: int) -> None:
@@ -201,7 +202,8 @@ class VisualFrontend(nn.Module):
         windows = pack(stacked_frames(normalise_faces(faces), mask), mask).permute(0, 3, 1, 2)
         # In training mode batch norm must see all frames together.
         whole = windows.device.type != "cpu" or self.training or exporting()
-        parts = (windows,) if whole else torch.split(windows, self.frames_at_once)
+        at_once = max(self.frames_at_once * 64 // self.frontend3D[0].out_channels, 1)
+        parts = (windows,) if whole else torch.split(windows, at_once)
         x = torch.cat([self.resnet.layer1(self.stem(part)) for part in parts])
         for layer in (self.resnet.layer2, self.resnet.layer3, self.resnet.layer4):
             x = layer(x)
