@@ -5,7 +5,8 @@
 
 SYNTHETIC and TALKSET are data sets of `pushpull data synth` and `scripts/real_talkset.py`. Each
 detector is audited with the whole standard attack and every test that can decide; published ones on
-real clips with the fast one. Planted are detectors behind ripples and stairs that change no clean
+real clips with the fast one, and with the whole one where an adversary is known to exist. Planted
+are detectors behind ripples and stairs that change no clean
 decision. Stages are kept in OUT, so a stopped run goes on where it was.
 """
 
@@ -143,17 +144,17 @@ def audited(name: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         detector = Behind(detector, PLANTED[name]).eval()
     made = {"made": {"by": "data talkset" if real else "data synth"}}
     others = surrogates_for(detector, made)
-    found = examine(
-        detector,
-        clips,
-        eps=5,
-        claim=Claim(),
-        config=config,
-        tests=TESTS,
-        surrogates={other: pp.load(other, device="cpu") for other in others},
-        folder=args.out / name.replace(" ", "-"),
-        identity={"name": name},
-    )
+    said: dict[str, Any] = {
+        "eps": 5, "claim": Claim(), "folder": args.out / name.replace(" ", "-"),
+        "identity": {"name": name},
+    }  # fmt: skip
+    rivals = {other: pp.load(other, device="cpu") for other in others}
+    found = examine(detector, clips, config=config, tests=TESTS, surrogates=rivals, **said)
+    findings = {f.test: dict(f.figures) for f in found.findings}
+    if real:
+        whole = replace(config, suite=FULL.suite)
+        (planted,) = examine(detector, clips, config=whole, tests=["unit-test"], **said).findings
+        findings["unit-test"] = dict(planted.figures)
     same = float((clean_decisions(detector, clips) == clean).float().mean())
     agreement = gradient_agreement(detector, clips.probes(6).as_float(), eps=5)
     return {
@@ -162,12 +163,13 @@ def audited(name: str, kind: str, args: argparse.Namespace) -> dict[str, Any]:
         "suite": config.suite,
         "tracks": config.tracks,
         "frames": config.frames,
+        "clips": clips.identity[:6],
         "word": found.verdict.word,
         "reasons": list(found.verdict.reasons),
         "sentence": found.verdict.sentence,
         "standing": found.as_dict()["standing"],
         "same_clean_decisions": same,
-        "findings": {f.test: dict(f.figures) for f in found.findings},
+        "findings": findings,
         "cosine": {k: v[0].tolist() for k, v in agreement.cosine.items()},
         "gain": {k: v[0].tolist() for k, v in agreement.gain.items()},
         "cost": found.cost,
@@ -222,20 +224,24 @@ def report(result: dict[str, Any]) -> list[str]:
         "# Audits of honest and planted detectors", "",
         "`scripts/audits.py`, at eps_av 5, all tests that can decide. Shipped detectors on the "
         "synthetic set, published ones on real talking clips. Planted are layers in or before "
-        f"{settings['behind']} that change hardly any clean decision. Every figure: "
-        "`audits.json`.", "",
-        "| detector | tracks x frames | same decisions clean | suite | verdict | decided by "
-        "| clean mAP | left by the worst adversaries (95 %) |",
-        "|---|---|---|---|---|---|---|---|",
+        f"{settings['behind']} that change hardly any clean decision. Clips: the begin of a "
+        "checksum of what was attacked; rows with different ones, or one with none kept, are not "
+        "to be compared. The last column: of adversaries that are known to exist, those that the "
+        f"whole {FULL.suite} finds, in percent. Every figure: `audits.json`.", "",
+        "| detector | tracks x frames | clips | same decisions clean | suite | verdict "
+        "| decided by | clean mAP | left by the worst adversaries (95 %) | planted found |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         s = row["standing"]
         low, high = (f"{100 * end:.0f}" for end in s["worst_interval"])
+        planted = row["findings"]["unit-test"]["planted adversaries found by the suite, share"]
         lines.append(
-            f"| {row['name']} | {row['tracks']} x {row['frames']} | "
+            f"| {row['name']} | {row['tracks']} x {row['frames']} | {row.get('clips', '-')} | "
             f"{100 * row['same_clean_decisions']:.1f} % | {row['suite']} | "
             f"{row['word']} | {', '.join(row['reasons']) or 'what is left'} | "
-            f"{100 * s['clean']:.1f} | {100 * s['worst']:.1f} ({low} to {high}) |"
+            f"{100 * s['clean']:.1f} | {100 * s['worst']:.1f} ({low} to {high}) | "
+            f"{'-' if planted is None else f'{100 * planted:.1f}'} |"
         )
     lines += [
         "", "## Gradients near by", "",
