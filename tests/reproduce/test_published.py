@@ -116,6 +116,56 @@ def test_the_first_paragraph_says_no_more_than_the_results(results, page) -> Non
             assert any(words in sentence or sentence in words for words in SAID), sentence
 
 
+def test_what_is_said_of_all_rows_is_no_more_than_their_results(page) -> None:
+    whole = json.loads((DOCS / "results.json").read_text())
+    rows = {row["row"]: row["columns"] for row in whole["table1"]["rows"]}
+    norms = {row: means["clean"] for row, means in whole["norms"].items()}
+    chance = whole["table1"]["subset"]["speaking"]
+    (said,) = re.findall(r"\n\n((?:- [^\n]*\n)+)\n### Table 1\n", page)
+    undefended, hardened, alone, weak, lengths = said.splitlines()
+
+    def left(row: str, attack: str = "worst") -> str:
+        one = rows[row][attack]
+        low, high = one["interval"]
+        return f"{100 * one['average_precision']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+    def interval(row: str, attack: str = "worst") -> list[float]:
+        return rows[row][attack]["interval"]
+
+    assert f"cannot be told from chance under APGD on the margin: {left('A', 'apgd-margin')}, " in (
+        undefended
+    )
+    assert f"chance {100 * chance:.1f}" in undefended
+    low, high = interval("A", "apgd-margin")
+    assert low <= chance <= high
+
+    assert f"{left('B1')}, {left('B2')} and {left('B3')}; row A's interval, {left('A')}" in hardened
+    assert min(interval(row)[0] for row in ("B1", "B2", "B3")) > interval("A")[1]
+    halves = [decide(interval(row), 0.5) for row in ("B1", "B2", "B3")]
+    assert halves == ["yes", "open", "open"]
+    assert "Whether B2 and B3 keep half of what they have is *open*" in hardened
+
+    assert f"the intervals hold {100 * chance:.1f} and end below 50" in alone
+    for row in rows:
+        if row.startswith("D"):
+            low, high = interval(row)
+            assert low <= chance <= high < 0.5
+
+    of = {
+        attack: [columns[attack]["average_precision"] for columns in rows.values()]
+        for attack in ("bim", "pgd", "apgd-margin")
+    }
+    more = [a > b + 5e-4 for a, b in zip(of["pgd"], of["bim"], strict=True)]
+    assert (
+        f"more than BIM in {sum(more)} of {len(rows)} rows by the mean, and more than APGD" in weak
+    )
+    assert all(a > b for a, b in zip(of["pgd"], of["apgd-margin"], strict=True))
+
+    for name in ("audio_norm", "visual_norm", "margin"):
+        shares = [norms[row][name] / norms["A"][name] for row in ("D3", "E3")]
+        assert f"{shares[0]:.2f} and {shares[1]:.2f} times" in lengths
+
+
 def test_table_1_is_made_of_its_results_too(monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str(DOCS.parents[1] / "scripts"), *sys.path])
     from results_docs import PARTS
