@@ -178,6 +178,30 @@ def test_table_1_is_made_of_its_results_too(monkeypatch) -> None:
         assert one["reproduced"] == decide(one["interval"], one["threshold"]), one["claim"]
 
 
+def test_what_is_said_below_table_1_is_no_more_than_its_results() -> None:
+    table, page = json.loads(TABLE.read_text()), (DOCS / "table1.md").read_text()
+    rows = {row["row"]: row["columns"] for row in table["table1"]["rows"]}
+    (said,) = re.findall(r"^On the frames that all four get right, (.*)$", page, re.MULTILINE)
+
+    def ends(row: str, attack: str, frames: str = "right") -> list[float]:
+        return rows[row][attack][frames]["interval"]
+
+    def overlap(one: list[float], other: list[float]) -> bool:
+        return one[0] <= other[1] and other[0] <= one[1]
+
+    assert "keeps nearly everything under five steps of PGD and most under the standard attack" in (
+        said
+    )
+    for row in ("B3", "E3"):
+        assert ends(row, "pgd")[0] > 0.95
+        assert ends(row, "suite")[0] > 0.5
+    assert "L1 and L4 alone (D3) cannot be told from the undefended detector (A)" in said
+    assert "On all frames those of B3 and E3 overlap too" in said
+    for attack in ("pgd", "suite"):
+        assert overlap(ends("D3", attack), ends("A", attack))
+        assert overlap(ends("B3", attack, "all"), ends("E3", attack, "all"))
+
+
 @pytest.mark.parametrize("path", [FOLDER / "results.json", TABLE], ids=["map", "table 1"])
 def test_results_name_no_machine(path) -> None:
     results = json.loads(path.read_text())
