@@ -24,7 +24,7 @@ from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
 from pushpull.metrics import drawn_over
-from pushpull.models.detector import Card, Detector
+from pushpull.models.detector import Card, Detector, in_eval_mode
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import readable
@@ -327,7 +327,7 @@ def score_tracks(
     """Scores of each track, longest first.
 
     Args:
-        detector: In eval mode.
+        detector: It works in eval mode and comes back as it was.
         tracks: A split.
         batch_frames: Frames run at once, padding counted.
         numbers: Places of the tracks to score; all by default.
@@ -364,7 +364,7 @@ def score_tracks(
             batch = batch.to(device)
         if perturb is not None:
             batch = perturb(detector, batch, k)
-        with torch.no_grad():
+        with torch.no_grad(), in_eval_mode(detector):
             output = detector(**batch.inputs)
         scores = log_odds(output.logits).double().cpu().numpy()
         for place, example, score in zip(places, examples, scores, strict=True):

@@ -150,6 +150,175 @@ def test_another_answer_is_refused_before_any_work(answer, says):
     assert "expected" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (lambda x: x[..., 0].sigmoid(), r"returned probabilities \(its last step is a sigmoid\)"),
+        (lambda x: x[..., :1].sigmoid().squeeze(2), r"last step is a sigmoid"),
+        (lambda x: x.softmax(2)[..., 1], r"last step is a softmax"),
+        (lambda x: x.softmax(2), r"both classes sum to 1"),
+        (lambda x: torch.stack([1 - x[..., 0].sigmoid(), x[..., 0].sigmoid()], 2), r"sum to 1"),
+    ],
+)
+def test_probabilities_are_no_log_odds_and_refused(last, says):
+    with pytest.raises(ConfigError, match=says) as raised:
+        pp.Detector.wrap(Ending(last))
+    assert "torch.logit" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda x: x.log_softmax(2),
+        lambda x: x[..., 0].sigmoid().logit(),
+        lambda x: 2 * x[..., 0].sigmoid() - 1,
+        lambda x: x[..., 0].tanh(),
+    ],
+)
+def test_what_is_signed_is_taken(last):
+    assert pp.Detector.wrap(Ending(last)).name == "Ending"
+
+
+class Ending(nn.Module):
+    """Two numbers a frame, and a last step."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.see, self.last = nn.Linear(112 * 112, 2), last
+
+    def forward(self, waveform, faces):
+        return self.last(self.see(faces.flatten(2) / 255))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_model_is_given_its_own_type(kind):
+    batch = Batch.from_clips([clip(8, 1), clip(5, 2)])
+    for sound in SOUNDS:
+        torch.manual_seed(0)
+        module = Ending(lambda x: x)
+        score = pp.Detector.wrap(module, sound=sound)(**batch.inputs).score
+        detector = pp.Detector.wrap(module.to(kind), sound=sound)
+        assert torch.allclose(detector(**batch.inputs).score, score, atol=0.05)
+        assert detect_clip(detector, clip(8, 1)).score.shape == (1, 8)
+    found = pp.attack(detector, batch, "pgd", eps=5, steps=2)
+    assert found.linf["visual"].min() > 0
+
+
+class WritesIntoItsInput(nn.Module):
+    """Scales in place, as many models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.see = nn.Linear(112 * 112, 1)
+
+    def forward(self, heard, faces):
+        faces /= 255
+        heard -= heard.mean()
+        return self.see(faces.flatten(-2)).flatten(2).mean(2) + heard.sum()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_model_may_write_into_what_it_is_given(colour):
+    detector = pp.Detector.wrap(WritesIntoItsInput(), colour=colour)
+    batch = Batch.from_clips([clip(6, 1), clip(6, 2)])
+    waveform, faces = batch.waveform.clone(), batch.faces.clone()
+    first = detector(**batch.inputs)
+    assert torch.equal(batch.waveform, waveform)
+    assert torch.equal(batch.faces, faces)
+    assert torch.equal(detector(**batch.inputs).score, first.score)
+    found = pp.attack(detector, batch, "pgd", eps=5, modality="visual", steps=3)
+    assert torch.allclose(found.score, detector(**found.batch.inputs).score, atol=1e-5)
+
+
+class OnlySomeLengths(nn.Module):
+    def forward(self, waveform, faces):
+        if faces.shape[1] != 25:
+            raise RuntimeError(f"only 25 frames,\nnot {faces.shape[1]}")
+        return faces.mean((2, 3)) - 128
+
+
+def test_a_model_that_fails_later_is_named_with_what_it_was_given(tmp_path):
+    detector = pp.Detector.wrap(OnlySomeLengths())
+    assert detector(**Batch.from_clips([clip(25, 1)]).inputs).score.shape == (1, 25)
+    says = (
+        r"OnlySomeLengths failed on a waveform \(1, 3840\) and faces \(1, 6, 112, 112\): "
+        r"RuntimeError: only 25 frames, not 6, line \d+ of test_detector\.py; expected"
+    )
+    with pytest.raises(ConfigError, match=says):
+        detector(**Batch.from_clips([clip(6, 1)]).inputs)
+    with pytest.raises(ConfigError, match=says):
+        pp.attack(detector, Batch.from_clips([clip(6, 1)]), "fgsm")
+    found = pp.attack(detector, Batch.from_clips([clip(25, 1)]), "fgsm")
+    assert found.score.shape == (1, 25)
+
+
+class MixesClips(nn.Module):
+    """A recurrent layer that takes the clips for the time, or a mean over padding and all."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.see, self.out = how, nn.Linear(112 * 112, 4), nn.GRU(4, 2)
+
+    def forward(self, waveform, faces, mask=None):
+        seen = self.see(faces.flatten(2) / 255)
+        if self.how == "clips":
+            return self.out(seen)[0]
+        return (seen - seen.mean(1, keepdim=True))[..., 0]
+
+
+@pytest.mark.parametrize(("how", "takes_mask"), [("clips", False), ("padding", True)])
+def test_a_model_that_mixes_clips_is_shown_them_one_by_one(how, takes_mask):
+    torch.manual_seed(0)
+    detector = pp.Detector.wrap(MixesClips(how), takes_mask=takes_mask).eval()
+    clips = [clip(9, 1), clip(9 if how == "clips" else 4, 2)]
+    together = detector(**Batch.from_clips(clips).inputs).score
+    for row, one in zip(together, clips, strict=True):
+        alone = detector(**Batch.from_clips([one]).inputs).score[0]
+        assert torch.allclose(row[: len(alone)], alone, atol=1e-6)
+    assert detector.one_by_one
+    assert not pp.Detector.wrap(Ending(lambda x: x)).one_by_one
+
+
+class Normed(nn.Module):
+    """In train mode, as a new module is, it says something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.see, self.norm = nn.Linear(112 * 112, 2), nn.BatchNorm1d(2)
+
+    def forward(self, waveform, faces):
+        return self.norm(self.see(faces.flatten(2) / 255).transpose(1, 2)).transpose(1, 2)
+
+
+def test_every_verb_works_in_eval_mode_and_leaves_the_mode(dataset, talking, tmp_path):
+    torch.manual_seed(0)
+    detector = pp.Detector.wrap(Normed())
+
+    def results(folder):
+        live = pp.detection.Live(detector, face_finder="dlib", lookahead_s=0.2)
+        yield [t.scores.tolist() for t in pp.detect(talking, detector, face_finder="dlib").tracks]
+        yield pp.evaluate(detector, dataset, split="train", limit=3).clean.score.tolist()
+        yield pp.attack_video(
+            talking, detector, "fgsm", face_finder="dlib"
+        ).clean.as_found.score.tolist()
+        live.push_audio(torch.zeros(16000).numpy(), 0.0)
+        said = []
+        for k, frame in enumerate(pp.media.read_frames(talking)):
+            said += live.push_video(frame.rgb(), frame.time_s)
+            if k == 12:
+                break
+        yield [one.score for one in said + live.close()]
+
+    assert detector.training
+    assert detector.module.norm.training
+    new = list(results("new"))
+    assert detector.module.norm.num_batches_tracked == 0
+    assert detector.training
+    assert detector.module.norm.training
+    detector.eval()
+    assert new == list(results("eval"))
+
+
 def test_what_is_no_module_or_setting_is_refused():
     with pytest.raises(ConfigError, match="what is wrapped is a function"):
         pp.Detector.wrap(lambda waveform, faces: faces.mean((2, 3)))

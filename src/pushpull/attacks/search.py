@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pushpull.attacks.space import CropSpace, Deltas, Points, Space
 from pushpull.errors import ConfigError, GradientError
 from pushpull.losses import Goal, Objective, ObjectiveBuilder, build_objective, log_odds
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.schema import SAMPLE_RATE_HZ, Batch, Output
 
 __all__ = ["Search", "at_least_one", "held_still", "is_random"]
@@ -517,7 +517,15 @@ def is_random(detector: Detector, batch: Batch) -> bool:
         >>> is_random(build("light_asd").eval(), Batch.from_clips([clip]))
         False
     """
-    frames = min(int(batch.n_frames[0]), SHOWN_FRAMES)
+    whole = int(batch.n_frames[0])
+    try:
+        return _differs(detector, batch, min(whole, SHOWN_FRAMES))
+    except ConfigError:
+        # A model of one's own may need more of it.
+        return _differs(detector, batch, whole)
+
+
+def _differs(detector: Detector, batch: Batch, frames: int) -> bool:
     samples = min(int(batch.n_samples[0]), math.ceil(frames / float(batch.fps[0]) * SAMPLE_RATE_HZ))
     one = replace(
         batch.rows(torch.zeros(1, dtype=torch.long, device=batch.faces.device)),
@@ -546,22 +554,19 @@ def held_still(model: nn.Module) -> Iterator[None]:
         >>> detector.training
         True
     """
-    modes = [(module, module.training) for module in model.modules()]
     needing = [p for p in model.parameters() if p.requires_grad]
     recurrent = [m for m in model.modules() if isinstance(m, nn.RNNBase)]
     dropouts = [m.dropout for m in recurrent]
     try:
-        model.eval()
-        # cuDNN differentiates a recurrent layer in train mode only; without dropout the modes do
-        # not differ.
-        for layer in recurrent:
-            layer.training, layer.dropout = True, 0.0
-        for parameter in needing:
-            parameter.requires_grad_(False)
-        yield
+        with in_eval_mode(model):
+            # cuDNN differentiates a recurrent layer in train mode only; without dropout the modes
+            # do not differ.
+            for layer in recurrent:
+                layer.training, layer.dropout = True, 0.0
+            for parameter in needing:
+                parameter.requires_grad_(False)
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for layer, dropout in zip(recurrent, dropouts, strict=True):
             layer.dropout = dropout
         for parameter in needing:

@@ -28,7 +28,7 @@ from pushpull.detection.pipeline import crop_of
 from pushpull.detection.tracking import Tracker, clear
 from pushpull.errors import ConfigError, ShapeError
 from pushpull.media import Frame
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.models.streaming import VisualStream, score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.schema import SAMPLE_RATE_HZ
@@ -137,6 +137,7 @@ class Live:
         self.lookahead = round(lookahead_s * MODEL_FPS)
         self.tracker = LiveTracker(choose_face_finder(face_finder).finder)
         self.threads = ExitStack()
+        self.threads.enter_context(in_eval_mode(self.detector))
         encoders = (
             Encoders(1, waiting=MOST_WAITING, precision=precision)
             if beside

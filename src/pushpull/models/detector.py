@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pushpull.errors import ConfigError, ShapeError, UnknownName
+from pushpull.errors import ConfigError, PushPullError, ShapeError, UnknownName
 from pushpull.models.features import ROWS_PER_FRAME, log_power_spectrogram, mfcc
 from pushpull.models.windows import encoded
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, length_mask
 
-__all__ = ["SOUNDS", "Card", "Detector", "Wrapped", "fingerprint"]
+__all__ = ["SOUNDS", "Card", "Detector", "Wrapped", "fingerprint", "in_eval_mode", "raised_where"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +154,9 @@ class Detector(nn.Module, ABC):
         It goes wherever a detector goes: detection, attacks, evaluation, audit, defences, training.
         The module is called once on a second of noise here, so that one whose answer cannot be
         used is refused before any work. It takes faces in grey levels 0..255 and does its own
-        scaling. Without `takes_mask` clips of different lengths are shown to it one by one, so that
-        padding changes nothing.
+        scaling, is given copies in its own floating-point type, and may write into them. Without
+        `takes_mask` clips of different lengths are shown to it one by one, so that padding changes
+        nothing; so are all clips, but in training, where those beside it change a clip's scores.
 
         Args:
             module: What is wrapped; its mode and device are kept.
@@ -341,6 +343,47 @@ def _no_emulated_bfloat16(device: torch.device) -> AbstractContextManager[object
     return nullcontext()
 
 
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while, since a new module is in train mode; then each part as it was.
+
+    Examples:
+        >>> from pushpull.models import build
+        >>> from pushpull.models.detector import in_eval_mode
+        >>> detector = build("light_asd").train()
+        >>> with in_eval_mode(detector):
+        ...     print(detector.training)
+        False
+        >>> detector.training
+        True
+    """
+    modes = [(part, part.training) for part in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def raised_where(error: Exception) -> str:
+    """What was raised, and on which line of the user's code.
+
+    Examples:
+        >>> from pushpull.models.detector import raised_where
+        >>> raised_where(ValueError("only  25 frames"))
+        'ValueError: only 25 frames'
+    """
+    said = " ".join(str(error).split())
+    line = f"line {error.lineno}" if isinstance(error, SyntaxError) else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    # The user's line, not that of the library where it ended.
+    own = [f for f in frames if not {"site-packages", "pushpull"} & set(Path(f.filename).parts)]
+    if own and not line:
+        line = f"line {own[-1].lineno} of {Path(own[-1].filename).name}"
+    return type(error).__name__ + (f": {said}" if said else "") + (f", {line}" if line else "")
+
+
 FrontEnd = Callable[..., Tensor]
 """Features (B, 4T, M) of waveforms (B, S), their n_samples, n_frames and fps (B,)."""
 
@@ -369,6 +412,17 @@ SOUNDS: dict[str, FrontEnd] = {
 PROBE_FRAMES = 25
 CARRIED = 2
 """Columns of the features that carry the number of samples and the frame rate."""
+
+NAMES_OF_SOUNDS = {"waveform": "a waveform", "mfcc": "MFCC", "spectrogram": "a spectrogram"}
+
+MIXED = 1e-3
+"""Share of the largest score by which a batch may change one: other sums, no other clips."""
+
+MOVES = {
+    "Alias", "Clone", "Permute", "Reshape", "ReshapeAlias", "Select", "Slice", "Squeeze", "T",
+    "ToCopy", "Transpose", "Unsqueeze", "UnsafeView", "View",
+}  # fmt: skip
+"""Operations that change no number."""
 
 EXPECTED = "expected logits (B, T, 2), silent then speaking, or log-odds of speaking (B, T)"
 
@@ -423,7 +477,13 @@ class Wrapped(Detector):
         self.takes_mask, self.takes_fps = takes_mask, takes_fps
         self.name = name or type(module).__name__
         self.training = module.training
+        self.one_by_one = False
         self._probe()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what it is given: float64 where the module is, else float32, from which it is cast."""
+        return torch.promote_types(self._example.dtype, torch.float32)
 
     @property
     def card(self) -> Card:
@@ -471,7 +531,7 @@ class Wrapped(Detector):
         return local
 
     def fuse(self, e_a: Tensor, e_v: Tensor, n_frames: Tensor) -> Output:
-        """What the module says, clip by clip where their lengths differ and it takes no mask."""
+        """What the module says, clip by clip where others or their padding would change it."""
         b, t = e_v.shape[:2]
         mask = length_mask(n_frames, t)
         rows = e_a.reshape(b, t, ROWS_PER_FRAME, -1)
@@ -479,62 +539,133 @@ class Wrapped(Detector):
         n_samples, fps = carried[:, 0].round().long(), carried[:, 1].double()
         faces = e_v.reshape(b, t, self.face_size, self.face_size)
         equal = bool((n_frames == t).all()) and bool((n_samples == n_samples[0]).all())
-        if equal or self.takes_mask:
+        # In training the module has its batch: what mixes clips is its own way to learn.
+        together = self.training or not self.one_by_one or b == 1
+        if (equal or self.takes_mask) and together:
             scores = self._called(heard, faces, n_samples, fps, mask)
         else:
             clips = []
             for i in range(b):
-                n, one = int(n_frames[i]), slice(i, i + 1)
-                # Rows of a waveform were cut for the whole batch, whatever the rate of a clip.
-                sound = heard[one] if self.sound == "waveform" else heard[one, :n]
-                part = self._called(sound, faces[one, :n], n_samples[one], fps[one], mask[one, :n])
-                clips.append(F.pad(part, (0, 0, 0, t - n)))
+                part = self._alone(i, heard, faces, n_samples, fps, mask)
+                clips.append(F.pad(part, (0, 0, 0, t - part.shape[1])))
             scores = torch.cat(clips)
         return Output(logits=scores, mask=mask)
+
+    def _alone(
+        self,
+        i: int,
+        heard: Tensor,
+        faces: Tensor,
+        n_samples: Tensor,
+        fps: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Logits (1, N, 2) of clip i without its padding, as if there were no other."""
+        n, one = int(mask[i].sum()), slice(i, i + 1)
+        # Rows of a waveform were cut for the whole batch, whatever the rate of a clip.
+        sound = heard[one] if self.sound == "waveform" else heard[one, :n]
+        return self._called(sound, faces[one, :n], n_samples[one], fps[one], mask[one, :n])
 
     def _called(
         self, heard: Tensor, faces: Tensor, n_samples: Tensor, fps: Tensor, mask: Tensor
     ) -> Tensor:
         """Logits (B, T, 2) of the module."""
+        return as_logits(
+            self._answer(heard, faces, n_samples, fps, mask), faces.shape[:2], self.name
+        ).to(faces.dtype)
+
+    def _answer(
+        self, heard: Tensor, faces: Tensor, n_samples: Tensor, fps: Tensor, mask: Tensor
+    ) -> Any:
+        """Whatever the module returns, given copies in its own type: it may write into them."""
         sound = heard.flatten(1, 2)
         if self.sound == "waveform":
             sound = sound.flatten(1)[:, : int(n_samples.max())]
         if self.colour:
             faces = faces[:, :, None].expand(-1, -1, 3, -1, -1)
-        more: dict[str, Any] = {"mask": mask} if self.takes_mask else {}
+        more: dict[str, Any] = {"mask": mask.clone()} if self.takes_mask else {}
         if self.takes_fps:
             more["fps"] = fps
-        return as_logits(self.module(sound, faces, **more), faces.shape[:2], self.name)
-
-    def _probe(self) -> None:
-        """Refuse a module whose answer cannot be used, before any work."""
-        modes = [(part, part.training) for part in self.modules()]
-        generator = torch.Generator().manual_seed(0)
-        samples = PROBE_FRAMES * SAMPLE_RATE_HZ // 25
-        waveform = 0.1 * torch.randn(1, samples, generator=generator)
-        faces = 255 * torch.rand(1, PROBE_FRAMES, FACE_SIZE, FACE_SIZE, generator=generator)
+        held = chain(self.module.parameters(), self.module.buffers())
+        kind = next((x.dtype for x in held if x.is_floating_point()), faces.dtype)
+        sound = sound.to(kind, copy=True).contiguous()
+        faces = faces.to(kind, copy=True).contiguous()
         try:
-            self.eval()
-            with torch.no_grad():
-                self(
-                    waveform.to(self.device, self.dtype),
-                    faces.to(self.device, self.dtype),
-                    fps=25.0,
-                )
-        except ConfigError:
+            return self.module(sound, faces, **more)
+        except PushPullError:
             raise
         except Exception as e:
-            shown = {"waveform": f"a waveform (1, {samples})", "mfcc": "MFCC (1, 100, 13)"}
-            heard = shown.get(self.sound, "a spectrogram (1, 100, 257)")
-            size = (1, PROBE_FRAMES, *((3,) if self.colour else ()), self.face_size, self.face_size)
+            told = f"{NAMES_OF_SOUNDS[self.sound]} {tuple(sound.shape)}"
             raise ConfigError(
-                f"{self.name} failed on {heard} and faces {size}: {type(e).__name__}: "
-                f"{' '.join(str(e).split())}; expected a module (sound, faces) -> scores; see "
+                f"{self.name} failed on {told} and faces {tuple(faces.shape)}: {raised_where(e)}; "
+                "expected a module (sound, faces) -> scores, for clips of any length; see "
                 "face_size, colour and sound of Detector.wrap"
             ) from e
-        finally:
-            for part, training in modes:
-                part.training = training
+
+    def _probe(self) -> None:
+        """Refuse a module whose answer cannot be used, before any work; see whether clips mix."""
+        with in_eval_mode(self):
+            # A sigmoid at the end is seen by its gradient alone.
+            with torch.set_grad_enabled(not torch.is_inference_mode_enabled()):
+                heard, faces, sizes = self._shown([PROBE_FRAMES])
+                answer = self._answer(heard, faces, *sizes)
+            as_logits(answer, faces.shape[:2], self.name)
+            if last := _probabilities(answer.detach(), answer.grad_fn):
+                raise ConfigError(
+                    f"{self.name} returned probabilities{last}; {EXPECTED}: leave out what makes "
+                    "probabilities, or return torch.logit of that of speaking"
+                )
+            with torch.no_grad():
+                self.one_by_one = self._mixes()
+
+    def _mixes(self) -> bool:
+        """Whether the scores of a clip depend on what stands beside it, or on its padding."""
+        lengths = [PROBE_FRAMES, PROBE_FRAMES // 2 if self.takes_mask else PROBE_FRAMES]
+        heard, faces, sizes = self._shown(lengths)
+        try:
+            together, again = (self._called(heard, faces, *sizes) for _ in range(2))
+            if not torch.equal(together, again):
+                # A random one says something else alone too.
+                return False
+            for i, n in enumerate(lengths):
+                alone = self._alone(i, heard, faces, *sizes)[0]
+                # Written so that NaN is no agreement.
+                if not (alone - together[i, :n]).abs().max() <= MIXED * alone.abs().max():
+                    return True
+        except ConfigError:
+            # What cannot be asked together is asked one by one; what fails then says so.
+            return True
+        return False
+
+    def _shown(self, lengths: list[int]) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """Noise as the module is given it; then numbers of samples, rates and mask."""
+        generator = torch.Generator().manual_seed(0)
+        b, t, device = len(lengths), max(lengths), self.device
+        n_frames = torch.tensor(lengths, device=device)
+        n_samples = n_frames * (SAMPLE_RATE_HZ // 25)
+        waveform = 0.1 * torch.randn(b, t * SAMPLE_RATE_HZ // 25, generator=generator)
+        faces = 255 * torch.rand(b, t, FACE_SIZE, FACE_SIZE, generator=generator)
+        waveform, faces = (
+            x.to(device).requires_grad_(torch.is_grad_enabled()) for x in (waveform, faces)
+        )
+        fps = torch.full((b,), 25.0, dtype=torch.float64)
+        features = self.front_end(waveform, n_samples, n_frames, fps)[..., :-CARRIED]
+        small = self.visual_local(faces, n_frames).view(b, t, self.face_size, self.face_size)
+        heard = features.reshape(b, t, ROWS_PER_FRAME, -1)
+        return heard, small, (n_samples, fps.to(device), length_mask(n_frames, t))
+
+
+def _probabilities(answer: Tensor, step: Any) -> str:
+    """How it is known that an answer is probabilities: said in brackets; empty where it is not."""
+    both = answer.dim() == 3 and bool((answer >= 0).all())
+    if both and bool(((answer.sum(2) - 1).abs() < 1e-3).all()):
+        return " (both classes sum to 1)"
+    # The last operation but for those that only move numbers about.
+    while step is not None and step.name().partition("Backward")[0] in MOVES:
+        inputs = [of for of, _ in step.next_functions if of is not None]
+        step = inputs[0] if len(inputs) == 1 else None
+    last = "" if step is None else step.name().partition("Backward")[0].lower()
+    return f" (its last step is a {last})" if last in ("sigmoid", "softmax") else ""
 
 
 def as_logits(answer: object, frames: tuple[int, ...], name: str) -> Tensor:

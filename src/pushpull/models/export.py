@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from pushpull.errors import ConfigError, MissingExtra, OutputError, UnknownName
 from pushpull.models import checkpoints
-from pushpull.models.detector import Card, Detector
+from pushpull.models.detector import Card, Detector, in_eval_mode
 from pushpull.models.features import (
     INT16_SCALE,
     N_FFT,
@@ -173,9 +173,10 @@ def export_detector(
     outputs.check([path.name])
     with outputs.writing([path.name]) as paths:
         temporary = paths[path.name]
-        with _quietly():
-            how.write(model, temporary, _metadata(card))
-        differences = _compared(how.read(temporary), model, path)
+        with in_eval_mode(model):
+            with _quietly():
+                how.write(model, temporary, _metadata(card))
+            differences = _compared(how.read(temporary), model, path)
         n_bytes = temporary.stat().st_size
     return Exported(
         path=path, format=format, detector=card.name, n_bytes=n_bytes, differences=differences

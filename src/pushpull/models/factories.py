@@ -12,7 +12,6 @@ import importlib.util
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import nn
 
 from pushpull.errors import CheckpointError, ConfigError
 from pushpull.models.checkpoints import load_state
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, raised_where
 from pushpull.runtime.files import readable, without_links
 
 __all__ = ["from_factory", "is_factory"]
@@ -113,7 +112,7 @@ def _module_of(place: str) -> ModuleType:
                 "imported"
             ) from e
         except Exception as e:
-            raise ConfigError(f"{place}: cannot be imported ({_where(e)})") from e
+            raise ConfigError(f"{place}: cannot be imported ({raised_where(e)})") from e
     path = without_links(place)
     if not path.is_file():
         raise ConfigError(f"{place}: no such file; expected FILE.py:FACTORY")
@@ -130,7 +129,7 @@ def _module_of(place: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as e:
         del sys.modules[name]
-        raise ConfigError(f"{place}: cannot be run ({_where(e)})") from e
+        raise ConfigError(f"{place}: cannot be run ({raised_where(e)})") from e
     return module
 
 
@@ -141,18 +140,6 @@ def _made(factory: Callable[[], Any], shown: str) -> object:
         raise
     except Exception as e:
         raise ConfigError(
-            f"{shown} failed ({_where(e)}); expected a callable without arguments that returns a "
-            "module"
+            f"{shown} failed ({raised_where(e)}); expected a callable without arguments that "
+            "returns a module"
         ) from e
-
-
-def _where(error: Exception) -> str:
-    """What was raised, and on which line of the user's code."""
-    said = " ".join(str(error).split())
-    line = f"line {error.lineno}" if isinstance(error, SyntaxError) else ""
-    frames = traceback.extract_tb(error.__traceback__)
-    # The user's line, not that of the library where it ended.
-    own = [f for f in frames if not {"site-packages", "pushpull"} & set(Path(f.filename).parts)]
-    if own and not line:
-        line = f"line {own[-1].lineno} of {Path(own[-1].filename).name}"
-    return f"{type(error).__name__}: {said}" + (f", {line}" if line else "")

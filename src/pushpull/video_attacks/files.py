@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pushpull.attacks.space import Points, Space
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.runtime.files import temporary_folder
 from pushpull.schema import Batch, FrameScores
 from pushpull.video_attacks.codec import LOSSLESS, Codec
@@ -145,7 +145,7 @@ class ThroughFiles:
 
 
 def _scores(variant: Variant, detector: Detector, batches: Iterable[Batch]) -> FrameScores:
-    with torch.inference_mode():
+    with torch.inference_mode(), in_eval_mode(detector):
         scores = [detector(**batch.to(detector.device).inputs).score for batch in batches]
     return _of_frames(variant, scores)
 

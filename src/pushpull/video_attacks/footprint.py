@@ -27,7 +27,7 @@ from pushpull.attacks.registry import is_suite, options_of
 from pushpull.detection import VideoClips
 from pushpull.detection.clips import clip_grid
 from pushpull.errors import ConfigError
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.models.windows import GRAPH_BYTES, WINDOW_BYTES, Kept
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, Track, length_mask
 from pushpull.video_attacks.search import moved
@@ -355,7 +355,7 @@ def kept_bytes(detector: Detector, frames: int) -> tuple[int, int]:
     heard = waveform.to(device, dtype).requires_grad_()
     lengths = torch.tensor([frames], device=device)
     encoder, others = Kept(), Kept()
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), in_eval_mode(detector):
         with encoder:
             local = detector.visual_local(shown, lengths)
         with others:

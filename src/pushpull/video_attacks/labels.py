@@ -14,7 +14,7 @@ from pushpull.annotations import read_table
 from pushpull.detection.face_finders import overlap
 from pushpull.errors import AnnotationError
 from pushpull.media import VideoInfo
-from pushpull.models.detector import Detector
+from pushpull.models.detector import Detector, in_eval_mode
 from pushpull.schema import Track
 from pushpull.video_attacks.segments import Segment
 
@@ -173,7 +173,7 @@ def _labelled(segment: Segment, labels: Sequence[NDArray[np.int64]]) -> Segment:
 
 def _by_decisions(segment: Segment, detector: Detector) -> Segment:
     """The segment with the detector's own decisions, and the scores that they are of."""
-    with torch.no_grad():
+    with torch.no_grad(), in_eval_mode(detector):
         score = detector(**segment.batch.to(detector.device).inputs).score
     decided = [(row > 0).astype(np.int64) for row in segment.rows(score)]
     return replace(_labelled(segment, decided), score=score)
