@@ -110,12 +110,12 @@ def test_two_processes_learn_what_one_learns(file, tmp_path, model) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     # In float64: Adam divides by the gradient's size, so in float32 rounding decides the direction
     # of steps whose gradient is next to nothing, and curves part by some thousandths.
-    same = ["data.batch_frames=26", "optim.epochs=5", "data.augment=false", "data.limit=4"]
+    same = ["data.batch_frames=26", "optim.epochs=3", "data.augment=false", "data.limit=4"]
     same += ["run.precision=64-true", "run.checkpoint_s=1000", *model]
     finished(command(file, f"run.out={one}", *same))
     finished(command(file, f"run.out={two}", *same, "run.processes=2"))
-    curves = [[float(r["total"]) for r in rows(out / "steps.csv")][:10] for out in (one, two)]
-    assert len(curves[0]) == 10
+    curves = [[float(r["total"]) for r in rows(out / "steps.csv")][:6] for out in (one, two)]
+    assert len(curves[0]) == 6
     assert curves[1] == pytest.approx(curves[0], abs=1e-5)
     assert curves[0][0] != curves[0][-1]
 

@@ -62,7 +62,7 @@ def taken_and_needed(space, survive):
     return said("VmHWM:") - before, needed
 
 detector = build("light_asd").eval()
-clips = read_clips(find_faces(sys.argv[1], part=Part(0.0, 2.0)), CROPS["ava"])
+clips = read_clips(find_faces(sys.argv[1], part=Part(0.0, 1.2)), CROPS["ava"])
 groups = groups_of(clips)
 for space in SPACES:
     for survive in (False, True):
