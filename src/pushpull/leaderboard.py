@@ -41,8 +41,8 @@ __all__ = [
 PROTOCOL = 1
 """Version of docs/protocol.md that entries follow."""
 
-ATTACKS = ("suite-1",)
-"""Versions of the suite whose results are taken."""
+ATTACKS = ("suite-1", "suite-2")
+"""Versions of the suite whose results are taken, each in tables of its own."""
 
 EPS_AV = (1.0, 2.0, 3.0, 4.0, 5.0)
 """Push-Pull's budgets."""

@@ -1,5 +1,6 @@
 """The standard attack keeps the best that exists, only gets lower, and can be stopped."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -16,13 +17,16 @@ from pushpull.attacks import (
     gradient_agreement,
     gradient_progress,
 )
+from pushpull.attacks.registry import options_of
 from pushpull.attacks.search import held_still
-from pushpull.attacks.suite import RUN
+from pushpull.attacks.suite import RUN, SETTLED
 from pushpull.errors import ConfigError, UnknownName
 from pushpull.losses import Goal, build_objective, log_odds
 from pushpull.schema import Batch, Output
 
 EPS = 4.0
+FIRST = "bb04d82ffc88"
+"""Checksum of what `suite-1` does."""
 
 
 @pytest.fixture(scope="module")
@@ -241,22 +245,48 @@ def test_the_objective_is_the_suites_own() -> None:
         AttackSettings(attack="suite", objective="margin")
     with pytest.raises(ConfigError, match="does not transfer"):
         AttackSettings(attack="pgd", surrogates={"twin": trained(hardened=False, steps=1)})
-    with pytest.raises(UnknownName, match="suite-2"):
-        attack(*_small(), "suite", version="suite-2")
+    with pytest.raises(UnknownName, match="suite-0"):
+        attack(*_small(), "suite", version="suite-0")
 
 
 def test_versions_are_frozen_and_known() -> None:
-    assert set(SUITES) == {"suite-1", "suite-1-fast"}
+    assert set(SUITES) == {"suite-1", "suite-1-fast", "suite-2"}
     for members in SUITES.values():
         assert {m.kind for m in members} <= set(RUN)
         assert len({m.name for m in members}) == len(members)
-    whole = SUITES["suite-1"]
-    for member in whole:
-        if member.kind == "square":
-            assert member.settings["steps"] >= 1000
-        else:
-            assert member.settings["steps"] * member.settings.get("draws", 1) >= 100
+    for whole in (SUITES["suite-1"], SUITES["suite-2"]):
+        for member in whole:
+            if member.kind == "square":
+                assert member.settings["steps"] >= 1000
+            else:
+                assert member.settings["steps"] * member.settings.get("draws", 1) >= 100
+    # What was published under the first is under these numbers.
+    parts = ("name", "kind", "objective", "settings")
+    text = repr([[getattr(m, part) for part in parts] for m in SUITES["suite-1"]])
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == FIRST
+    assert options_of("suite")["version"] == "suite-2"
     assert {"suite", "suite-fast"} <= set(ATTACKS)
+
+
+def test_long_members_are_for_clips_of_which_a_frame_is_right(monkeypatch, detector, batch) -> None:
+    short = {"steps": 3, "schedule": "decayed", "random_start": True}
+    long = [replace(m, settings=short) for m in SUITES["suite-2"] if m.unless_lost]
+    (first,) = (m for m in SUITES["suite-1-fast"] if m.name == "pgd-margin")
+    monkeypatch.setitem(SUITES, "tried", (first, *long))
+    seen = []
+    handle = detector.register_forward_hook(lambda m, i, o: seen.append(len(o.logits)))
+    weak, some, strong = (
+        attack(detector, batch, "suite", eps=eps, version="tried") for eps in (0.5, 60.0, 200.0)
+    )
+    handle.remove()
+    assert not any(m["passed_over"] for m in weak.members)
+    assert [m["passed_over"] for m in strong.members[1:]] == ["all clips are lost already"] * 2
+    # Lost, but not so surely that the other members would leave them.
+    assert float(strong.members[0]["reached"]) < SETTLED
+    lost = (wrong(detector, batch, some.batch) == batch.n_frames).sum()
+    assert 0 < int(lost) < len(batch.faces)
+    assert not any(m["passed_over"] for m in some.members)
+    assert min(seen) < len(batch.faces)
 
 
 def test_decayed_steps_get_shorter(detector, batch) -> None:

@@ -264,13 +264,12 @@ class Search:
         """The changes that lead to these points."""
         return {name: x - self.regions[name].clean for name, x in points.items()}
 
-    def unsettled(self, most: float) -> Search | None:
-        """A search of the clips whose mean loss is still below; None if there are none.
+    def unsettled(self, settled: Tensor) -> Search | None:
+        """A search of the clips (B,) that are not settled; None if there are none.
 
         It is this one where all are, or where clips hang together.
         """
         self._own_loss = self._own_score = None
-        settled = self.loss_per_clip >= most
         if bool(settled.all()):
             return None
         space = self.space

@@ -187,7 +187,7 @@ class AuditConfig:
     loss_steps: int = 20
     temperatures: tuple[float, ...] = (100.0, 10000.0)
     lambdas: tuple[float, ...] = (1.0,)
-    suite: str = "suite-1"
+    suite: str = "suite-2"
     noise_draws: int = 50
     probe_clips: int = 20
     directions: int = 20
