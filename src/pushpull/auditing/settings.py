@@ -225,7 +225,8 @@ COUNTS = (
 )  # fmt: skip
 
 FULL = AuditConfig()
-"""Enough to find that a claim holds: some 40 minutes on two cores for a reduced TalkNet."""
+"""Enough to find that a claim holds: some 40 minutes on two cores for a reduced TalkNet, more where
+many clips withstand the suite."""
 
 FAST = AuditConfig(
     tracks=12,
