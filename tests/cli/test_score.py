@@ -95,7 +95,11 @@ NO_TABLES = {
     "a header without its line end": (f"{HEADER},score".encode(), "p.csv: holds no rows"),
     "other separators": (
         f"{HEADER},score\n1\n".replace(",", ";").encode(),
-        "p.csv, line 1: 'video_id;frame_timestamp;",
+        "p.csv, line 1: fields stand between semicolons; expected commas",
+    ),
+    "rows between tabs": (
+        b"vid\t900.0\t0.1\t0.1\t0.4\t0.6\tSPEAKING_AUDIBLE\tvid:1\t2.0\n",
+        "p.csv, line 1: fields stand between tabs; expected commas",
     ),
     "zeros": (bytes(100), "p.csv, line 1:"),
     "UTF-16": (f"{HEADER},score\n".encode("utf-16"), "p.csv, line 1: is not UTF-8 text"),
@@ -127,6 +131,7 @@ def test_rows_of_the_ground_truth_without_a_prediction_are_named(refused, tmp_pa
     guess = predictions_csv(tmp_path / "p.csv", [1])
     message = refused(truth, guess)
     assert "g.csv: 2 of 3 rows have no row of the same video, entity and timestamp" in message
+    assert "--match boxes" in message
     assert "line 3 (vid:1 at 900.04 s), line 4 (vid:1 at 900.08 s)" in message
     assert "--allow-missing" in message
 

@@ -121,7 +121,10 @@ def test_boxes_of_no_frame_are_a_result_without_faces(talking, tmp_path):
     path.write_text(f"{HEADER}\ntalking,900.0,0.1,0.1,0.4,0.5,NOT_SPEAKING,a\n")
     result = detect(talking, "synthetic-a", boxes=path)
     assert result.tracks == ()
-    assert result.notes[-1] == f"no box of {path} is at the time of a frame"
+    assert result.notes[-1] == (
+        f"no box of {path} is at the time of a frame (boxes from 900.00 to 900.00 s; frames from "
+        "0.00 to 0.96 s)"
+    )
 
 
 ROW = "talk,0.0,0.1,0.1,0.4,0.5,NOT_SPEAKING,a"

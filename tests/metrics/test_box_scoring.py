@@ -74,6 +74,31 @@ def test_the_worked_example(tmp_path):
     assert (found.false_alarms, found.unlabelled) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("talk", 1.0, (64, 36, 128, 90), S, "ada")], "is no share of the picture; expected 0 to"),
+        ([("talk", 1.0, (0.6, 0.2, 0.2, 0.4), S, "ada")], "is empty; expected x1 < x2"),
+        (
+            [("talk", 1.0, LEFT, S, "ada"), ("talk", 1.0, LEFT, N, "ada")],
+            r"line \d \(talk ada at 1 s\): the box of another row at the same time; keep one",
+        ),
+    ],
+)
+def test_boxes_in_pixels_or_by_width_or_twice_are_no_score_of_zero(tmp_path, rows, says):
+    truth = truth_of(tmp_path / "truth.csv", rows)
+    guess = guess_of(tmp_path / "guess.csv", [("talk", 1.0, LEFT, "talk:0", 3.0)])
+    with pytest.raises(AnnotationError, match=says):
+        score_boxes(truth, guess)
+
+
+def test_a_score_of_being_silent_is_refused(tmp_path):
+    truth = truth_of(tmp_path / "truth.csv", [("talk", 1.0, LEFT, S, "ada")])
+    guess = write(tmp_path / "guess.csv", [("talk", 1.0, LEFT, N, "ada", 2.0)], scored=True)
+    with pytest.raises(AnnotationError, match="must be SPEAKING_AUDIBLE"):
+        score_boxes(truth, guess)
+
+
 @pytest.mark.parametrize(("by", "same"), [(0.33, True), (0.34, False), (-0.33, True), (1.0, False)])
 def test_boxes_are_one_face_from_an_overlap_of_a_half(tmp_path, by, same):
     # Moved by d of its width, a box overlaps by (1 - d) / (1 + d): a half at d = 1/3.

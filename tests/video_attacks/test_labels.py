@@ -42,11 +42,51 @@ def test_every_frame_takes_the_label_of_its_own_face(two_people, labels, tmp_pat
         assert mine.tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("wrong", [{"shift_s": 5.0}, {"move": 0.4}])
+@pytest.mark.parametrize("wrong", [{"shift_s": 5.0}, {"move": 0.2}])
 def test_a_csv_that_does_not_fit_says_where(two_people, labels, tmp_path, wrong):
     tracks, info = two_people.tracks, two_people.info
     path = write_csv(tmp_path / "l.csv", tracks, info, labels, **wrong)
     with pytest.raises(AnnotationError, match=r"frames of face 0 have no label, the first at"):
+        labels_from_csv(path, tracks, info)
+
+
+def test_labels_of_other_videos_in_the_file_are_others(two_people, labels, tmp_path):
+    tracks, info = two_people.tracks, two_people.info
+    path = write_csv(tmp_path / "l.csv", tracks, info, labels)
+    rows = path.read_text().splitlines()
+    mine = [row.replace("v,", f"{info.path.stem},", 1) for row in rows[1:]]
+    # The same faces in another video say the opposite.
+    turned = {"SPEAKING_AUDIBLE": "NOT_SPEAKING", "NOT_SPEAKING": "SPEAKING_AUDIBLE"}
+    other = []
+    for row in rows[1:]:
+        *firsts, label, entity = row.split(",")
+        other.append(",".join([*firsts, turned[label], entity]))
+    for order in (mine + other, other + mine):
+        path.write_text("\n".join([rows[0], *order]) + "\n")
+        found = labels_from_csv(path, tracks, info)
+        assert [f.tolist() for f in found] == [wanted.tolist() for wanted in labels]
+    path.write_text("\n".join([rows[0], *other, mine[0].replace(info.path.stem, "w")]) + "\n")
+    with pytest.raises(AnnotationError, match=f"holds boxes of v, w, none of {info.path.stem};"):
+        labels_from_csv(path, tracks, info)
+
+
+def test_two_labels_of_one_box_are_refused(two_people, labels, tmp_path):
+    tracks, info = two_people.tracks, two_people.info
+    path = write_csv(tmp_path / "l.csv", tracks, info, labels)
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows, rows[1]]) + "\n")
+    with pytest.raises(AnnotationError, match="the box of another row at the same time; keep one"):
+        labels_from_csv(path, tracks, info)
+
+
+def test_labels_in_pixels_are_named_as_such(two_people, labels, tmp_path):
+    tracks, info = two_people.tracks, two_people.info
+    path = write_csv(tmp_path / "l.csv", tracks, replace(info, width=1, height=1), labels)
+    rows = path.read_text().splitlines()
+    fields = [row.split(",") for row in rows[1:]]
+    rows[1:] = [",".join([*f[:2], "20", "30", "90", "120", *f[6:]]) for f in fields]
+    path.write_text("\n".join(rows) + "\n")
+    with pytest.raises(AnnotationError, match="is no share of the picture"):
         labels_from_csv(path, tracks, info)
 
 

@@ -165,6 +165,9 @@ def header_of(data: bytes, source: str, *, need_score: bool) -> tuple[list[str],
                 f"{', '.join(columns)}"
             )
         return [*COLUMNS, "score"][: len(fields)], first.start(1)
+    for other, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(fields) < len(COLUMNS) <= len(text.split(other)):
+            raise AnnotationError(f"{where}: fields stand between {name}; expected commas")
     if not set(columns) & set(fields):
         raise AnnotationError(
             f"{where}: {text[:SHOWN]!r} is neither a header nor a row; expected the columns "

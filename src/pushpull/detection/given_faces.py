@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pushpull.annotations import AvaTable, read_table
+from pushpull.annotations.table import BEYOND
 from pushpull.errors import AnnotationError
 from pushpull.media import WHOLE, Frame, Part
 from pushpull.runtime.records import read_json
@@ -32,9 +33,6 @@ FARTHEST_S = 0.1
 
 EDGE = 1e-6
 """By which boxes may reach out of the picture in shares of it, as rounding makes them."""
-
-BEYOND = 1.0
-"""By which boxes in pixels may: finders guess at faces that are half outside, no further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,22 +87,8 @@ def read_faces(
 
 
 def _of_table(table: AvaTable, video: str, width: int, height: int) -> Iterator[GivenFace]:
-    if len(table.videos) > 1 and video not in table.videos:
-        raise AnnotationError(
-            f"{table.source}: holds boxes of {', '.join(table.videos[:3])}, none of {video}; "
-            "expected its name as video_id"
-        )
-    number = table.videos.index(video) if video in table.videos else 0
-    of_video = np.flatnonzero(table.video == number)
-    outside = (table.boxes[of_video] < -EDGE) | (table.boxes[of_video] > 1 + EDGE)
-    empty = (table.boxes[of_video, 2:] <= table.boxes[of_video, :2]).any(1)
-    for wrong, what in (
-        (outside.any(1), "is no share of the picture; expected 0 to 1"),
-        (empty, "is empty; expected x1 < x2 and y1 < y2"),
-    ):
-        if wrong.any():
-            rows = of_video[np.flatnonzero(wrong)]
-            raise AnnotationError(f"{table.source}, {table.describe(rows)}: the box {what}")
+    of_video = table.rows_of(video)
+    table.check_boxes(of_video, beyond=EDGE)
     for entity in dict.fromkeys(table.entity[of_video].tolist()):
         rows = of_video[table.entity[of_video] == entity]
         rows = rows[np.argsort(table.timestamps_s[rows], kind="stable")]

@@ -444,7 +444,13 @@ def _given(
     tracks = tracks_of(faces, timed())
     n_stray, n_boxes = strays(faces, times_s, part)
     if not tracks:
-        on_nothing(f"no box of {path} is at the time of a frame")
+        given = np.concatenate([face.timestamps_s for face in faces] or [np.zeros(0)])
+        spans = "; ".join(
+            f"{what} from {min(of):.2f} to {max(of):.2f} s"
+            for what, of in (("boxes", given.tolist()), ("frames", times_s))
+            if len(of)
+        )
+        on_nothing(f"no box of {path} is at the time of a frame ({spans})")
     elif n_stray:
         on_stray(f"{n_stray} of {n_boxes} boxes of {path} are at the time of no frame: left out")
     return tracks

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pushpull.annotations import AvaTable, read_table
 from pushpull.errors import AnnotationError
 from pushpull.metrics import precision_range
+from pushpull.metrics.scoring import check_predictions
 
 __all__ = ["FARTHEST_S", "LEAST_OVERLAP", "BoxScore", "Pairs", "paired", "score_boxes"]
 
@@ -124,7 +125,8 @@ def score_boxes(
         least_overlap: Intersection over union of boxes that are one face.
 
     Raises:
-        AnnotationError: If a file cannot be read, no video is in both, or nothing speaks.
+        AnnotationError: If a file cannot be read, a box is none or twice there, no video is in
+            both, or nothing speaks.
 
     Examples:
         >>> from pathlib import Path
@@ -146,6 +148,10 @@ def score_boxes(
         reading = pool.submit(read_table, os.fspath(ground_truth))
         also_reading = pool.submit(read_table, os.fspath(predictions), need_score=True)
         truth, guess = reading.result(), also_reading.result()
+    check_predictions(guess)
+    for table in (truth, guess):
+        table.check_boxes(np.arange(len(table)))
+    truth.check_once(np.arange(len(truth)))
     if not truth.speaking.any():
         raise AnnotationError(
             f"{truth.source}: none of {len(truth)} rows is SPEAKING_AUDIBLE; average precision "

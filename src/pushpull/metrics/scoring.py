@@ -88,12 +88,7 @@ def score_files(
         reading = pool.submit(read_table, ground_truth)
         also_reading = pool.submit(read_table, predictions, need_score=True)
         truth, guess = reading.result(), also_reading.result()
-    other = np.flatnonzero(~guess.speaking)
-    if len(other):
-        raise AnnotationError(
-            f"{guess.source}, {guess.describe(other)}: the label of a prediction must be "
-            "SPEAKING_AUDIBLE; the score says how sure that is"
-        )
+    check_predictions(guess)
     rows, found = matched(truth, guess)
     missing_predictions = unmatched(len(truth), rows)
     missing_ground_truth = unmatched(len(guess), found)
@@ -106,7 +101,8 @@ def score_files(
                 raise AnnotationError(
                     f"{table.source}: {len(missing)} of {len(table)} rows have no row of the same "
                     f"video, entity and timestamp in {lacking.source}: {table.describe(missing)}; "
-                    "complete the file, or leave such rows out with --allow-missing"
+                    "complete the file, leave such rows out with --allow-missing, or pair faces "
+                    "of other names with --match boxes"
                 )
     if not len(rows):
         raise AnnotationError(f"{truth.source} and {guess.source} have no row in common")
@@ -149,6 +145,20 @@ def farther(
         return np.zeros(len(rows), dtype=np.bool_)
     apart: NDArray[np.float64] = np.abs(theirs - ours).max(axis=1)
     return apart > BOX_TOLERANCE
+
+
+def check_predictions(guess: AvaTable) -> None:
+    """Refuse a score of anything but speaking.
+
+    Raises:
+        AnnotationError: If a row has another label.
+    """
+    other = np.flatnonzero(~guess.speaking)
+    if len(other):
+        raise AnnotationError(
+            f"{guess.source}, {guess.describe(other)}: the label of a prediction must be "
+            "SPEAKING_AUDIBLE; the score says how sure that is"
+        )
 
 
 def matched(truth: AvaTable, guess: AvaTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -66,12 +66,14 @@ def labels_from_csv(
     """Labels (N,) of each track, from the row at the nearest time whose box overlaps most.
 
     Args:
-        path: AVA csv of this video: times in seconds of its own clock, boxes relative to it.
+        path: AVA csv: times in seconds of the video's own clock, boxes relative to it. It may hold
+            several videos, told apart by `video_id`.
         tracks: Faces.
         info: Of the video.
 
     Raises:
-        AnnotationError: If the csv is not one, or has no row for some frame of a face.
+        AnnotationError: If the csv is not one, holds other videos, boxes that are none or twice
+            there, or has no row for some frame of a face.
 
     Examples:
         >>> from pathlib import Path
@@ -100,8 +102,11 @@ def labels_from_csv(
         [array([0, 1])]
     """
     table = read_table(path)
+    of_video = table.rows_of(info.path.stem)
+    table.check_boxes(of_video)
+    table.check_once(of_video)
     size = np.array([info.width, info.height] * 2, float)
-    times_s, which = np.unique(table.timestamps_s, return_inverse=True)
+    times_s, which = np.unique(table.timestamps_s[of_video], return_inverse=True)
     order = np.argsort(which, kind="stable")
     first = np.searchsorted(which[order], np.arange(len(times_s) + 1))
     found = []
@@ -111,7 +116,7 @@ def labels_from_csv(
         for t, (at, box) in enumerate(zip(nearest, track.boxes, strict=True)):
             if abs(times_s[at] - track.timestamps_s[t]) > FARTHEST_S:
                 continue
-            rows = order[first[at] : first[at + 1]]
+            rows = of_video[order[first[at] : first[at + 1]]]
             ratios = overlap(box, table.boxes[rows] * size)
             if ratios.max() >= LEAST_OVERLAP:
                 labels[t] = table.speaking[rows[ratios.argmax()]]
@@ -123,7 +128,7 @@ def labels_from_csv(
                 f"{path}: {len(missing)} of {len(track)} frames of face {track.track_id} have no "
                 f"label, the first at {track.timestamps_s[t]:.2f} s with box {corners}; expected "
                 f"a row within {FARTHEST_S} s whose box overlaps by {LEAST_OVERLAP:.0%} or more "
-                f"(the csv has {len(table)} rows from {times_s[0]:.2f} to {times_s[-1]:.2f} s); "
+                f"(the csv has {len(of_video)} rows from {times_s[0]:.2f} to {times_s[-1]:.2f} s); "
                 "the csv that `pushpull detect` writes has the rows to label"
             )
         found.append(labels)

@@ -12,10 +12,11 @@ import pytest
 from support.media_files import clicks, flashes, make_video, onsets_s
 from typer.testing import CliRunner
 
+from pushpull.annotations import read_table
 from pushpull.cli import app
 from pushpull.data import Plan, faults, loader, open_tracks
 from pushpull.data.ava import SyntheticAvaVideo, find_sources, prepare, write_synthetic_ava
-from pushpull.data.ava.preparing import Rows, examples_of
+from pushpull.data.ava.preparing import Rows, entities_of, examples_of
 from pushpull.detection.clips import CROPS, crop_faces
 from pushpull.errors import DatasetError, OutputExists
 from pushpull.media import read_frames
@@ -209,6 +210,19 @@ def test_killed_and_run_again(tmp_path: Path, source: tuple[Path, list[Synthetic
     assert subprocess.run(command, check=False).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     assert len(open_tracks(out, "train")) == 8
+
+
+def test_boxes_in_pixels_are_named_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    row = "v,{},{},SPEAKING_AUDIBLE,{}\n"
+    path.write_text(
+        row.format(0.0, "64,36,128,90", "v:pixels") + row.format(0.0, "0.1,0.1,0.4,0.4", "v:shares")
+    )
+    ((video, good, odd),) = entities_of(read_table(path))
+    assert video == "v"
+    assert [rows.entity for rows in good] == ["v:shares"]
+    assert "no share of the picture" in odd[0].what
+    assert odd[0].lost
 
 
 def test_rows_know_their_rate_and_gaps() -> None:

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from pushpull.annotations import AvaTable
+from pushpull.annotations.table import BEYOND
 from pushpull.data.ava.sources import AvaSources, tables_of
 from pushpull.data.records import Example, as_read_back
 from pushpull.data.writer import DatasetWriter
@@ -222,9 +223,16 @@ def entities_of(table: AvaTable) -> Iterator[tuple[str, list[Rows], list[Problem
             times_s, boxes = table.timestamps_s[at], table.boxes[at]
             twice = np.flatnonzero(np.diff(times_s) <= 0)
             empty = np.flatnonzero((boxes[:, 2:] <= boxes[:, :2]).any(1))
+            outside = np.flatnonzero((np.abs(boxes - 0.5) > BEYOND + 0.5).any(1))
             where = f"{table.source}, line {table.lines[at[0]]}, {table.entities[e]}"
             if len(twice):
                 what = f"two rows at {times_s[twice[0]]:g} s; the entity is left out"
+                odd.append(Problem(where=where, what=what))
+            elif len(outside):
+                what = (
+                    f"the box at {times_s[outside[0]]:g} s is no share of the picture (expected 0 "
+                    "to 1); the entity is left out"
+                )
                 odd.append(Problem(where=where, what=what))
             elif len(empty):
                 what = f"an empty box at {times_s[empty[0]]:g} s; the entity is left out"
