@@ -16,7 +16,7 @@ from pushpull.attacks.settings import AttackSettings
 from pushpull.attacks.threat import Threat
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.records import write_json
-from pushpull.schema import Batch, FrameScores
+from pushpull.schema import Batch, FrameScores, brief
 
 __all__ = ["AttackResult"]
 
@@ -77,6 +77,8 @@ class AttackResult:
     draws: int = 1
     members: tuple[Mapping[str, Any], ...] = ()
     member_scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    __repr__ = brief
 
     @property
     def waveform(self) -> Tensor:

@@ -19,7 +19,7 @@ from pushpull.attacks.results import AttackResult
 from pushpull.attacks.search import Search, held_still, is_random
 from pushpull.attacks.settings import TARGETS, AttackSettings
 from pushpull.attacks.space import CropSpace, Space, SpaceBuilder, on_grid
-from pushpull.errors import BudgetWarning, ConfigError, UnknownName
+from pushpull.errors import BudgetWarning, ConfigError, ShapeError, UnknownName
 from pushpull.losses import (
     Centres,
     Goal,
@@ -29,7 +29,7 @@ from pushpull.losses import (
     log_odds,
 )
 from pushpull.models.detector import Detector
-from pushpull.schema import Batch, Output
+from pushpull.schema import Batch, Output, check_inputs
 
 __all__ = ["attack", "transfer"]
 
@@ -259,12 +259,20 @@ def _check_detector(what: str, model: object) -> None:
     if not isinstance(model, Detector):
         raise ConfigError(
             f"the {what} is a {type(model).__name__}; expected a Detector, which takes waveforms "
-            "and grey faces: give `pushpull.Detector.wrap(module)` for a model of your own"
+            "and grey faces: give `pushpull.load(name)`, or `pushpull.Detector.wrap(module)` for a "
+            "model of your own"
         )
 
 
 def _as_float(batch: Batch) -> Batch:
-    """The batch with inputs that can hold a perturbation: bfloat16 could not, near 1."""
+    """The batch, looked at, with inputs that can hold a perturbation: bfloat16 cannot, near 1."""
+    if not isinstance(batch, Batch):
+        raise ShapeError(
+            f"the batch is a {type(batch).__name__}; expected a pushpull.schema.Batch: "
+            "Batch.from_clips([clip, ...])"
+        )
+    speaking = None if batch.speaking is None else batch.speaking * batch.mask
+    check_inputs(torch.where(batch.audio_mask, batch.waveform, 0), batch.faces, speaking)
     tensors = {}
     for name in ("waveform", "faces"):
         value = getattr(batch, name)

@@ -28,6 +28,7 @@ from pushpull.errors import ConfigError, PushPullError, ShapeError, UnknownName
 from pushpull.models.features import ROWS_PER_FRAME, log_power_spectrogram, mfcc
 from pushpull.models.windows import encoded
 from pushpull.schema import FACE_SIZE, SAMPLE_RATE_HZ, Output, length_mask
+from pushpull.schema.tensors import check_loudness
 
 __all__ = ["SOUNDS", "Card", "Detector", "Wrapped", "fingerprint", "in_eval_mode", "raised_where"]
 
@@ -283,6 +284,10 @@ class Detector(nn.Module, ABC):
             True
         """
         n_frames = self._check_faces(faces, n_frames)
+        if not torch.is_tensor(waveform) or not waveform.is_floating_point():
+            raise ShapeError(
+                f"waveform is {_type_of(waveform)}; expected a float tensor (B, S) in -1..1"
+            )
         if waveform.dim() != 2 or waveform.shape[0] != faces.shape[0]:
             raise ShapeError(
                 f"waveform is {tuple(waveform.shape)}; expected (B, S) with B = {faces.shape[0]}"
@@ -290,10 +295,22 @@ class Detector(nn.Module, ABC):
         b, s = waveform.shape
         if n_samples is None:
             n_samples = torch.full((b,), s, device=waveform.device)
-        fps_ = torch.as_tensor(fps, dtype=torch.float64).expand(b)
+        n_samples = torch.as_tensor(n_samples, device=waveform.device)
+        try:
+            fps_ = torch.as_tensor(fps, dtype=torch.float64).expand(b)
+        except (TypeError, ValueError, RuntimeError) as e:
+            raise ShapeError(f"fps is {fps!r}; expected one number, or {b} of them") from e
+        for name, value in (("waveform", waveform), ("faces", faces)):
+            # Half goes where autocast is; double goes nowhere but into double.
+            if value.dtype == torch.float64 != self.dtype:
+                raise ShapeError(
+                    f"{name} is {value.dtype}, and the detector computes in {self.dtype}; expected "
+                    "that: .float()"
+                )
         with _no_emulated_bfloat16(faces.device):
             if e_a is None:
                 features = self.front_end(waveform, n_samples, n_frames, fps_)
+                check_loudness(torch.where(length_mask(n_samples, s), waveform, 0.0))
                 # Faces may be padded beyond the longest clip.
                 features = F.pad(features, (0, 0, 0, 4 * faces.shape[1] - features.shape[1]))
                 e_a = self.encode_audio(features, n_frames)
@@ -325,6 +342,11 @@ class Detector(nn.Module, ABC):
             return self.fuse(e_a, e_v, n_frames)
 
     def _check_faces(self, faces: Tensor, n_frames: Tensor | None) -> Tensor:
+        if not torch.is_tensor(faces) or not faces.is_floating_point():
+            raise ShapeError(
+                f"faces is {_type_of(faces)}; expected a float tensor (B, T, {FACE_SIZE}, "
+                f"{FACE_SIZE}) in 0..255"
+            )
         if faces.dim() != 4 or faces.shape[2:] != (FACE_SIZE, FACE_SIZE) or faces.shape[1] == 0:
             raise ShapeError(
                 f"faces is {tuple(faces.shape)}; expected (B, T, {FACE_SIZE}, {FACE_SIZE}), T > 0"
@@ -332,9 +354,20 @@ class Detector(nn.Module, ABC):
         b, t = faces.shape[:2]
         if n_frames is None:
             return torch.full((b,), t, device=faces.device)
-        if n_frames.shape != (b,) or int(n_frames.max()) > t or int(n_frames.min()) < 1:
+        n_frames = torch.as_tensor(n_frames, device=faces.device)
+        whole = not (n_frames.is_floating_point() or n_frames.dtype == torch.bool)
+        if (
+            not whole
+            or n_frames.shape != (b,)
+            or int(n_frames.max()) > t
+            or int(n_frames.min()) < 1
+        ):
             raise ShapeError(f"n_frames is {n_frames.tolist()}; expected {b} numbers in 1..{t}")
         return n_frames
+
+
+def _type_of(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _no_emulated_bfloat16(device: torch.device) -> AbstractContextManager[object]:

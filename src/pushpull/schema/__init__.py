@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         Clip,
         Output,
         Track,
+        brief,
+        check_inputs,
         int16_samples,
         length_mask,
     )
@@ -34,6 +36,8 @@ __all__ = [
     "FrameScores",
     "Output",
     "Track",
+    "brief",
+    "check_inputs",
     "int16_samples",
     "length_mask",
     "worst_adversaries",

@@ -7,8 +7,9 @@ A = 4T audio feature rows. Values: waveform in [-1, 1], faces in grey levels 0..
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ __all__ = [
     "Clip",
     "Output",
     "Track",
+    "brief",
+    "check_inputs",
     "int16_samples",
     "length_mask",
 ]
@@ -62,6 +65,99 @@ def length_mask(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
+LOUDEST = 1000.0
+"""A sample above it is no share of full scale: noise may pass 1 by much, but int16 passes this."""
+
+
+def check_loudness(waveform: Tensor) -> None:
+    """Refuse samples that are no shares of full scale.
+
+    Examples:
+        >>> from pushpull.schema.tensors import check_loudness
+        >>> check_loudness(torch.tensor([-7650.0, 12.0]))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ShapeError: waveform has values up to 7650; expected -1..1: divide what was
+        int16 by 32768
+    """
+    loudest = float(waveform.detach().abs().max()) if waveform.numel() else 0.0
+    if loudest > LOUDEST:
+        raise ShapeError(
+            f"waveform has values up to {loudest:.6g}; expected -1..1: divide what was int16 by "
+            "32768"
+        )
+
+
+def check_inputs(waveform: Tensor, faces: Tensor, speaking: Tensor | None = None) -> None:
+    """Refuse sound, faces or labels of one's own that have another type or range than is meant.
+
+    Args:
+        waveform: Any shape, float in [-1, 1].
+        faces: Any shape, uint8 or float grey levels 0..255.
+        speaking: Any shape, 0 or 1.
+
+    Raises:
+        ShapeError: If one has.
+
+    Examples:
+        >>> from pushpull.schema import check_inputs
+        >>> check_inputs(torch.zeros(640), torch.rand(1, 112, 112))
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ShapeError: faces are shares of 0..1; expected grey levels 0..255: multiply
+        by 255
+    """
+    if not waveform.is_floating_point():
+        raise ShapeError(
+            f"waveform is {waveform.dtype}; expected float in -1..1: divide int16 by 32768"
+        )
+    check_loudness(waveform)
+    if faces.dtype != torch.uint8:
+        if not faces.is_floating_point():
+            raise ShapeError(f"faces is {faces.dtype}; expected uint8 or float grey levels 0..255")
+        seen = faces.detach()
+        # Black pictures hold nothing above 1 either, but whole numbers.
+        if seen.numel() and 0 < float(seen.max()) <= 1 and bool((seen != seen.round()).any()):
+            raise ShapeError(
+                "faces are shares of 0..1; expected grey levels 0..255: multiply by 255"
+            )
+    if speaking is not None and not bool(((speaking == 0) | (speaking == 1)).all()):
+        odd = speaking[(speaking != 0) & (speaking != 1)].flatten()[0].item()
+        raise ShapeError(f"speaking holds {odd:g}; expected 0 or 1, where the face speaks audibly")
+
+
+def _check_tensor(name: str, value: object, what: str) -> None:
+    if not torch.is_tensor(value):
+        raise ShapeError(
+            f"{name} is a {type(value).__name__}; expected a torch.Tensor {what}: "
+            "torch.as_tensor makes one of lists and NumPy's arrays"
+        )
+
+
+def brief(carrier: Any) -> str:
+    """A dataclass in a line: of tensors and arrays their type and shape.
+
+    Examples:
+        >>> from pushpull.schema import Clip
+        >>> Clip(waveform=torch.zeros(640), faces=torch.zeros(1, 112, 112), fps=25.0)
+        Clip(waveform=float32 (640,), faces=float32 (1, 112, 112), fps=25.0, speaking=None)
+    """
+    return _brief(carrier)
+
+
+def _brief(value: Any) -> str:
+    if torch.is_tensor(value) or isinstance(value, np.ndarray):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_brief(of)}" for key, of in value.items()) + "}"
+    if isinstance(value, tuple) and len(value) > 1:
+        return f"{len(value)} {type(value[0]).__name__}"
+    if vars(type(value)).get("__repr__") is brief:
+        held = (f"{f.name}={_brief(getattr(value, f.name))}" for f in fields(value))
+        return f"{type(value).__name__}({', '.join(held)})"
+    return repr(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Track:
     """One face followed through consecutive video frames.
@@ -91,6 +187,8 @@ class Track:
     timestamps_s: NDArray[np.float64]
     boxes: NDArray[np.float64]
     detected: NDArray[np.bool_]
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -132,17 +230,24 @@ class Clip:
     fps: float
     speaking: Tensor | None = None
 
+    __repr__ = brief
+
     def __post_init__(self) -> None:
+        _check_tensor("waveform", self.waveform, "(S,)")
+        _check_tensor("faces", self.faces, "(T, H, W)")
+        if self.speaking is not None:
+            _check_tensor("speaking", self.speaking, "(T,)")
         if self.waveform.dim() != 1 or self.waveform.numel() == 0:
             raise ShapeError(f"waveform is {tuple(self.waveform.shape)}; expected (S,) with S > 0")
         if self.faces.dim() != 3 or self.faces.shape[0] == 0:
             raise ShapeError(f"faces is {tuple(self.faces.shape)}; expected (T, H, W) with T > 0")
-        if not self.fps > 0:
-            raise ShapeError(f"fps is {self.fps}; expected a positive number")
+        if isinstance(self.fps, str) or not 0 < self.fps < math.inf:
+            raise ShapeError(f"fps is {self.fps!r}; expected a positive number")
         if self.speaking is not None and self.speaking.shape != self.faces.shape[:1]:
             raise ShapeError(
                 f"speaking is {tuple(self.speaking.shape)}; expected ({self.faces.shape[0]},)"
             )
+        check_inputs(self.waveform, self.faces, self.speaking)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,8 +283,34 @@ class Batch:
     fps: Tensor
     speaking: Tensor | None = None
 
+    __repr__ = brief
+
+    def __post_init__(self) -> None:
+        b, t = "B", "T"
+        shapes: dict[str, tuple[int | str, ...]] = {
+            "faces": (b, t, "H", "W"),
+            "waveform": (b, "S"),
+            "n_samples": (b,),
+            "n_frames": (b,),
+            "fps": (b,),
+            "speaking": (b, t),
+        }
+        sizes: dict[int | str, int] = {}
+        for name, letters in shapes.items():
+            value = getattr(self, name)
+            if value is None and name == "speaking":
+                continue
+            shown = f"({', '.join(map(str, letters))}{',' * (len(letters) == 1)})"
+            _check_tensor(name, value, shown)
+            fits = value.dim() == len(letters) and all(
+                sizes.setdefault(letter, size) == size
+                for letter, size in zip(letters, value.shape, strict=True)
+            )
+            if not fits:
+                raise ShapeError(f"{name} is {tuple(value.shape)}; expected {shown}")
+
     @classmethod
-    def from_clips(cls, clips: Sequence[Clip], *, keep_bytes: bool = False) -> Batch:
+    def from_clips(cls, clips: Iterable[Clip], *, keep_bytes: bool = False) -> Batch:
         """Pad clips to one batch, faces as float32.
 
         Args:
@@ -190,7 +321,7 @@ class Batch:
             With labels where every clip has some.
 
         Raises:
-            ShapeError: If there is no clip.
+            ShapeError: If there is no clip, or their faces have different sizes.
 
         Examples:
             >>> from pushpull.schema import Batch
@@ -201,8 +332,19 @@ class Batch:
             >>> Batch.from_clips([clip], keep_bytes=True).faces.dtype
             torch.uint8
         """
+        if isinstance(clips, Clip):
+            raise ShapeError("clips is one Clip; expected a list: Batch.from_clips([clip])")
+        clips = list(clips)
         if not clips:
             raise ShapeError("no clips; expected at least one")
+        for number, clip in enumerate(clips):
+            if not isinstance(clip, Clip):
+                raise ShapeError(f"clip {number} is a {type(clip).__name__}; expected a Clip")
+            if clip.faces.shape[1:] != clips[0].faces.shape[1:]:
+                raise ShapeError(
+                    f"faces of clip {number} are {tuple(clip.faces.shape[1:])} pixels, of clip 0 "
+                    f"{tuple(clips[0].faces.shape[1:])}; expected one size"
+                )
         n_samples = torch.tensor([c.waveform.shape[0] for c in clips])
         n_frames = torch.tensor([c.faces.shape[0] for c in clips])
         s, t = int(n_samples.max()), int(n_frames.max())
@@ -210,7 +352,7 @@ class Batch:
         if all(c.speaking is not None for c in clips):
             speaking = torch.stack(
                 [
-                    F.pad(c.speaking, (0, t - len(c.speaking)))
+                    F.pad(c.speaking.long(), (0, t - len(c.speaking)))
                     for c in clips
                     if c.speaking is not None
                 ]
@@ -248,8 +390,9 @@ class Batch:
         """The batch with float32 faces, where it kept bytes."""
         return self if self.faces.is_floating_point() else replace(self, faces=self.faces.float())
 
-    def rows(self, chosen: Tensor) -> Batch:
+    def rows(self, chosen: Tensor | Sequence[int]) -> Batch:
         """Some of the clips (N,), by number, with the padding that they have."""
+        chosen = torch.as_tensor(chosen).reshape(-1)
         held = {
             name: getattr(self, name)
             for name in ("waveform", "faces", "n_samples", "n_frames", "fps")
@@ -319,6 +462,8 @@ class Output:
     e_v: Tensor | None = None
     z_a: Tensor | None = None
     z_v: Tensor | None = None
+
+    __repr__ = brief
 
     @property
     def score(self) -> Tensor:
