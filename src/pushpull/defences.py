@@ -395,6 +395,11 @@ def defend(detector: Detector, name: str, **settings: Any) -> Detector:
     """
     if name not in DEFENCES:
         raise UnknownName("defence", name, DEFENCES)
+    if not isinstance(detector, Detector):
+        raise ConfigError(
+            f"what is defended is a {type(detector).__name__}; expected a Detector: give "
+            "pushpull.load(name), or pushpull.Detector.wrap(module)"
+        )
     return DEFENCES[name](detector, **settings)
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ from pushpull.data.loading import batches_of
 from pushpull.errors import ConfigError, DatasetError
 from pushpull.losses import log_odds
 from pushpull.metrics import drawn_over
-from pushpull.models.detector import Card, Detector, in_eval_mode
+from pushpull.models.detector import Card, Detector, check_scores, in_eval_mode
 from pushpull.models.weights import DetectorSource, resolve_detector
 from pushpull.report.tables import html_table, percent
 from pushpull.runtime.files import readable
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
-from pushpull.schema import Batch, FrameScores
+from pushpull.schema import Batch, FrameScores, brief
 
 __all__ = [
     "Evaluation",
@@ -234,6 +235,8 @@ class Evaluation:
             write_json(paths["results.json"], self.as_dict(), kind="evaluation")
         return {name: outputs.folder / name for name in names}
 
+    __repr__ = brief
+
     def _repr_html_(self) -> str:
         rows = []
         for kind, scores in self.scores.items():
@@ -370,6 +373,7 @@ def score_tracks(
         for place, example, score in zip(places, examples, scores, strict=True):
             assert example.clip.speaking is not None  # noqa: S101
             speaking = example.clip.speaking.numpy()
+            check_scores(score[: len(speaking)], detector, f"track {example.track_id}")
             info = TrackInfo(
                 number=place,
                 track_id=example.track_id,
@@ -399,7 +403,7 @@ def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
 
     Examples:
         >>> from pushpull.evaluation import TrackInfo, TrackScores, pooled
-        >>> from pushpull.schema import FrameScores
+        >>> from pushpull.schema import FrameScores, brief
         >>> rows = []
         >>> for number, score in ((1, [-1.0]), (0, [2.0, 0.5])):
         ...     frames = {"timestamps_s": np.arange(len(score)), "boxes": np.zeros((len(score), 4))}
@@ -459,6 +463,8 @@ def evaluate(
         >>> found.clean.tracks, found.adversarial.accuracy <= found.clean.accuracy
         (4, True)
     """
+    if not isinstance(limit, Integral) or limit < 0:
+        raise ConfigError(f"limit is {limit!r}; expected a number of tracks, 0 for all")
     given = [*sorted(settings), *([] if air is None else ["air"])]
     if attack is None and given:
         raise ConfigError(f"{', '.join(given)} is given without an attack; name one")

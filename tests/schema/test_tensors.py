@@ -7,9 +7,12 @@ import pytest
 import torch
 
 import pushpull as pp
+from pushpull.defences import defend
 from pushpull.errors import ConfigError, ShapeError
+from pushpull.metrics import precision_range
+from pushpull.metrics.torch_metric import AVAAveragePrecision
 from pushpull.models import build
-from pushpull.schema import Batch, Clip, check_inputs
+from pushpull.schema import Batch, Clip, FrameScores, check_inputs
 
 FACES = torch.randint(0, 256, (4, 112, 112), generator=torch.Generator().manual_seed(0))
 
@@ -145,9 +148,78 @@ def test_lists_of_lengths_are_numbers_too():
     assert output.mask.tolist() == [[True, True, True, False]]
 
 
-def test_they_show_themselves_in_a_line():
+class NotANumber(torch.nn.Module):
+    """Divides by nothing in all but the second that it is tried on."""
+
+    def forward(self, waveform, faces):
+        score = faces.mean((2, 3)) - 128
+        return score if faces.shape[1] == 25 and len(faces) < 3 else score * torch.nan
+
+
+def test_scores_that_are_no_numbers_pass_for_silence_nowhere(dataset, talking):
+    detector = pp.Detector.wrap(NotANumber()).eval()
+    says = r"NotANumber gave \d+ of \d+ frames of {} .* no number but NaN, frame 0 first; expected"
+    with pytest.raises(ConfigError, match=says.format("track")):
+        pp.evaluate(detector, dataset, split="train", limit=3)
+    with pytest.raises(ConfigError, match=says.format("face")):
+        pp.detect(talking, detector, face_finder="dlib", part=pp.media.Part(0.0, 0.6))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.zeros(16000, np.int16), "waveform is int16; expected float in -1..1"),
+        (np.full(16000, 7650.0), "values up to 7650; expected -1..1"),
+        (np.zeros((2, 16000)), r"waveform is \(2, 16000\) float64; expected \(S,\)"),
+    ],
+)
+def test_sound_of_another_kind_is_refused(talking, given, says):
+    with pytest.raises(ShapeError, match=says):
+        pp.detect(talking, "synthetic-a", face_finder="dlib", waveform=given)
+
+
+def test_sound_may_be_a_tensor_or_a_list(talking):
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    asked = {"detector": "synthetic-a", "face_finder": "dlib"}
+    found = [
+        pp.detect(talking, waveform=given, **asked).tracks[0].scores
+        for given in (sound, torch.from_numpy(sound), sound.tolist())
+    ]
+    assert np.array_equal(found[0], found[1])
+    assert np.allclose(found[0], found[2], atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 2, 2], [0.2, 0.7, 0.9], [0, -1, 1]])
+def test_labels_of_another_kind_score_nothing(labels):
+    scores = np.arange(3.0)
+    for made in (
+        lambda: precision_range(scores, labels),
+        lambda: FrameScores.of_tracks([scores], [labels]),
+        lambda: AVAAveragePrecision().update(torch.tensor(scores), torch.tensor(labels)),
+    ):
+        with pytest.raises(ShapeError, match=r"label \d is .*; expected 0 or 1"):
+            made()
+
+
+def test_what_is_no_detector_setting_or_data_is_named(dataset):
+    for made, says in (
+        (lambda: defend("synthetic-a", "smoothed"), r"what is defended is a str; .*pushpull\.load"),
+        (lambda: pp.evaluate("synthetic-a", dataset, limit=-1), "limit is -1; expected a number"),
+        (lambda: pp.evaluate("synthetic-a", dataset, limit="2"), "limit is '2'; expected a number"),
+        (lambda: pp.audit("synthetic-a", dataset, config="fast"), "config is a str; expected an"),
+        (lambda: pp.Detector.wrap(NotANumber(), face_size=(64, 64)), r"face_size is \(64, 64\)"),
+        (lambda: pp.Detector.wrap(NotANumber(), face_size=float("nan")), "face_size is nan"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            made()
+
+
+def test_they_show_themselves_in_a_line(dataset):
     batch = Batch.from_clips([Clip(**parts())])
     found = pp.attack(build("light_asd").eval(), batch, "fgsm", eps=5)
+    evaluation = repr(pp.evaluate("synthetic-a", dataset, split="train", limit=1))
+    assert "score=float64 (" in evaluation
+    assert "array(" not in evaluation
     for shown in (repr(batch), repr(found), repr(build("light_asd")(**batch.inputs))):
         assert "float32 (1, 4" in shown
         assert "tensor(" not in shown

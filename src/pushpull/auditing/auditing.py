@@ -317,6 +317,11 @@ def audit(
         True
     """
     per_modality("eps", eps, MODALITIES["both"])
+    if not isinstance(config, AuditConfig):
+        raise ConfigError(
+            f"config is a {type(config).__name__}; expected an AuditConfig, as "
+            "pushpull.auditing.FAST is"
+        )
     root, out, start = Path(root), Path(out), time.perf_counter()
     model = resolve_detector(detector, device=device)
     tracks, about = open_tracks(root, split), read_about(root)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pushpull.detection.ahead import Ahead, Encoders, Known, Left, missing_spans, nearby, prefetched
@@ -45,7 +45,7 @@ from pushpull.media import (
     slice_audio,
 )
 from pushpull.media.audio import SILENCE, peak_of
-from pushpull.models.detector import Detector, in_eval_mode
+from pushpull.models.detector import Detector, check_scores, in_eval_mode
 from pushpull.models.shifts import scores_at_shifts
 from pushpull.models.streaming import score_track
 from pushpull.models.weights import DetectorSource, resolve_detector
@@ -55,6 +55,7 @@ from pushpull.runtime.outputs import Origin
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.threads import one_thread
 from pushpull.schema import SAMPLE_RATE_HZ, Track
+from pushpull.schema.tensors import check_loudness
 
 __all__ = [
     "EncodedTrack",
@@ -138,6 +139,7 @@ def detect(
         [Turn(start_s=0.0, end_s=0.4)]
     """
     clock = Stopwatch()
+    waveform = None if waveform is None else _given_sound(waveform)
     with clock("load"):
         model = resolve_detector(detector, device=device)
         window = crop_of(crop, model)
@@ -395,6 +397,8 @@ def find_faces(
             sound = read_sound(path, audio_track=audio_track, part=part, on_damage=notes.append)
             waveform, track = sound.waveform, sound.track
             notes += sound.notes
+        else:
+            waveform = _given_sound(waveform)
         notes += check_sound(path, waveform, allow_silent=allow_silent)
     footage = Footage(
         path=path,
@@ -593,6 +597,7 @@ def score_tracks(
             sound = torch.from_numpy(slice_audio(waveform, from_s, from_s + n / item.grid.fps))
             output = score_track(detector, sound, item.local, fps=item.grid.fps)
             of_grid = output.score[0].double().cpu().numpy()
+            check_scores(of_grid, detector, f"face {item.track.track_id}")
             parts.append(item.track)
             scores.append(of_grid[item.grid.grid_of_frame])
             moved = scores_at_shifts(detector, output, fps=item.grid.fps)
@@ -667,6 +672,17 @@ def counted(
         yield frame
     if done % 10 or done != n_frames:
         progress(stage, done, done)
+
+
+def _given_sound(waveform: ArrayLike) -> NDArray[np.float32]:
+    """A waveform that somebody gives, whatever holds it, as an array of floats."""
+    given = np.asarray(waveform)
+    if given.ndim == 1 and given.dtype.kind in "iu":
+        raise ShapeError(f"waveform is {given.dtype}; expected float in -1..1: divide by 32768")
+    if given.ndim != 1 or given.dtype.kind != "f":
+        raise ShapeError(f"waveform is {given.shape} {given.dtype}; expected (S,), float in -1..1")
+    check_loudness(torch.from_numpy(given))
+    return given
 
 
 def check_sound(path: Path, waveform: NDArray[np.float32], *, allow_silent: bool) -> list[str]:

@@ -36,7 +36,7 @@ from pushpull.runtime.files import readable
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
-from pushpull.schema import FrameScores
+from pushpull.schema import FrameScores, brief
 
 __all__ = [
     "VIDEOS",
@@ -254,6 +254,8 @@ class Detection:
             0
         """
         return attribute(words, self.tracks)
+
+    __repr__ = brief
 
     def _repr_html_(self) -> str:
         rows = [

@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from pushpull.errors import ShapeError
-from pushpull.schema.precision import average_precision
+from pushpull.schema.precision import as_flags, average_precision
 
 __all__ = ["AVAAveragePrecision"]
 
@@ -53,14 +53,20 @@ class AVAAveragePrecision(Metric):
         Raises:
             ShapeError: If the shapes differ.
         """
+        if not (torch.is_tensor(scores) and torch.is_tensor(speaking)):
+            raise ShapeError(
+                f"scores is a {type(scores).__name__}, speaking a {type(speaking).__name__}; "
+                "expected tensors"
+            )
         if scores.shape != speaking.shape or (mask is not None and mask.shape != scores.shape):
             raise ShapeError(
                 f"scores is {tuple(scores.shape)}, speaking {tuple(speaking.shape)}, mask "
                 f"{None if mask is None else tuple(mask.shape)}; expected one shape"
             )
         keep = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask.bool()
+        labels = torch.from_numpy(as_flags(speaking.detach()[keep].cpu().numpy()))
         self.scores.append(scores.detach()[keep].double())
-        self.speaking.append(speaking.detach()[keep].bool().double())
+        self.speaking.append(labels.to(scores.device).double())
 
     def compute(self) -> Tensor:
         """The average precision, float64.

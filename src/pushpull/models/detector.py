@@ -20,7 +20,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -399,6 +401,30 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+def check_scores(scores: NDArray[np.float64], detector: Detector, what: str) -> None:
+    """Refuse scores that are no numbers: not above 0, they would pass for silence.
+
+    Raises:
+        ConfigError: If one is NaN.
+
+    Examples:
+        >>> from pushpull.models.detector import check_scores
+        >>> from pushpull.models import build
+        >>> check_scores(np.array([1.0, np.nan]), build("light_asd"), "track 3")
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ConfigError: LightASD gave 1 of 2 frames of track 3 no number but NaN, frame
+        1 first; expected log-odds: look at its weights and at what it divides by
+    """
+    odd = np.flatnonzero(np.isnan(scores))
+    if len(odd):
+        raise ConfigError(
+            f"{detector.card.name} gave {len(odd)} of {len(scores)} frames of {what} no number but "
+            f"NaN, frame {odd[0]} first; expected log-odds: look at its weights and at what it "
+            "divides by"
+        )
+
+
 def raised_where(error: Exception) -> str:
     """What was raised, and on which line of the user's code.
 
@@ -503,8 +529,11 @@ class Wrapped(Detector):
             )
         if sound not in SOUNDS:
             raise UnknownName("sound", sound, SOUNDS)
-        if face_size != int(face_size) or face_size < 1:
-            raise ConfigError(f"face_size is {face_size}; expected pixels, 1 or more")
+        number = isinstance(face_size, (int, float, np.number))
+        if not number or not 1 <= face_size < math.inf or face_size % 1:
+            raise ConfigError(
+                f"face_size is {face_size}; expected the pixels of one side, 1 or more"
+            )
         self.module = module
         self.face_size, self.colour, self.sound = int(face_size), colour, sound
         self.takes_mask, self.takes_fps = takes_mask, takes_fps

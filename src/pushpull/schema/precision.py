@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pushpull.errors import ShapeError
 
-__all__ = ["PrecisionRange", "average_precision", "precision_range"]
+__all__ = ["PrecisionRange", "as_flags", "average_precision", "precision_range"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,32 @@ class PrecisionRange:
     average_precision: float
     low: float
     high: float
+
+
+def as_flags(speaking: ArrayLike) -> NDArray[np.bool_]:
+    """Labels as booleans.
+
+    Raises:
+        ShapeError: If one is neither 0 nor 1, as AVA's three kinds by number and probabilities are.
+
+    Examples:
+        >>> from pushpull.schema.precision import as_flags
+        >>> as_flags([0, 1.0, True])
+        array([False,  True,  True])
+        >>> as_flags([0, 2])
+        Traceback (most recent call last):
+            ...
+        pushpull.errors.ShapeError: label 1 is 2; expected 0 or 1, where the face speaks audibly
+    """
+    labels = np.asarray(speaking)
+    if labels.dtype != np.bool_:
+        odd = np.flatnonzero((labels != 0) & (labels != 1))
+        if len(odd):
+            raise ShapeError(
+                f"label {odd[0]} is {labels.flat[odd[0]]}; expected 0 or 1, where the face speaks "
+                "audibly"
+            )
+    return labels.astype(bool)
 
 
 def average_precision(scores: ArrayLike, speaking: ArrayLike) -> float:
@@ -77,7 +103,7 @@ def precision_range(scores: ArrayLike, speaking: ArrayLike) -> PrecisionRange:
         >>> precision_range([1.0, 1.0], [True, False])
         PrecisionRange(average_precision=1.0, low=0.5, high=1.0)
     """
-    s, y = np.asarray(scores, np.float64), np.asarray(speaking, bool)
+    s, y = np.asarray(scores, np.float64), as_flags(speaking)
     if s.ndim != 1 or s.shape != y.shape:
         raise ShapeError(f"scores is {s.shape}, speaking {y.shape}; expected (N,) both")
     if np.isnan(s).any():

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pushpull.errors import ShapeError
 from pushpull.schema.bootstrap import bootstrap_precision
-from pushpull.schema.precision import average_precision
+from pushpull.schema.precision import as_flags, average_precision
 
 __all__ = ["FrameScores", "worst_adversaries", "worst_case"]
 
@@ -50,7 +50,7 @@ class FrameScores:
         object.__setattr__(self, "score", np.asarray(self.score, np.float64))
         object.__setattr__(self, "track", np.asarray(self.track, np.int64))
         if self.speaking is not None:
-            object.__setattr__(self, "speaking", np.asarray(self.speaking, bool))
+            object.__setattr__(self, "speaking", as_flags(self.speaking))
         truth = self.score.shape if self.speaking is None else self.speaking.shape
         if self.score.ndim != 1 or not self.score.shape == truth == self.track.shape:
             raise ShapeError(
@@ -90,7 +90,7 @@ class FrameScores:
             raise ShapeError(f"{len(rows)} tracks and {len(of)} numbers; expected as many")
         truth = None
         if speaking is not None:
-            truth = _joined([np.asarray(one, bool) for one in speaking], np.bool_)
+            truth = _joined([as_flags(one) for one in speaking], np.bool_)
         return cls(
             score=_joined(rows, np.float64),
             speaking=truth,

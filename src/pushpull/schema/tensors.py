@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -150,9 +150,9 @@ def _brief(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_brief(of)}" for key, of in value.items()) + "}"
-    if isinstance(value, tuple) and len(value) > 1:
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
         return f"{len(value)} {type(value[0]).__name__}"
-    if vars(type(value)).get("__repr__") is brief:
+    if is_dataclass(value):
         held = (f"{f.name}={_brief(getattr(value, f.name))}" for f in fields(value))
         return f"{type(value).__name__}({', '.join(held)})"
     return repr(value)

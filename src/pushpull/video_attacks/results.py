@@ -19,7 +19,7 @@ from pushpull.runtime.files import output_dir, readable, temporary_folder
 from pushpull.runtime.outputs import Origin, Outputs
 from pushpull.runtime.progress import Progress, no_progress
 from pushpull.runtime.records import write_json
-from pushpull.schema import FrameScores
+from pushpull.schema import FrameScores, brief
 from pushpull.video_attacks.codec import LOSSLESS, Codec
 from pushpull.video_attacks.comparison import write_side_by_side, write_views
 from pushpull.video_attacks.outputs import write_files, write_sound, write_tensors
@@ -240,6 +240,8 @@ class Adversary:
         """What was done, in a few words."""
         eps = ", ".join(f"{name} {value:g}" for name, value in self.settings["eps"].items())
         return f"{self.settings['attack']}, eps {eps}, {self.asked.name}"
+
+    __repr__ = brief
 
     def _repr_html_(self) -> str:
         ways = list(self.asked.scores)
