@@ -1,6 +1,7 @@
 """Scores of a split: what is pooled, by case, under attack, and as files that `score` accepts."""
 
 import json
+import random
 import shutil
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import pushpull as pp
 from pushpull.attacks.air import OverTheAir, Rooms
 from pushpull.attacks.threat import Threat
 from pushpull.attacks.universal import UniversalPattern
@@ -227,6 +229,19 @@ def test_no_track_and_no_data_are_said(dataset, checkpoint, pushpull, tmp_path) 
     assert code == 1
     assert "holds no data set" in err
     assert issubclass(DatasetError, PushPullError)
+
+
+class Drawn(torch.nn.Module):
+    """Adds a number of Python's own generator."""
+
+    def forward(self, waveform, faces):
+        return faces.mean((2, 3)) - 128 + random.gauss(0, 1)
+
+
+def test_scores_of_a_random_model_are_said_to_be_of_one_draw(dataset, checkpoint) -> None:
+    found = pp.evaluate(pp.Detector.wrap(Drawn()), dataset, split="train", limit=2)
+    assert [note.startswith("Drawn gives other scores") for note in found.notes] == [True]
+    assert not pp.evaluate(checkpoint, dataset, split="train", limit=2).notes
 
 
 @pytest.mark.parametrize("crop", ["ava", "demo"])

@@ -19,6 +19,7 @@ from pushpull.annotations import write_predictions, write_truth
 from pushpull.attacks import AttackSettings
 from pushpull.attacks import attack as find_adversary
 from pushpull.attacks.air import OverTheAir, over_the_air
+from pushpull.attacks.search import is_random
 from pushpull.attacks.universal import UniversalPattern
 from pushpull.data import Tracks, index_of, open_tracks, read_about
 from pushpull.data.loading import batches_of
@@ -398,6 +399,18 @@ def _other_crop(card: Card, made: Mapping[str, Any] | None) -> str:
     )
 
 
+def _random(detector: Detector, tracks: Tracks) -> str:
+    """What is to be said of scores that another evaluation would not give."""
+    first = Batch.from_clips([tracks[0].clip]).to(detector.device)
+    with in_eval_mode(detector):
+        if not is_random(detector, first):
+            return ""
+    return (
+        f"{detector.card.name} gives other scores when it is asked again: these are of one draw; "
+        "`pushpull audit` says whether that hides its gradient"
+    )
+
+
 def pooled(tracks: Iterable[TrackScores]) -> FrameScores:
     """The scores of some tracks together, in the order of the split.
 
@@ -528,7 +541,7 @@ def evaluate(
         attack=attacked,
         seconds=seconds,
         origin=origin,
-        notes=tuple(filter(None, [_other_crop(model.card, made)])),
+        notes=tuple(filter(None, [_other_crop(model.card, made), _random(model, tracks)])),
     )
     if out is not None:
         evaluation.save(out, overwrite=overwrite)

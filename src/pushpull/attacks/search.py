@@ -382,7 +382,8 @@ class Search:
             ascended = self._objective.ascend(output)
             if not ascended.requires_grad:
                 raise GradientError(
-                    "the objective does not depend on the attacked input: the detector detaches it"
+                    "the objective does not depend on the attacked input: the detector detaches "
+                    "it; `square` and `noise` need no gradient"
                 )
             total = ascended.masked_fill(~output.mask, 0.0).sum()
             found = torch.autograd.grad(
