@@ -15,6 +15,7 @@ __all__ = ["SCHEDULES", "accumulated", "ascend", "climb", "fgsm"]
 SCHEDULES: dict[str, Callable[[int], tuple[float, list[float]]]] = {
     "constant": lambda steps: (1 / steps, [1.0] * steps),
     "decayed": lambda steps: (0.5, [1 - i / steps for i in range(steps)]),
+    "settling": lambda steps: (0.05, [1 - i / steps for i in range(steps)]),
 }
 """Length of the first step in budgets, where none is given, and of each in first ones."""
 
@@ -46,7 +47,8 @@ def ascend(
             2018).
         n_restarts: Starts.
         schedule: "constant", or "decayed" to let steps shrink linearly to none: long ones cross the
-            ball, short ones settle. `alpha` is the first; eps / 2 by default then.
+            ball, short ones settle. `alpha` is the first; eps / 2 by default then. "settling" is
+            the same from eps / 20, for what is near a good point.
         draws: Points around each iterate over which gradients are averaged; 1 takes the iterate's.
         radius: Of the ball that these points are drawn from, in budgets.
 

