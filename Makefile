@@ -20,7 +20,8 @@ setup: $(STAMP)  ## Make .venv with everything needed (done once, again when a r
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || { echo "needs: apt-get install python3-venv python3-pip"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# What is imported is compiled then: all there is takes a minute.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@# Alone: the OpenCV that it asks for would take the place of the one without a display.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps mtcnn-runtime
 	@touch $@
