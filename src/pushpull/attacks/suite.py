@@ -99,7 +99,7 @@ def _with_long(members: tuple[Member, ...]) -> tuple[Member, ...]:
         *members[:-1],
         Member(
             name="pgd-flips-long", kind="gradient", objective="flips", unless_lost=True,
-            settings={**settings, "n_restarts": 2},
+            settings={**settings, "n_restarts": 3},
         ),
         Member(
             name="pgd-ce-long", kind="gradient", objective="av", unless_lost=True,
