@@ -16,7 +16,7 @@ import pushpull as pp
 from pushpull.attacks import transfer
 from pushpull.auditing import TINY
 from pushpull.defences import defend
-from pushpull.errors import CheckpointError, ConfigError, UnknownName
+from pushpull.errors import CheckpointError, ConfigError, GradientError, UnknownName
 from pushpull.losses import cross_entropy
 from pushpull.models.checkpoints import save
 from pushpull.models.detector import SOUNDS
@@ -228,6 +228,20 @@ def test_a_model_may_write_into_what_it_is_given(colour):
     assert torch.equal(detector(**batch.inputs).score, first.score)
     found = pp.attack(detector, batch, "pgd", eps=5, modality="visual", steps=3)
     assert torch.allclose(found.score, detector(**found.batch.inputs).score, atol=1e-5)
+
+
+class WritesOverItsGradient(nn.Module):
+    def forward(self, heard, faces):
+        seen = (faces / 255).exp()
+        score = (seen * seen).mean((2, 3))
+        seen += 1
+        return score
+
+
+def test_a_model_that_writes_over_what_its_gradient_needs_is_told_so():
+    batch = Batch.from_clips([clip(6, 1)])
+    with pytest.raises(GradientError, match="cannot be differentiated .* in place on what"):
+        pp.attack(pp.Detector.wrap(WritesOverItsGradient()), batch, "fgsm")
 
 
 class OnlySomeLengths(nn.Module):

@@ -386,9 +386,18 @@ class Search:
                     "it; `square` and `noise` need no gradient"
                 )
             total = ascended.masked_fill(~output.mask, 0.0).sum()
-            found = torch.autograd.grad(
-                total, list(points.values()), allow_unused=True, materialize_grads=True
-            )
+            try:
+                found = torch.autograd.grad(
+                    total, list(points.values()), allow_unused=True, materialize_grads=True
+                )
+            except RuntimeError as e:
+                if isinstance(e, torch.OutOfMemoryError):
+                    raise
+                # As of a model of one's own that writes over what its gradient needs.
+                raise GradientError(
+                    f"the detector cannot be differentiated ({' '.join(str(e).split())[:200]}); "
+                    "expected no operation in place on what its gradient needs"
+                ) from e
         gradients = dict(zip(points, found, strict=True))
         return points, smooth is not None, output, ascended, gradients
 
