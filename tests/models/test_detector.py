@@ -240,7 +240,7 @@ class WritesOverItsGradient(nn.Module):
 
 def test_a_model_that_writes_over_what_its_gradient_needs_is_told_so():
     batch = Batch.from_clips([clip(6, 1)])
-    with pytest.raises(GradientError, match="cannot be differentiated .* in place on what"):
+    with pytest.raises(GradientError, match=r"cannot be differentiated .* in place on what"):
         pp.attack(pp.Detector.wrap(WritesOverItsGradient()), batch, "fgsm")
 
 
