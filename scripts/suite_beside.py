@@ -367,7 +367,8 @@ def report(result: dict[str, Any]) -> list[str]:
         f"frames of the synthetic set. {PUBLISHED}: {s['real_frames']} frames from the middle of "
         f"{', '.join(Path(name).stem for name in s['real'])}. The suite has no surrogate here. "
         "*More*: what the suite leaves beyond the other attack, paired by track; below 0 the "
-        "suite is stronger.", "",
+        f"suite is stronger. How often the long member of {SUITE} starts was settled on "
+        "synthetic-e3, so that what it leaves there is no evidence of its own.", "",
     ]  # fmt: skip
     for name, row in result["rows"].items():
         lines += [
