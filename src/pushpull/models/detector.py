@@ -437,10 +437,15 @@ def raised_where(error: Exception) -> str:
     line = f"line {error.lineno}" if isinstance(error, SyntaxError) else ""
     frames = traceback.extract_tb(error.__traceback__)
     # The user's line, not that of the library where it ended.
-    own = [f for f in frames if not {"site-packages", "pushpull"} & set(Path(f.filename).parts)]
+    own = [f for f in frames if not _is_of_library(Path(f.filename))]
     if own and not line:
         line = f"line {own[-1].lineno} of {Path(own[-1].filename).name}"
     return type(error).__name__ + (f": {said}" if said else "") + (f", {line}" if line else "")
+
+
+def _is_of_library(path: Path) -> bool:
+    """Whether a file is installed, or ours; a folder of the user's may have any name."""
+    return "site-packages" in path.parts or path.is_relative_to(PACKAGE)
 
 
 FrontEnd = Callable[..., Tensor]
@@ -471,6 +476,8 @@ SOUNDS: dict[str, FrontEnd] = {
 PROBE_FRAMES = 25
 CARRIED = 2
 """Columns of the features that carry the number of samples and the frame rate."""
+
+PACKAGE = Path(__file__).parents[1]
 
 NAMES_OF_SOUNDS = {"waveform": "a waveform", "mfcc": "MFCC", "spectrogram": "a spectrogram"}
 
