@@ -19,7 +19,7 @@ from pushpull.defences import defend
 from pushpull.errors import CheckpointError, ConfigError, GradientError, UnknownName
 from pushpull.losses import cross_entropy
 from pushpull.models.checkpoints import save
-from pushpull.models.detector import SOUNDS
+from pushpull.models.detector import SOUNDS, raised_where
 from pushpull.models.streaming import detect_clip
 from pushpull.schema import Batch, Clip
 from pushpull.training.config import build_config
@@ -440,3 +440,10 @@ def test_where_it_is_is_known_without_listing_its_weights():
     assert detector.device == torch.device("cpu")
     assert detector.dtype == torch.float32
     assert module.asked <= 2
+
+
+def test_the_users_line_is_told_whatever_the_folder_is_called(tmp_path) -> None:
+    file = tmp_path / "pushpull" / "mine.py"
+    with pytest.raises(ValueError, match="odd") as caught:
+        exec(compile("\n\nraise ValueError('odd')", str(file), "exec"))
+    assert raised_where(caught.value) == "ValueError: odd, line 3 of mine.py"
