@@ -225,9 +225,9 @@ def report(result: dict[str, Any]) -> list[str]:
         "`scripts/audits.py`, at eps_av 5, all tests that can decide. Shipped detectors on the "
         "synthetic set, published ones on real talking clips. Planted are layers in or before "
         f"{settings['behind']} that change hardly any clean decision. Clips: the begin of a "
-        "checksum of what was attacked; rows with different ones, or one with none kept, are not "
+        "checksum of what was attacked; rows with different ones, or with none kept, are not "
         "to be compared. The last column: of adversaries that are known to exist, those that the "
-        f"whole {FULL.suite} finds, in percent. Every figure: `audits.json`.", "",
+        "whole suite finds, in percent. Every figure: `audits.json`.", "",
         "| detector | tracks x frames | clips | same decisions clean | suite | verdict "
         "| decided by | clean mAP | left by the worst adversaries (95 %) | planted found |",
         "|---|---|---|---|---|---|---|---|---|---|",
